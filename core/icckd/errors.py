@@ -1,0 +1,61 @@
+"""Every error icckd raises on purpose.
+
+    IcckdError
+    ├── UsageError          exit 2: the command line cannot be carried out
+    ├── SpecError           exit 3: the study is invalid, or its plan is
+    ├── MachineError        exit 4: device, disk, lock or data set is missing
+    └── StageError          a stage cannot go on; its journal says so, the session continues
+        └── NonFiniteError  a loss term became NaN or infinite
+
+A message says what happened and where; the hint says what to do next.
+"""
+
+
+class IcckdError(Exception):
+    """Base of all deliberate errors."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(IcckdError):
+    """The command line asks for something that does not exist."""
+
+    exit_code = 2
+
+
+class SpecError(IcckdError):
+    """A study file is not valid; the message names file, key and value."""
+
+    exit_code = 3
+
+
+class MachineError(IcckdError):
+    """The machine lacks what the study needs: device, disk space, lock, data set."""
+
+    exit_code = 4
+
+
+class StageError(IcckdError):
+    """A stage cannot go on. It becomes a failed attempt; other stages continue."""
+
+
+class NonFiniteError(StageError):
+    """A loss term became NaN or infinite.
+
+    Attributes:
+        step: Zero-based optimiser step of the stage at which it was seen first.
+        term: Name of the loss term, such as `ce` or `intra`.
+    """
+
+    def __init__(self, *, step: int, term: str) -> None:
+        super().__init__(
+            f"loss term {term!r} is not finite at step {step}",
+            hint="lower the learning rate or the weight of that term",
+        )
+        self.step = step
+        self.term = term

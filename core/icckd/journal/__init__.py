@@ -1,0 +1,1 @@
+"""Append-only journals: the truth that everything else is derived from."""

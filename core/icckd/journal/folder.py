@@ -1,0 +1,101 @@
+"""The state folder: what lies where under `.icckd/`.
+
+.icckd/
+  owner.lock                        held by the one process that may write the database
+  icckd.duckdb                      projection of the journals; may be deleted at any time
+  sessions/<session>/journal.jsonl  one folder per `icckd run`
+  attempts/<attempt>/journal.jsonl  one folder per attempt, with output.log
+  artifacts/<digest>/               what a stage left: manifest.json and its files
+  requests/<request>.json           what viewers ask of the running session
+"""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from icckd.errors import MachineError
+
+JOURNAL = "journal.jsonl"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateFolder:
+    """Paths inside one state folder."""
+
+    root: Path
+
+    @classmethod
+    def current(cls) -> "StateFolder":
+        """Return `ICCKD_HOME`, or `.icckd` in the current folder."""
+        return cls(Path(os.environ.get("ICCKD_HOME") or ".icckd").absolute())
+
+    @property
+    def owner_lock(self) -> Path:
+        """The file whose lock makes a process the owner."""
+        return self.root / "owner.lock"
+
+    @property
+    def database(self) -> Path:
+        """The DuckDB file."""
+        return self.root / "icckd.duckdb"
+
+    @property
+    def sessions(self) -> Path:
+        """Folders of sessions."""
+        return self.root / "sessions"
+
+    @property
+    def attempts(self) -> Path:
+        """Folders of attempts."""
+        return self.root / "attempts"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folders of artifacts, named by digest."""
+        return self.root / "artifacts"
+
+    @property
+    def requests(self) -> Path:
+        """Requests to the running session."""
+        return self.root / "requests"
+
+    @property
+    def quarantine(self) -> Path:
+        """Databases that could not be read; nothing reads them again."""
+        return self.root / "quarantine"
+
+    def exists(self) -> bool:
+        """Say whether any session was ever started here."""
+        return self.sessions.is_dir()
+
+    def create(self) -> None:
+        """Make the folder and its parts.
+
+        Raises:
+            MachineError: It cannot be written.
+        """
+        try:
+            for folder in (self.sessions, self.attempts, self.artifacts, self.requests):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self.owner_lock.touch(mode=0o600)
+        except OSError as error:
+            raise MachineError(
+                f"cannot write the state folder {self.root}: {error.strerror}",
+                hint="set ICCKD_HOME to a folder that can be written",
+            ) from error
+
+    def journals(self) -> Iterator[Path]:
+        """Yield every journal, sessions first, each group in the order of its names.
+
+        A folder just made may not have its journal yet; folders with other names than ours are
+        left out.
+        """
+        for group in (self.sessions, self.attempts):
+            if group.is_dir():
+                with os.scandir(group) as entries:
+                    names = sorted(
+                        e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir()
+                    )
+                yield from (group / name / JOURNAL for name in names)

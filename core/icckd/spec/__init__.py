@@ -1,0 +1,1 @@
+"""What TOML may say, as immutable values."""

@@ -1,0 +1,122 @@
+"""Dotted setting paths: change one, compare two configurations, find the nearest valid key."""
+
+import difflib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from icckd.errors import SpecError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One setting that differs between two configurations; values are JSON values."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+def assign(tables: dict[str, Any], path: str, value: Any) -> None:
+    """Set `path` in nested tables, creating tables on the way.
+
+    Raises:
+        SpecError: A value that is no table lies on the way, such as a part that is off.
+    """
+    *way, last = path.split(".")
+    here = tables
+    for depth, key in enumerate(way):
+        following = here.setdefault(key, {})
+        if not isinstance(following, dict):
+            blocked = ".".join(way[: depth + 1])
+            raise SpecError(
+                f"cannot set {path!r}: {blocked!r} is {following!r}, not a table",
+                hint=f"set {blocked!r} as a whole",
+            )
+        here = following
+    here[last] = value
+
+
+def changes(before: Any, after: Any, path: str = "") -> Iterator[Change]:
+    """Yield the topmost settings in which two configurations differ, sorted by path.
+
+    Tables of the same `kind` are compared key by key; anything else as a whole.
+    """
+    both_tables = isinstance(before, Mapping) and isinstance(after, Mapping)
+    if both_tables and before.get("kind") == after.get("kind"):
+        for key in sorted(before.keys() | after.keys()):
+            inner = f"{path}.{key}" if path else key
+            yield from changes(before.get(key), after.get(key), inner)
+    elif before != after:
+        yield Change(path=path, before=before, after=after)
+
+
+def is_under(path: str, declared: str) -> bool:
+    """Say whether `path` is `declared` or a setting inside it."""
+    return path == declared or path.startswith(f"{declared}.")
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """Return a hint: the nearest known word, or all of them."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"valid: {', '.join(sorted(known))}"
+
+
+def keys_at(model: type[BaseModel], way: tuple[str | int, ...]) -> list[str]:
+    """Return the valid keys of the table that `way` leads to, over all its kinds."""
+    tables = [model]
+    for key in way:
+        if isinstance(key, int):
+            continue
+        found = [
+            inner
+            for table in tables
+            if key in table.model_fields
+            for inner in _tables_in(table.model_fields[key].annotation)
+        ]
+        tables = found or tables
+    return sorted({key for table in tables for key in table.model_fields})
+
+
+def off_state(model: type[BaseModel], path: str) -> bool:
+    """Say whether the setting at `path` may be "off".
+
+    Raises:
+        SpecError: There is no such setting.
+    """
+    tables = [model]
+    annotations: list[Any] = []
+    for key in path.split("."):
+        fields = [table.model_fields[key] for table in tables if key in table.model_fields]
+        if not fields:
+            known = sorted({name for table in tables for name in table.model_fields})
+            raise SpecError(f"no setting {path!r}: unknown key {key!r}", hint=nearest(key, known))
+        annotations = [field.annotation for field in fields]
+        tables = [inner for annotation in annotations for inner in _tables_in(annotation)]
+    return any("off" in _literals_in(annotation) for annotation in annotations)
+
+
+def _members(annotation: Any) -> tuple[Any, ...]:
+    origin = typing.get_origin(annotation)
+    if origin is typing.Annotated:
+        return _members(typing.get_args(annotation)[0])
+    if origin in (typing.Union, types.UnionType, tuple):
+        return tuple(m for part in typing.get_args(annotation) for m in _members(part))
+    return (annotation,)
+
+
+def _tables_in(annotation: Any) -> list[type[BaseModel]]:
+    return [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
+
+
+def _literals_in(annotation: Any) -> set[Any]:
+    return {
+        value
+        for member in _members(annotation)
+        if typing.get_origin(member) is Literal
+        for value in typing.get_args(member)
+    }

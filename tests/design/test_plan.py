@@ -1,0 +1,155 @@
+"""A stage is identified by what it reads, and by nothing else (law 6)."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icckd.design import expand
+from icckd.plan import Ground, build, canonical, datasets, digest_of, numerics_class
+from icckd.spec.load import load, parse
+from icckd.spec.method import Method
+
+ROOT = Path(__file__).parents[2]
+BODY = """
+[study]
+name = "{name}"
+baseline = "full"
+seeds = {{ count = 2 }}
+students_per_teacher = {students}
+[data]
+kind = "digits"
+[[arm]]
+name = "full"
+[[arm]]
+name = "hot"
+set = {{ "student.distiller.temperature" = 8.0 }}
+[[arm]]
+name = "no-cache"
+set = {{ "teacher.intra.cache" = "off" }}
+"""
+
+
+def plan_of(study, device="cpu", code_epoch=1, fingerprint="f" * 64):
+    trials = expand(study)
+    ground = Ground(
+        numerics=numerics_class(study.numerics, device),
+        fingerprints=tuple((data, fingerprint) for data in datasets(trials)),
+        code_epoch=code_epoch,
+    )
+    return build(trials, ground, students_per_teacher=study.study.students_per_teacher)
+
+
+def small(name="s", students=1, *overrides):
+    return parse(BODY.format(name=name, students=students), where="x", overrides=overrides)
+
+
+def test_a_teacher_is_shared_by_arms_that_change_only_the_student():
+    plan = plan_of(small())
+    kinds = [stage.kind for stage in plan.stages.values()]
+
+    assert kinds.count("teacher") == 2 * 2
+    assert kinds.count("student") == 3 * 2
+
+
+def test_inputs_come_before_the_stages_that_read_them():
+    seen = set()
+    for digest, stage in plan_of(small()).stages.items():
+        assert set(stage.inputs) <= seen
+        seen.add(digest)
+
+
+def test_students_per_teacher_gives_each_replicate_a_stage_of_its_own():
+    plan = plan_of(small(students=3))
+
+    assert all(len(set(trial.students)) == 3 for trial in plan.trials)
+
+
+def test_names_are_not_part_of_a_digest():
+    assert set(plan_of(small("a")).stages) == set(plan_of(small("b")).stages)
+
+
+def test_a_setting_written_out_at_its_default_changes_no_digest():
+    explicit = small("s", 1, "teacher.intra.weight=0.02", "teacher.training.epochs=30")
+
+    assert set(plan_of(explicit).stages) == set(plan_of(small()).stages)
+
+
+def test_whatever_a_stage_reads_changes_its_digest():
+    reference = set(plan_of(small()).stages)
+
+    for other in (
+        plan_of(small(), device="cuda"),
+        plan_of(small(), code_epoch=2),
+        plan_of(small(), fingerprint="0" * 64),
+        plan_of(small("s", 1, "numerics.threads=2")),
+        plan_of(small("s", 1, "data.split_seed=1")),
+        plan_of(small("s", 1, "study.seeds.first=2")),
+        plan_of(small("s", 1, "data.kind=cifar10")),
+    ):
+        assert not reference & set(other.stages)
+
+
+def test_a_student_setting_leaves_its_teacher_alone():
+    other = plan_of(small("s", 1, "student.training.epochs=3"))
+    common = set(plan_of(small()).stages) & set(other.stages)
+
+    assert {other.stages[digest].kind for digest in common} == {"teacher"}
+    assert len(common) == 4
+
+
+def test_threads_do_not_count_on_a_gpu():
+    assert set(plan_of(small(), device="cuda").stages) == set(
+        plan_of(small("s", 1, "numerics.threads=2"), device="cuda").stages
+    )
+
+
+def test_arms_that_differ_in_strength_have_one_shape():
+    weights = [plan_of(small("s", 1, f"teacher.intra.weight={w}")).stages for w in (0.02, 0.5)]
+    shapes = [{stage.shape for stage in stages.values()} for stages in weights]
+
+    assert shapes[0] == shapes[1]
+
+
+@given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
+def test_key_order_does_not_matter_and_every_entry_does(content):
+    backwards = dict(reversed(content.items()))
+
+    assert digest_of(content) == digest_of(backwards)
+    assert digest_of({**content, "one more": 1}) != digest_of(content)
+
+
+def test_kind_is_kept_although_it_is_a_default():
+    assert canonical(Method().data) == {"kind": "digits"}
+
+
+def test_settings_of_a_stage_are_complete_and_survive_json():
+    for stage in plan_of(small()).stages.values():
+        method = Method.model_validate_json(json.dumps(stage.settings))
+        assert canonical(method.data) == {"kind": "digits"}
+
+
+def test_the_digests_of_the_shipped_study_change_only_on_purpose():
+    """A changed default or a changed identity shows here; then the code epoch must be raised."""
+    study = load(ROOT / "studies" / "ablations.toml")
+    plan = plan_of(study)
+    golden = Path(__file__).with_name("shipped-digests.txt")
+
+    assert "".join(f"{d}\n" for d in plan.stages) == golden.read_text()
+
+
+def test_users_of_a_shared_teacher_are_the_trials_that_need_it():
+    plan = plan_of(small())
+    teacher = plan.trials[0].teacher
+
+    assert [trial.arm.name for trial in plan.users(teacher)] == ["full", "hot"]
+
+
+def test_two_grounds_of_equal_content_give_equal_plans():
+    study = small()
+    plan = plan_of(study)
+
+    assert plan_of(study) == plan
+    assert replace(plan, trials=()) != plan
