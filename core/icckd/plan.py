@@ -25,8 +25,8 @@ class NumericsClass:
 
     device: Literal["cpu", "cuda"]
     threads: int
+    layout: str
     precision: str = "fp32"
-    layout: str = "channels-last"
     compiled: bool = False
 
 
@@ -96,7 +96,9 @@ class Plan:
 
 def numerics_class(numerics: Numerics, device: Literal["cpu", "cuda"]) -> NumericsClass:
     """Return the class of bits that a study gets on a device; threads matter on a CPU only."""
-    return NumericsClass(device=device, threads=numerics.threads if device == "cpu" else 1)
+    if device == "cuda":
+        return NumericsClass(device="cuda", threads=1, layout="contiguous")
+    return NumericsClass(device="cpu", threads=numerics.threads, layout="channels-last")
 
 
 def build(trials: Sequence[Trial], ground: Ground, *, students_per_teacher: int = 1) -> Plan:

@@ -247,7 +247,7 @@ def test_the_primary_metric_is_the_first_column_and_none_comes_twice():
     )
     found = outcome_columns(study(body, more='metrics = ["teacher.seconds", "teacher.top1"]'))
 
-    assert found == ("student.top1", "teacher.top1", "teacher.seconds")
+    assert found == ("student.top1", "teacher.seconds", "teacher.top1")
 
 
 def test_changes_are_json_values():

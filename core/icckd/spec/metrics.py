@@ -38,113 +38,107 @@ def _for_both(
     ]
 
 
-def _outcomes() -> list[Metric]:
-    return [
-        *_for_both("top1", "%", "higher", "test accuracy after the last epoch"),
-        *_for_both(
-            "convergence",
-            "epochs",
-            "lower",
-            "first epoch whose validation accuracy reaches [study.convergence]; inf: never",
-            rule="epochs-to",
-        ),
-        *_for_both(
-            "convergence_seconds",
-            "s",
-            "lower",
-            "training seconds until that epoch's end; inf: never",
-            rule="seconds-to",
-        ),
-        *_for_both(
-            "stability",
-            "nats",
-            "lower",
-            "root mean square of the step cross-entropy around its one-epoch moving average",
-        ),
-        *_for_both("grad_norm_max", "1", "lower", "largest gradient norm of any step"),
-        *_for_both("nonfinite_steps", "steps", "lower", "steps with a NaN or infinite loss term"),
-        *_for_both(
-            "subclass_features",
-            "%",
-            "higher",
-            "sub-class accuracy of 5-NN within the class on pooled features",
-            needs_subclasses=True,
-        ),
-        *_for_both(
-            "subclass_soft",
-            "%",
-            "higher",
-            "sub-class accuracy of 5-NN within the class on probabilities at T = 4",
-            needs_subclasses=True,
-        ),
-        *_for_both("seconds", "s", "lower", "training time, evaluation excluded"),
-        *_for_both(
-            "memory_rss", "bytes", "lower", "peak resident memory of the process, reset per stage"
-        ),
-        *_for_both(
-            "memory_allocated", "bytes", "lower", "torch's peak allocated GPU memory", device="cuda"
-        ),
-        *_for_both(
-            "memory_reserved", "bytes", "lower", "torch's peak reserved GPU memory", device="cuda"
-        ),
-        *_for_both(
-            "memory_nvml",
-            "bytes",
-            "lower",
-            "GPU memory of the process at the end, from NVML",
-            device="cuda",
-        ),
-        Metric(
-            name="teacher.cache_bytes",
-            unit="bytes",
-            direction="lower",
-            about="exact size of the negative cache's buffers",
-        ),
-        Metric(
-            name="teacher.intra_ratio",
-            unit="1",
-            direction="none",
-            about="step mean of weight * |grad L_intra| / |grad CE| at the pooled feature",
-        ),
-        Metric(
-            name="teacher.anchor_share",
-            unit="%",
-            direction="none",
-            about="share of samples that were anchors, mean over steps",
-        ),
-        Metric(
-            name="teacher.negatives",
-            unit="1",
-            direction="none",
-            about="negatives per sample, mean over steps",
-        ),
-    ]
+_OUTCOMES = (
+    *_for_both("top1", "%", "higher", "test accuracy after the last epoch"),
+    *_for_both(
+        "convergence",
+        "epochs",
+        "lower",
+        "first epoch whose validation accuracy reaches [study.convergence]; inf: never",
+        rule="epochs-to",
+    ),
+    *_for_both(
+        "convergence_seconds",
+        "s",
+        "lower",
+        "training seconds until that epoch's end; inf: never",
+        rule="seconds-to",
+    ),
+    *_for_both(
+        "stability",
+        "nats",
+        "lower",
+        "root mean square of the step cross-entropy around its centred moving average",
+    ),
+    *_for_both("grad_norm_max", "1", "lower", "largest gradient norm of any step"),
+    *_for_both("nonfinite_steps", "steps", "lower", "steps with a NaN or infinite loss term"),
+    *_for_both(
+        "subclass_features",
+        "%",
+        "higher",
+        "sub-class accuracy of 5-NN within the class on pooled features",
+        needs_subclasses=True,
+    ),
+    *_for_both(
+        "subclass_soft",
+        "%",
+        "higher",
+        "sub-class accuracy of 5-NN within the class on probabilities at T = 4",
+        needs_subclasses=True,
+    ),
+    *_for_both("seconds", "s", "lower", "training time, evaluation excluded"),
+    *_for_both(
+        "memory_rss", "bytes", "lower", "peak resident memory of the process, reset per stage"
+    ),
+    *_for_both(
+        "memory_allocated", "bytes", "lower", "torch's peak allocated GPU memory", device="cuda"
+    ),
+    *_for_both(
+        "memory_reserved", "bytes", "lower", "torch's peak reserved GPU memory", device="cuda"
+    ),
+    *_for_both(
+        "memory_nvml",
+        "bytes",
+        "lower",
+        "GPU memory of the process at the end, from NVML",
+        device="cuda",
+    ),
+    Metric(
+        name="teacher.cache_bytes",
+        unit="bytes",
+        direction="lower",
+        about="exact size of the negative cache's buffers",
+    ),
+    Metric(
+        name="teacher.intra_ratio",
+        unit="1",
+        direction="none",
+        about="step mean of weight * |grad L_intra| / |grad CE| at the pooled feature",
+    ),
+    Metric(
+        name="teacher.anchor_share",
+        unit="%",
+        direction="none",
+        about="share of samples that were anchors, mean over steps",
+    ),
+    Metric(
+        name="teacher.negatives",
+        unit="1",
+        direction="none",
+        about="negatives per sample, mean over steps",
+    ),
+)
 
+_SERIES = (
+    *_for_both("val_top1", "%", "higher", "validation accuracy at the end of the epoch"),
+    *_for_both("ce", "nats", "lower", "cross-entropy on the training batches"),
+    *_for_both("grad_norm", "1", "none", "mean gradient norm"),
+    *_for_both("lr", "1", "none", "learning rate of the epoch"),
+    *_for_both("train_seconds", "s", "none", "training seconds since the stage's start"),
+    Metric(
+        name="teacher.intra",
+        unit="nats",
+        direction="lower",
+        about="intra-class contrastive loss, mean over the batch, before its weight",
+    ),
+    Metric(name="student.kd", unit="nats", direction="lower", about="distillation term, with T^2"),
+)
 
-def _series() -> list[Metric]:
-    return [
-        *_for_both("val_top1", "%", "higher", "validation accuracy at the end of the epoch"),
-        *_for_both("ce", "nats", "lower", "cross-entropy on the training batches"),
-        *_for_both("grad_norm", "1", "none", "mean gradient norm"),
-        *_for_both("lr", "1", "none", "learning rate of the epoch"),
-        *_for_both("train_seconds", "s", "none", "training seconds since the stage's start"),
-        Metric(
-            name="teacher.intra",
-            unit="nats",
-            direction="lower",
-            about="intra-class contrastive loss, mean over the batch, before its weight",
-        ),
-        Metric(
-            name="student.kd", unit="nats", direction="lower", about="distillation term, with T^2"
-        ),
-    ]
-
-
-OUTCOMES: dict[str, Metric] = {metric.name: metric for metric in _outcomes()}
+OUTCOMES: dict[str, Metric] = {metric.name: metric for metric in _OUTCOMES}
 SERIES: dict[str, Metric] = {
     metric.name: metric
     for metric in [
-        *_series(),
+        *_SERIES,
         *(
             OUTCOMES[n]
             for n in ("teacher.anchor_share", "teacher.negatives", "teacher.intra_ratio")

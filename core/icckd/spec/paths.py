@@ -76,7 +76,7 @@ def keys_at(model: type[BaseModel], way: tuple[str | int, ...]) -> list[str]:
             inner
             for table in tables
             if key in table.model_fields
-            for inner in _tables_in(table.model_fields[key].annotation)
+            for inner in tables_in(table.model_fields[key].annotation)
         ]
         tables = found or tables
     return sorted({key for table in tables for key in table.model_fields})
@@ -96,8 +96,13 @@ def off_state(model: type[BaseModel], path: str) -> bool:
             known = sorted({name for table in tables for name in table.model_fields})
             raise SpecError(f"no setting {path!r}: unknown key {key!r}", hint=nearest(key, known))
         annotations = [field.annotation for field in fields]
-        tables = [inner for annotation in annotations for inner in _tables_in(annotation)]
+        tables = [inner for annotation in annotations for inner in tables_in(annotation)]
     return any("off" in _literals_in(annotation) for annotation in annotations)
+
+
+def tables_in(annotation: Any) -> list[type[BaseModel]]:
+    """Return the kinds of table that a setting of this type may hold."""
+    return [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:
@@ -107,10 +112,6 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     if origin in (typing.Union, types.UnionType, tuple):
         return tuple(m for part in typing.get_args(annotation) for m in _members(part))
     return (annotation,)
-
-
-def _tables_in(annotation: Any) -> list[type[BaseModel]]:
-    return [m for m in _members(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
 
 
 def _literals_in(annotation: Any) -> set[Any]:
