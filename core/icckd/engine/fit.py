@@ -1,0 +1,110 @@
+"""The training loop that teacher and student share."""
+
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from icckd.engine.data.stream import Batch, TrainStream
+from icckd.engine.evaluate import predict, top1
+from icckd.engine.material import Material
+from icckd.engine.models import Classifier
+from icckd.engine.protocol import Recorder
+from icckd.engine.sgd import Sgd, learning_rate
+from icckd.engine.stability import stability
+from icckd.engine.steplog import StepLog
+from icckd.errors import NonFiniteError
+from icckd.spec.method import Training
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepValues:
+    """Scalars of one step on the device, in the order of the step's names."""
+
+    losses: tuple[Tensor, ...]
+    diagnostics: tuple[Tensor, ...] = ()
+
+
+class Step(Protocol):
+    """Sets the gradients of one optimiser step. Losses are logged before their weights."""
+
+    losses: tuple[str, ...]
+    diagnostics: tuple[str, ...]
+
+    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
+        """Set the gradients; `step` counts from 0 over the stage, `epoch` from 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """What training showed: each term at every step, and the training seconds."""
+
+    terms: dict[str, NDArray[np.float64]]
+    steps_per_epoch: int
+    seconds: float
+
+    def outcomes(self) -> dict[str, float]:
+        """Return the outcomes of a complete fit by name, without the stage kind."""
+        return {
+            "stability": stability(self.terms["ce"], self.steps_per_epoch),
+            "grad_norm_max": float(self.terms["grad_norm"].max()),
+            "nonfinite_steps": 0,
+            "seconds": self.seconds,
+        }
+
+
+def fit(
+    kind: Literal["teacher", "student"],
+    model: Classifier,
+    step: Step,
+    stream: TrainStream,
+    *,
+    material: Material,
+    training: Training,
+    recorder: Recorder,
+) -> Fit:
+    """Train the model and record every epoch; training seconds exclude validation.
+
+    Raises:
+        NonFiniteError: If a loss, the gradient norm, or a weight in the end is not finite;
+            `nonfinite_steps` is recorded before.
+    """
+    optimiser = Sgd(model.parameters(), training)
+    terms = (*step.losses, "grad_norm", *step.diagnostics)
+    log = StepLog(terms, training.epochs * stream.steps, material.device)
+    seconds, history = 0.0, []
+    for epoch in range(1, training.epochs + 1):
+        start = perf_counter()
+        lr = learning_rate(training, epoch)
+        model.train()
+        try:
+            _run_epoch(step, stream, optimiser, log, epoch=epoch, lr=lr)
+            if epoch == training.epochs:
+                optimiser.check(step=epoch * stream.steps - 1)
+        except NonFiniteError:
+            recorder.outcomes({f"{kind}.nonfinite_steps": 1})
+            raise
+        history.append(log.read(stream.steps))
+        seconds += perf_counter() - start
+        logits_NC = predict(model, material.validation, material.normalise).logits
+        values = {term: float(column.mean()) for term, column in history[-1].items()}
+        values["val_top1"] = top1(logits_NC, material.validation.labels)
+        values |= {"lr": lr, "train_seconds": seconds}
+        recorder.epoch(epoch, {f"{kind}.{name}": value for name, value in values.items()})
+    whole = {term: np.concatenate([part[term] for part in history]) for term in terms}
+    return Fit(terms=whole, steps_per_epoch=stream.steps, seconds=seconds)
+
+
+def _run_epoch(
+    step: Step, stream: TrainStream, optimiser: Sgd, log: StepLog, *, epoch: int, lr: float
+) -> None:
+    first = (epoch - 1) * stream.steps
+    for number, batch in enumerate(stream.epoch(epoch), start=first):
+        optimiser.clear()
+        values = step(batch, step=number, epoch=epoch)
+        log.write((*values.losses, optimiser.gradient_norm(), *values.diagnostics))
+        optimiser.step(lr)
+    log.check()

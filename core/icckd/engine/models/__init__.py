@@ -1,0 +1,72 @@
+"""Models, and how one is built, stored and read back.
+
+`MODELS` maps the `kind` of the settings to a class.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from icckd.engine.models.base import Classifier, Output
+from icckd.engine.models.cnn import Cnn
+from icckd.engine.seeding import Key, initialise
+from icckd.errors import StageError
+from icckd.spec.method import CnnModel
+
+__all__ = ["LAYOUT", "MODELS", "Classifier", "Output", "build_model", "load_model", "save_model"]
+
+LAYOUT = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
+"""Memory layout of images and filters on each device, a part of the numerics.
+
+On a CPU channels-last makes a step of the default teacher a third shorter.
+"""
+
+MODELS: dict[str, type[Classifier]] = {"cnn": Cnn}
+
+
+def build_model(
+    settings: CnnModel, *, in_channels: int, n_classes: int, key: Key, device: str
+) -> Classifier:
+    """Return a new model on the device, initialised from streams under `key`."""
+    model = MODELS[settings.kind](settings, in_channels=in_channels, n_classes=n_classes)
+    initialise(model, key)
+    return model.to(device).to(memory_format=LAYOUT[device])
+
+
+def save_model(
+    model: Classifier, settings: CnnModel, *, in_channels: int, n_classes: int, folder: Path
+) -> None:
+    """Write `model.safetensors` (weights) and `model.json` (what rebuilds the model)."""
+    tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    save_file(tensors, folder / "model.safetensors")
+    about = {
+        "model": settings.model_dump(mode="json"),
+        "in_channels": in_channels,
+        "n_classes": n_classes,
+    }
+    (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n")
+
+
+def load_model(folder: Path, *, device: str) -> Classifier:
+    """Return the model that `save_model` wrote, in evaluation mode.
+
+    Raises:
+        StageError: If a file is missing or does not fit the model.
+    """
+    try:
+        about = json.loads((folder / "model.json").read_text())
+        settings = TypeAdapter(CnnModel).validate_json(json.dumps(about["model"]))
+        model = MODELS[settings.kind](
+            settings, in_channels=about["in_channels"], n_classes=about["n_classes"]
+        )
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
+        raise StageError(
+            f"the model in {folder} cannot be read: {error}",
+            hint="delete that artifact; the stage that makes it then runs again",
+        ) from error
+    return model.to(device).to(memory_format=LAYOUT[device]).eval()

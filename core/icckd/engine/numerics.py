@@ -1,0 +1,61 @@
+"""Settings of torch that decide the bits, and the versions that do."""
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from icckd.errors import MachineError
+from icckd.resources import cuda_device_names
+
+PACKAGES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")
+
+
+def prepare(device: Literal["cpu", "cuda"], threads: int) -> None:
+    """Set torch up so that a repeat of a stage on this machine ends bit-identical.
+
+    Raises:
+        MachineError: If torch cannot use the device.
+    """
+    os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    torch.set_num_threads(threads)
+    # The same switch as use_deterministic_algorithms(True), which imports the compiler for it.
+    torch.set_deterministic_debug_mode("error")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    torch.backends.cudnn.fp32_precision = "ieee"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MachineError(
+            f"torch {torch.__version__} cannot use a CUDA device here",
+            hint="use --device cpu, or install a CUDA build of torch that fits the driver",
+        )
+
+
+def environment() -> dict[str, str]:
+    """Return the versions and device names that a result may depend on."""
+    versions = {package: version(package) for package in PACKAGES}
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        **versions,
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda or "",
+        "cudnn": str(torch.backends.cudnn.version() or ""),  # type: ignore[no-untyped-call]  # untyped in torch
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "gpus": ", ".join(cuda_device_names()),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())

@@ -1,0 +1,101 @@
+"""Entry points: run one stage in this process."""
+
+from typing import Literal
+
+from icckd.engine.evaluate import (
+    cosine,
+    nearness,
+    predict,
+    soft_probabilities,
+    subclass_accuracy,
+    top1,
+)
+from icckd.engine.fit_student import fit_student
+from icckd.engine.fit_teacher import fit_teacher
+from icckd.engine.material import Material, load_material
+from icckd.engine.memory import StageMemory
+from icckd.engine.models import Classifier, load_model, save_model
+from icckd.engine.numerics import environment, prepare
+from icckd.engine.protocol import Place, Recorder, StudentJob, TeacherJob
+from icckd.errors import StageError
+from icckd.spec.method import CnnModel
+
+__all__ = ["environment", "prepare", "train_student", "train_teacher"]
+
+Kind = Literal["teacher", "student"]
+
+
+def train_teacher(job: TeacherJob, recorder: Recorder, place: Place) -> None:
+    """Train a teacher, record what it shows, and write the model into the artifact folder.
+
+    Raises:
+        MachineError: If the device or the data set is missing.
+        NonFiniteError: If a loss or the gradient norm is not finite.
+    """
+    prepare(place.device, job.numerics.threads)
+    memory = StageMemory(place.device)
+    material = load_material(job.data, place)
+    model, outcomes = fit_teacher(job, material, recorder)
+    _finish("teacher", model, job.teacher.model, outcomes, memory, material, recorder, place)
+
+
+def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
+    """Distil a student, record what it shows, and write the model into the artifact folder.
+
+    Raises:
+        MachineError: If the device or the data set is missing.
+        NonFiniteError: If a loss or the gradient norm is not finite.
+        StageError: If the teacher cannot be read or was trained on other data.
+    """
+    prepare(place.device, job.numerics.threads)
+    memory = StageMemory(place.device)
+    material = load_material(job.data, place)
+    teacher = load_model(job.teacher_folder, device=place.device)
+    if teacher.classifier.out_features != material.n_classes:
+        raise StageError(
+            f"the teacher knows {teacher.classifier.out_features} classes, the data have"
+            f" {material.n_classes}",
+            hint="train teacher and student on the same labels",
+        )
+    model, outcomes = fit_student(job, teacher, material, recorder)
+    _finish("student", model, job.student.model, outcomes, memory, material, recorder, place)
+
+
+def _finish(
+    kind: Kind,
+    model: Classifier,
+    settings: CnnModel,
+    outcomes: dict[str, float],
+    memory: StageMemory,
+    material: Material,
+    recorder: Recorder,
+    place: Place,
+) -> None:
+    """Read the memory peaks, test once, write the artifact, record the outcomes."""
+    values = outcomes | memory.outcomes()
+    if not memory.is_exact:
+        recorder.log("memory_rss is the peak of the whole process: its mark cannot be reset here")
+    values |= _test(model, material)
+    place.artifact_folder.mkdir(parents=True, exist_ok=True)
+    save_model(
+        model,
+        settings,
+        in_channels=material.in_channels,
+        n_classes=material.n_classes,
+        folder=place.artifact_folder,
+    )
+    recorder.outcomes({f"{kind}.{name}": value for name, value in values.items()})
+
+
+def _test(model: Classifier, material: Material) -> dict[str, float]:
+    train, test = material.train, material.test
+    seen = predict(model, test, material.normalise)
+    values = {"top1": top1(seen.logits, test.labels)}
+    if test.subclasses is not None:
+        known = predict(model, train, material.normalise)
+        values["subclass_features"] = subclass_accuracy(
+            seen.features, test, known.features, train, cosine
+        )
+        soft_NC, soft_RC = soft_probabilities(seen.logits), soft_probabilities(known.logits)
+        values["subclass_soft"] = subclass_accuracy(soft_NC, test, soft_RC, train, nearness)
+    return values

@@ -1,0 +1,82 @@
+"""Jobs small enough to train in a fraction of a second."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+
+from icckd.engine.protocol import Place, StudentJob, TeacherJob
+from icckd.engine.run import train_student, train_teacher
+from icckd.spec.method import CnnModel, DigitsData, Numerics, Student, Teacher, Training
+
+torch.set_num_threads(1)
+
+TINY = DigitsData(train=170, validation=40)
+BRIEF = Training(epochs=3, batch_size=32)
+
+
+@dataclass
+class Notes:
+    """A recorder that keeps everything."""
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    values: dict[str, float] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    folder: Path = Path()
+
+    def epoch(self, epoch, values):
+        assert epoch == len(self.epochs) + 1
+        self.epochs.append(dict(values))
+
+    def outcomes(self, values):
+        assert not set(values) & set(self.values)
+        self.values |= values
+
+    def log(self, message):
+        self.lines.append(message)
+
+    @property
+    def weights(self):
+        return (self.folder / "model.safetensors").read_bytes()
+
+
+@pytest.fixture
+def run_teacher(tmp_path):
+    """Train a small teacher with some settings changed, and return the notes."""
+    count = iter(range(1000))
+
+    def run(*, data=TINY, seed=0, device="cpu", training=BRIEF, **settings):
+        notes = Notes(folder=tmp_path / f"teacher-{next(count)}")
+        teacher = Teacher(model=CnnModel(widths=(4, 4, 8)), training=training, **settings)
+        job = TeacherJob(data=data, teacher=teacher, numerics=Numerics(), seed=seed)
+        train_teacher(
+            job, notes, Place(device=device, data_root=tmp_path, artifact_folder=notes.folder)
+        )
+        return notes
+
+    return run
+
+
+@pytest.fixture
+def run_student(tmp_path):
+    """Distil a small student from a teacher's folder, and return the notes."""
+    count = iter(range(1000))
+
+    def run(teacher_folder, *, data=TINY, seed=0, replicate=0, device="cpu", training=BRIEF, **s):
+        notes = Notes(folder=tmp_path / f"student-{next(count)}")
+        student = Student(model=CnnModel(widths=(2, 4, 4)), training=training, **s)
+        job = StudentJob(
+            data=data,
+            student=student,
+            numerics=Numerics(),
+            seed=seed,
+            replicate=replicate,
+            teacher_folder=teacher_folder,
+        )
+        train_student(
+            job, notes, Place(device=device, data_root=tmp_path, artifact_folder=notes.folder)
+        )
+        return notes
+
+    return run

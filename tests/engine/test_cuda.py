@@ -1,0 +1,92 @@
+"""What must hold on a CUDA device."""
+
+import pytest
+import torch
+
+from icckd.engine.groups import group_by_class
+from icckd.engine.losses.intra import intra_class_contrastive
+from icckd.engine.numerics import prepare
+from icckd.spec.method import DigitsData, IntraLoss, Training
+from icckd.spec.metrics import OUTCOMES
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+]
+
+
+def test_a_repeat_on_cuda_is_bit_identical(run_teacher, run_student):
+    data = DigitsData(train=450)
+    settings = {"data": data, "device": "cuda", "intra": IntraLoss(weight=0.5)}
+    first, again = run_teacher(**settings), run_teacher(**settings)
+    students = {run_student(first.folder, data=data, device="cuda").weights for _ in range(2)}
+
+    assert first.weights == again.weights
+    assert len(students) == 1
+
+
+def test_weight_0_has_the_bits_of_two_view_cross_entropy_on_cuda(run_teacher):
+    evaluated = run_teacher(device="cuda", intra=IntraLoss(weight=0.0, margin="off"))
+
+    assert evaluated.weights == run_teacher(device="cuda", intra="off").weights
+
+
+def test_cpu_and_cuda_agree_on_the_loss():
+    prepare("cuda", 1)
+    generator = torch.Generator().manual_seed(0)
+    view1, view2 = torch.randn(2, 64, 16, generator=generator)
+    logits = torch.randn(64, 5, generator=generator)
+    labels = torch.randint(5, (64,), generator=generator)
+    capacity = int(labels.bincount().max())
+    losses = []
+    for device in ("cpu", "cuda"):
+        groups = group_by_class(labels.to(device), 5, capacity)
+        parts = (view1.to(device), view2.to(device), logits.to(device))
+        ids = torch.arange(64, device=device)
+        term = intra_class_contrastive(
+            *parts, ids, groups, temperature=0.1, threshold=0.0, cache=None
+        )
+        losses.append(term.loss.cpu())
+
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+
+
+def test_memory_outcomes_exist_on_cuda(run_teacher):
+    notes = run_teacher(device="cuda")
+    names = {n for n, m in OUTCOMES.items() if m.device == "cuda" and m.stage == "teacher"}
+
+    assert names - {"teacher.memory_nvml"} <= set(notes.values)
+    assert 0 < notes.values["teacher.memory_allocated"] <= notes.values["teacher.memory_reserved"]
+
+
+def test_a_step_on_cuda_waits_for_nothing(run_teacher, monkeypatch):
+    from icckd.engine import fit
+
+    original = fit._run_epoch
+
+    def strict(*arguments, **named):
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            original(*arguments, **named)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(fit.StepLog, "check", lambda self: None)
+    monkeypatch.setattr(fit, "_run_epoch", strict)
+    monkeypatch.setattr(fit.TrainStream, "epoch", _drawn_before(fit.TrainStream.epoch))
+
+    run_teacher(device="cuda", training=Training(epochs=2, batch_size=32))
+
+
+def _drawn_before(original):
+    """Let the transfers at the start of an epoch pass: they happen once, not in each step."""
+
+    def epoch(self, number):
+        torch.cuda.set_sync_debug_mode("default")
+        batches = original(self, number)
+        first = next(batches)
+        torch.cuda.set_sync_debug_mode("error")
+        yield first
+        yield from batches
+
+    return epoch

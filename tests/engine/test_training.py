@@ -1,0 +1,332 @@
+"""Whole stages: null ablations, repeats, failures, and what is recorded."""
+
+import json
+import math
+import subprocess
+import sys
+from functools import partial
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from icckd.engine.data.stream import TrainStream
+from icckd.engine.fit_teacher import IntraPart, TeacherStep
+from icckd.engine.groups import group_by_class
+from icckd.engine.material import load_material
+from icckd.engine.models import build_model, load_model
+from icckd.engine.protocol import Place
+from icckd.engine.seeding import initialise
+from icckd.engine.sgd import Sgd, learning_rate
+from icckd.engine.steplog import StepLog
+from icckd.errors import MachineError, NonFiniteError, StageError
+from icckd.spec.method import (
+    CnnModel,
+    DigitsData,
+    IntraLoss,
+    KdDistiller,
+    MarginFilter,
+    MultistepSchedule,
+    NegativeCache,
+    Training,
+)
+from icckd.spec.metrics import OUTCOMES, SERIES
+
+STRONG = {"weight": 0.5, "margin": MarginFilter(threshold=-0.5)}
+
+
+def names_of(catalogue, kind):
+    return {
+        name
+        for name, metric in catalogue.items()
+        if metric.stage == kind and metric.rule == "recorded" and metric.device != "cuda"
+    }
+
+
+def test_weight_0_with_the_loss_evaluated_has_the_bits_of_two_view_cross_entropy(run_teacher):
+    evaluated = run_teacher(intra=IntraLoss(weight=0.0, margin="off"))
+    plain = run_teacher(intra="off", views=2)
+
+    assert evaluated.weights == plain.weights
+    assert [e["teacher.ce"] for e in evaluated.epochs] == [e["teacher.ce"] for e in plain.epochs]
+    assert all(epoch["teacher.intra"] > 0 for epoch in evaluated.epochs)
+
+
+def test_threshold_minus_two_has_the_bits_of_filter_off(run_teacher):
+    filtered = run_teacher(intra=IntraLoss(weight=0.5, margin=MarginFilter(threshold=-2.0)))
+
+    assert filtered.weights == run_teacher(intra=IntraLoss(weight=0.5, margin="off")).weights
+
+
+def test_a_cache_of_no_entries_has_the_bits_of_cache_off(run_teacher):
+    empty = run_teacher(intra=IntraLoss(**STRONG, cache=NegativeCache(per_class=0)))
+    off = run_teacher(intra=IntraLoss(**STRONG, cache="off"))
+
+    assert empty.weights == off.weights
+    assert empty.values["teacher.cache_bytes"] == off.values["teacher.cache_bytes"] == 0
+
+
+def test_a_cache_that_is_still_warming_up_has_the_bits_of_cache_off(run_teacher):
+    warming = run_teacher(intra=IntraLoss(**STRONG, cache=NegativeCache(warmup_epochs=3)))
+    used = run_teacher(intra=IntraLoss(**STRONG, cache=NegativeCache(warmup_epochs=2)))
+    off = run_teacher(intra=IntraLoss(**STRONG, cache="off"))
+
+    assert warming.weights == off.weights
+    assert used.weights != off.weights
+    assert used.epochs[1]["teacher.negatives"] == off.epochs[1]["teacher.negatives"]
+    assert used.epochs[2]["teacher.negatives"] > 2 * off.epochs[2]["teacher.negatives"]
+
+
+def test_every_part_changes_the_weights_when_it_is_on(run_teacher):
+    runs = [
+        run_teacher(intra="off", views=1),
+        run_teacher(intra="off"),
+        run_teacher(intra=IntraLoss(weight=0.5, margin=MarginFilter(threshold=0.0))),
+        run_teacher(intra=IntraLoss(weight=0.5, margin="off")),
+        run_teacher(intra=IntraLoss(weight=0.5, margin="off", cache="off")),
+        run_teacher(intra="off", seed=1),
+    ]
+
+    assert len({run.weights for run in runs}) == len(runs)
+
+
+def test_a_repeat_is_bit_identical_also_after_other_stages(run_teacher, run_student):
+    first = run_teacher()
+    student = run_student(first.folder)
+    torch.rand(3)
+    run_teacher(seed=9, intra=IntraLoss(**STRONG))
+    again = run_teacher()
+
+    assert again.weights == first.weights
+    assert run_student(again.folder).weights == student.weights
+    assert again.values["teacher.stability"] == first.values["teacher.stability"]
+
+
+def test_students_of_one_teacher_differ_and_leave_it_alone(run_teacher, run_student):
+    teacher = run_teacher()
+    before = teacher.weights
+    students = {run_student(teacher.folder, replicate=replicate).weights for replicate in (0, 1)}
+
+    assert len(students) == 2
+    assert teacher.weights == before
+
+
+def test_distillation_weight_matters_and_terms_are_recorded_unweighted(run_teacher, run_student):
+    teacher = run_teacher().folder
+    none = run_student(teacher, distiller=KdDistiller(weight=0.0, ce_weight=1.0))
+    some = run_student(teacher, distiller=KdDistiller(weight=0.5, ce_weight=1.0))
+
+    assert none.weights != some.weights
+    assert none.epochs[0]["student.kd"] > 0
+
+
+def test_a_teacher_records_every_series_and_outcome_that_applies(run_teacher):
+    notes = run_teacher()
+
+    assert all(set(epoch) == names_of(SERIES, "teacher") for epoch in notes.epochs)
+    assert set(notes.values) == names_of(OUTCOMES, "teacher")
+    assert all(math.isfinite(value) for value in notes.values.values())
+    assert notes.values["teacher.cache_bytes"] == 5 * 64 * (8 * 4 + 8 + 8) + 5 * 8
+    assert notes.values["teacher.nonfinite_steps"] == 0
+    seconds = [epoch["teacher.train_seconds"] for epoch in notes.epochs]
+    assert 0 < seconds[0] < seconds[1] < seconds[2] == notes.values["teacher.seconds"]
+
+
+def test_a_student_records_every_series_and_outcome_that_applies(run_teacher, run_student):
+    notes = run_student(run_teacher().folder)
+
+    assert all(set(epoch) == names_of(SERIES, "student") for epoch in notes.epochs)
+    assert set(notes.values) == names_of(OUTCOMES, "student")
+
+
+def test_without_intra_loss_or_sub_classes_their_metrics_are_absent(run_teacher):
+    data = DigitsData(train=170, validation=40, labels="fine")
+    notes = run_teacher(data=data, intra="off")
+
+    absent = {"intra_ratio", "anchor_share", "negatives", "subclass_features", "subclass_soft"}
+    assert set(notes.values) == names_of(OUTCOMES, "teacher") - {f"teacher.{n}" for n in absent}
+    assert notes.values["teacher.cache_bytes"] == 0
+    assert "teacher.intra" not in notes.epochs[0]
+
+
+def test_the_recorded_ratio_is_weight_times_the_norms_at_the_pooled_feature(tmp_path):
+    place = Place(device="cpu", data_root=tmp_path, artifact_folder=tmp_path)
+    material = load_material(DigitsData(), place)
+    model = build_model(CnnModel(), in_channels=1, n_classes=5, key=("a",), device="cpu").train()
+    settings = IntraLoss(weight=0.3, margin="off", cache="off")
+    part = IntraPart(settings, n_classes=5, n_features=64, device="cpu")
+    stream = TrainStream(
+        material.train, material.normalise, material.augment, batch_size=32, views=2, key=("a",)
+    )
+    batch = next(stream.epoch(1))
+    values = TeacherStep(model, part)(batch, step=0, epoch=1)
+    ours = [p.grad.clone() for p in model.parameters()]
+
+    initialise(model, ("a",))
+    model.zero_grad()
+    features = model.features(batch.images)
+    features.retain_grad()
+    ce = torch.nn.functional.cross_entropy(model.classifier(features[:32]), batch.labels)
+    ce.backward(retain_graph=True)
+    ce_grad, features.grad = features.grad.clone(), None
+    groups = group_by_class(batch.labels, 5, batch.largest_class)
+    intra = part.loss(features, model.classifier(features[:32]), batch.ids, groups, epoch=1).loss
+    (0.3 * intra).backward()
+
+    expected = features.grad.norm() / ce_grad.norm()
+    torch.testing.assert_close(values.diagnostics[0], expected)
+    torch.testing.assert_close(ours, [p.grad for p in model.parameters()])
+
+
+@pytest.mark.parametrize("kind", ["teacher", "student"])
+def test_divergence_fails_at_its_first_step_with_the_term(kind, run_teacher, run_student):
+    teacher = run_teacher()
+    wild = Training(epochs=3, batch_size=32, lr=1e30)
+
+    diverge = run_teacher if kind == "teacher" else partial(run_student, teacher.folder)
+    with pytest.raises(NonFiniteError) as caught:
+        diverge(training=wild)
+
+    assert caught.value.step == 1
+    assert caught.value.term == "ce"
+
+
+def test_a_failed_stage_has_recorded_its_non_finite_step_and_leaves_no_model(
+    run_teacher, monkeypatch
+):
+    from icckd.engine import run as engine
+
+    seen = {}
+    original = engine.fit_teacher
+
+    def spy(job, material, recorder):
+        seen["notes"] = recorder
+        return original(job, material, recorder)
+
+    monkeypatch.setattr(engine, "fit_teacher", spy)
+    with pytest.raises(NonFiniteError):
+        run_teacher(training=Training(epochs=1, batch_size=32, lr=1e30))
+
+    assert seen["notes"].values == {"teacher.nonfinite_steps": 1}
+    assert not seen["notes"].folder.exists()
+
+
+def test_weights_ruined_by_the_very_last_update_fail_too(run_teacher):
+    one_step = Training(epochs=1, batch_size=170, lr=1e39)
+
+    with pytest.raises(NonFiniteError) as caught:
+        run_teacher(training=one_step)
+
+    assert (caught.value.step, caught.value.term) == (0, "weights")
+
+
+def test_a_late_check_still_names_the_first_step_and_term(monkeypatch):
+    monkeypatch.setattr("icckd.engine.steplog.CHECK_EVERY", {"cpu": 4})
+    log = StepLog(("ce", "intra"), 8, "cpu")
+    bad, fine = torch.tensor(torch.nan), torch.tensor(1.0)
+    for values in [(fine, fine)] * 5 + [(fine, bad), (bad, bad)]:
+        log.write(values)
+
+    with pytest.raises(NonFiniteError) as caught:
+        log.write((bad, fine))
+
+    assert (caught.value.step, caught.value.term) == (5, "intra")
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        Training(epochs=4, lr=0.3),
+        Training(epochs=4, lr=0.3, momentum=0.0, weight_decay=0.0),
+        Training(epochs=5, lr=0.3, schedule=MultistepSchedule(kind="multistep", milestones=(1, 3))),
+    ],
+)
+def test_updates_and_rates_are_those_of_torchs_sgd_and_schedulers(training):
+    ours, theirs = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
+    theirs.load_state_dict(ours.state_dict())
+    mine = Sgd(ours.parameters(), training)
+    reference = torch.optim.SGD(
+        theirs.parameters(), lr=0.3, momentum=training.momentum, weight_decay=training.weight_decay
+    )
+    if training.schedule.kind == "cosine":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(reference, training.epochs)
+    else:
+        schedule = torch.optim.lr_scheduler.MultiStepLR(reference, [1, 3], 0.1)
+    for epoch in range(1, training.epochs + 1):
+        x = torch.randn(8, 3)
+        assert learning_rate(training, epoch) == pytest.approx(schedule.get_last_lr()[0])
+        for model in (ours, theirs):
+            model.zero_grad()
+            model(x).square().mean().backward()
+        mine.step(learning_rate(training, epoch))
+        reference.step()
+        schedule.step()
+
+    torch.testing.assert_close(list(ours.parameters()), list(theirs.parameters()))
+
+
+def test_an_artifact_rebuilds_its_model_and_holds_no_pickle(run_teacher):
+    folder = run_teacher().folder
+    model = load_model(folder, device="cpu")
+    about = json.loads((folder / "model.json").read_text())
+
+    assert {file.name for file in folder.iterdir()} == {"model.json", "model.safetensors"}
+    assert about["model"] == {"kind": "cnn", "widths": [4, 4, 8]}
+    assert (about["in_channels"], about["n_classes"]) == (1, 5)
+    for name, value in load_file(folder / "model.safetensors").items():
+        assert torch.equal(model.state_dict()[name], value)
+    assert not model.training
+
+
+@pytest.mark.parametrize("damage", ["missing", "not json", "other widths", "cut weights"])
+def test_a_damaged_teacher_is_an_error_of_the_stage(damage, run_teacher, run_student):
+    folder = run_teacher().folder
+    about, weights = folder / "model.json", folder / "model.safetensors"
+    if damage == "missing":
+        weights.unlink()
+    elif damage == "not json":
+        about.write_text("{")
+    elif damage == "other widths":
+        about.write_text(about.read_text().replace("8", "9"))
+    else:
+        weights.write_bytes(weights.read_bytes()[:-8])
+
+    with pytest.raises(StageError, match="cannot be read"):
+        run_student(folder)
+
+
+def test_a_teacher_of_other_labels_is_refused(run_teacher, run_student):
+    folder = run_teacher().folder
+
+    with pytest.raises(StageError, match="knows 5 classes, the data have 10"):
+        run_student(folder, data=DigitsData(train=170, validation=40, labels="fine"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is not there")
+def test_a_missing_device_is_an_error_of_the_machine(run_teacher):
+    with pytest.raises(MachineError, match="CUDA"):
+        run_teacher(device="cuda")
+
+
+def test_training_imports_no_compiler(tmp_path):
+    code = f"""
+import sys
+from pathlib import Path
+from icckd.engine.protocol import Place, TeacherJob
+from icckd.engine.run import train_teacher
+from icckd.spec.method import DigitsData, Numerics, Teacher, Training
+
+class Silent:
+    def __getattr__(self, name):
+        return lambda *values: None
+
+teacher = Teacher(training=Training(epochs=2))
+job = TeacherJob(data=DigitsData(), teacher=teacher, numerics=Numerics(), seed=0)
+folder = Path({str(tmp_path)!r})
+train_teacher(job, Silent(), Place(device="cpu", data_root=folder, artifact_folder=folder))
+heavy = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "sklearn")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
