@@ -116,7 +116,8 @@ def test_factors_need_a_design_and_a_design_needs_factors():
 
 def test_remove_sets_a_part_to_its_off_state_and_replace_yields_an_arm_per_option():
     body = FULL + (
-        '[[ablation]]\nname = "R"\narm = "no-cache"\npart = "teacher.intra.cache"\naction = "REMOVE"\n'
+        '[[ablation]]\nname = "R"\narm = "no-cache"\npart = "teacher.intra.cache"\n'
+        'action = "REMOVE"\n'
         '[[ablation]]\nname = "W"\narm = "w"\npart = "teacher.intra.weight"\naction = "REPLACE"\n'
         "replacement = [0.1, 0.2]\n"
     )

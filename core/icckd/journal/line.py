@@ -45,6 +45,9 @@ def decode(raw: bytes) -> Line | None:
         if fields.pop("v") != VERSION:
             return None
         del fields["c"]
-        return Line(kind=fields["k"], sequence=fields.pop("s"), time=fields.pop("t"), body=fields)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        kind, sequence, time = fields["k"], fields.pop("s"), fields.pop("t")
+        if type(kind) is not str or type(sequence) is not int or not 0 <= sequence < 2**63:
+            return None
+        return Line(kind=kind, sequence=sequence, time=float(time), body=fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError):
         return None

@@ -1,0 +1,87 @@
+"""The report as GitHub Markdown."""
+
+import json
+from typing import TextIO
+
+from icckd.report.cells import difference_cell, mean_cell, p_text, scale_of
+from icckd.report.notes import label, notes, verdict_text
+from icckd.report.text import display, write_lines
+from icckd.results.read import Results
+from icckd.results.types import Comparison, StudyInfo
+
+_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~$"})
+
+
+def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
+    """Write the same as the table, for a README or an issue."""
+    rows = {(row.arm, row.metric): row for row in results.comparisons(study)}
+    done = results.progress(study).trials
+    lines = [
+        f"## {_plain(study.name)}",
+        "",
+        *([_plain(study.question), ""] if study.question else []),
+        f"Revision {_plain(study.revision)}: {len(study.arms)} arms x {len(study.seeds)} seeds,"
+        f" {done.complete} of {done.total} trials complete.",
+        "",
+        *_comparison(study, rows),
+        *_verdicts(study, rows),
+        f"### What differs from {_plain(study.baseline)}",
+        "",
+        *_changes(study),
+        "",
+        "### Notes",
+        "",
+        *(f"- {_plain(note)}" for note in notes(results, study)),
+    ]
+    write_lines(out, lines)
+
+
+def _plain(text: str) -> str:
+    return display(text, 2000).translate(_SPECIAL)
+
+
+def _table(head: list[str], body: list[list[str]]) -> list[str]:
+    rule = ["---"] * len(head)
+    return [f"| {' | '.join(row)} |" for row in [head, rule, *body]]
+
+
+def _comparison(study: StudyInfo, rows: dict[tuple[str, str], Comparison]) -> list[str]:
+    scales = {m: scale_of([rows[arm.name, m] for arm in study.arms]) for m in study.metrics}
+    head = [
+        f"{_plain(metric)} ({scale.unit})" if scale.unit else _plain(metric)
+        for metric, scale in scales.items()
+    ]
+    body = []
+    for arm in study.arms:
+        cells = [f"{_plain(arm.name)}<br>{_plain(label(arm))}"]
+        for metric, scale in scales.items():
+            row = rows[arm.name, metric]
+            parts = (mean_cell(row, scale), _plain(difference_cell(row, scale)))
+            cells.append("<br>".join(part for part in parts if part))
+        body.append(cells)
+    return [*_table(["arm", *head], body), ""]
+
+
+def _verdicts(study: StudyInfo, rows: dict[tuple[str, str], Comparison]) -> list[str]:
+    judged = [arm for arm in study.arms if arm.name in study.family]
+    if not judged:
+        return []
+    body = []
+    for arm in judged:
+        row = rows[arm.name, study.primary]
+        p = [_plain(p_text(row.p)), _plain(p_text(row.p_adjusted))]
+        body.append([_plain(arm.name), _plain(arm.title), verdict_text(arm, row), *p])
+    head = ["arm", "", "verdict", "p", "Holm p"]
+    return [f"### Verdicts on {_plain(study.primary)}", "", *_table(head, body), ""]
+
+
+def _changes(study: StudyInfo) -> list[str]:
+    lines = []
+    for arm in study.arms:
+        changes = "; ".join(
+            f"{change.path}: {json.dumps(change.before)} → {json.dumps(change.after)}"
+            for change in arm.changes
+        )
+        if changes:
+            lines.append(f"- {_plain(arm.name)} ({_plain(label(arm))}): {_plain(changes)}")
+    return lines

@@ -1,0 +1,71 @@
+"""Plain lines: where a study stands, which studies there are, what the logs say."""
+
+import time
+from typing import TextIO
+
+from icckd.report.text import display, duration
+from icckd.results.read import Results
+from icckd.results.types import LogRow, Progress, StateCounts, StudyInfo, TrialRow
+
+_SESSION = {
+    "live": "running now",
+    "ended": "not running",
+    "interrupted": "interrupted: the session died; `icckd run` goes on where it stopped",
+    "none": "never run",
+}
+
+
+def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
+    """Write counts, time left, and every trial that is not simply complete or pending."""
+    progress = results.progress(study)
+    out.write(f"study {study.name} (revision {study.revision[:8]}): {_session(progress)}\n")
+    out.write(f"trials  {_counts(progress.trials)}\n")
+    out.write(f"stages  {_counts(progress.stages)}\n")
+    for trial in results.trials(study):
+        if trial.state not in ("complete", "pending"):
+            out.write(f"  {_trial(trial)}\n")
+
+
+def write_studies(results: Results, out: TextIO) -> None:
+    """Write a line for each study, the one planned last first."""
+    for study in results.studies():
+        progress = results.progress(study)
+        planned = time.strftime("%Y-%m-%d %H:%M", time.localtime(study.planned_at))
+        out.write(
+            f"{study.name}  {study.revision[:8]}  planned {planned}"
+            f"  {len(study.arms)} arms x {len(study.seeds)} seeds"
+            f"  {_counts(progress.trials)}  {progress.session}\n"
+        )
+
+
+def write_log_row(row: LogRow, out: TextIO) -> None:
+    """Write one log line."""
+    place = f"{row.arm}/{row.seed} {row.stage}" if row.arm else "session"
+    level = "" if row.level == "info" else f"{row.level}: "
+    clock = time.strftime("%H:%M:%S", time.localtime(row.time))
+    out.write(f"{clock} {place}: {level}{display(row.text)}\n")
+
+
+def _session(progress: Progress) -> str:
+    text = _SESSION[progress.session]
+    if progress.session != "live":
+        return text
+    left = "unknown" if progress.eta_seconds is None else duration(progress.eta_seconds)
+    age = "" if progress.newest is None else f", newest record {_age(progress.newest)} old"
+    return f"{text}, {progress.workers} workers, time left {left}{age}"
+
+
+def _age(moment: float) -> str:
+    return duration(max(0.0, time.time() - moment))
+
+
+def _counts(counts: StateCounts) -> str:
+    states = ("running", "complete", "pending", "failed", "blocked", "cancelled")
+    shown = [f"{n} {state}" for state in states if (n := getattr(counts, state))]
+    return f"{', '.join(shown)} of {counts.total}"
+
+
+def _trial(trial: TrialRow) -> str:
+    where = f"{trial.stage} {trial.epoch}/{trial.epochs}" if trial.stage else ""
+    reason = f": {display(trial.reason)}" if trial.reason else ""
+    return f"{trial.arm}/{trial.seed}  {trial.state}  {where}".rstrip() + reason

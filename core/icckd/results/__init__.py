@@ -1,0 +1,1 @@
+"""The read model shared by reports and screens."""

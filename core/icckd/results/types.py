@@ -1,0 +1,228 @@
+"""The values that reports and screens see; nothing else crosses this line.
+
+Units: accuracy in percent, time in seconds, memory in bytes, loss in nats. Times of day are Unix
+seconds. A metric that was never reached is `math.inf`, one that has no value is None.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from icckd.journal.events import State
+
+Role = Literal["baseline", "ablation", "control", "combination", "variant"]
+Verdict = Literal["", "helps", "hurts", "equivalent", "undecided"]
+SessionStatus = Literal["live", "ended", "interrupted", "none"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChangeRow:
+    """One setting in which an arm differs from the baseline."""
+
+    path: str
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmRow:
+    """An arm of the study, in the study's order; the baseline comes first."""
+
+    name: str
+    role: Role
+    title: str
+    action: str
+    control_for: str | None
+    changes: tuple[ChangeRow, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyInfo:
+    """One revision of a study: its question, arms, seeds and outcome columns.
+
+    `metrics` are the outcomes for the table, the primary one first.
+    """
+
+    name: str
+    revision: str
+    question: str
+    baseline: str
+    primary: str
+    metrics: tuple[str, ...]
+    arms: tuple[ArmRow, ...]
+    seeds: tuple[int, ...]
+    smallest_effect: float | None
+    family: tuple[str, ...]
+    planned_at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateCounts:
+    """How many are in each state."""
+
+    pending: int = 0
+    running: int = 0
+    complete: int = 0
+    failed: int = 0
+    blocked: int = 0
+    cancelled: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return (
+            self.pending + self.running + self.complete
+            + self.failed + self.blocked + self.cancelled
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a study stands.
+
+    `eta_seconds` is None while nothing allows an estimate, and 0 when nothing is left;
+    `newest` is the time of the newest journal line of this study.
+    """
+
+    trials: StateCounts
+    stages: StateCounts
+    session: SessionStatus
+    started: float | None
+    newest: float | None
+    eta_seconds: float | None
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrialRow:
+    """One arm under one seed.
+
+    `stage` is the kind that runs, failed, or ran last ("" before the first); `epoch` of `epochs`
+    belong to it. `attempts` counts the attempts at all its stages, `seconds` is the time of those
+    that stand for them. `primary` is the primary outcome when the trial is complete, `difference`
+    the same minus that of the baseline trial with this seed.
+    """
+
+    arm: str
+    seed: int
+    state: State
+    stage: str
+    epoch: int
+    epochs: int
+    attempts: int
+    seconds: float
+    primary: float | None
+    difference: float | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Curve:
+    """A series of one arm over epochs: mean over seeds and its 95 % t interval.
+
+    Arrays have one entry per epoch at which at least one seed has a value; `low` and `high` are
+    NaN where fewer than two seeds do. `seeds` holds each seed's own values, NaN where missing.
+    """
+
+    arm: str
+    metric: str
+    epochs_E: NDArray[np.int64]  # noqa: N815
+    mean_E: NDArray[np.float64]  # noqa: N815
+    low_E: NDArray[np.float64]  # noqa: N815
+    high_E: NDArray[np.float64]  # noqa: N815
+    count_E: NDArray[np.int64]  # noqa: N815
+    seeds: tuple[int, ...]
+    values_SE: NDArray[np.float64]  # noqa: N815
+    planned_epochs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An arm on one metric, against the baseline over paired seeds.
+
+    Attributes:
+        n: Seeds with a value in the arm (the trained teacher is the unit; students of one
+            teacher are averaged first).
+        never: How many of them never reached the target (value inf).
+        missing: Planned seeds without a value in this arm: failed, or still to come.
+        mean, spread: Mean and standard deviation over seeds; None when `never` > 0 or n is
+            too small.
+        median: Median over seeds, defined also with never-reached ones (may be inf).
+        pairs: Paired seeds behind the difference.
+        difference, low, high: Mean of arm minus baseline, its 95 % t interval; None for the
+            baseline, with fewer than two pairs, or when a pair never reached the target.
+        p, p_adjusted: Paired t test, and Holm-adjusted within the study's family (primary
+            metric only).
+        verdict: About the *part*, for arms of the family on the primary metric.
+    """
+
+    arm: str
+    metric: str
+    unit: str
+    n: int
+    never: int
+    missing: tuple[int, ...]
+    mean: float | None
+    spread: float | None
+    median: float | None
+    pairs: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRow:
+    """One line of a stage's or the session's log; `arm` is "" for the session."""
+
+    time: float
+    level: Literal["info", "warning", "error"]
+    arm: str
+    seed: int | None
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """What earlier stages of one shape took; medians over complete attempts."""
+
+    seconds: float
+    memory_bytes: float | None
+    disk_bytes: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """The answer to a question in SQL: column names and rows."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Any, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """One attempt at a stage of a trial; `stage` is the digest, `seconds` what it took so far."""
+
+    attempt: str
+    stage: str
+    kind: str
+    replicate: int
+    state: State
+    epoch: int
+    epochs: int
+    started: float
+    seconds: float
+    reason: str
+    host: str
+    environment: dict[str, str]
+    numerics: dict[str, Any]
+    settings: dict[str, Any]
+    hint: str
+    traceback: str

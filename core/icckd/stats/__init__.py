@@ -1,0 +1,1 @@
+"""Statistics over paired seeds: pure functions of arrays."""

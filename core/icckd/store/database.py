@@ -1,0 +1,137 @@
+"""Opening DuckDB: in memory, or on the file that the owner of a state folder keeps.
+
+A connection always starts in memory and attaches the file, so that the file gets the storage
+version that DuckDB 1.5 and 2.x both read, and so that it can be let go of.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from icckd.errors import MachineError
+from icckd.journal.folder import StateFolder
+from icckd.store.schema import create_tables, create_views, tables_digest
+
+FILE = "store"
+MEMORY = "memory"
+STORAGE_VERSION = "v1.5.0"
+_NOT_ITS_FAULT = ("lock", "No space left", "Permission denied", "Read-only file system")
+
+
+def connect() -> DuckDBPyConnection:
+    """Return a connection to a new, empty database in memory. Nothing is downloaded, ever."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
+    )
+    for setting in (
+        "python_enable_replacements = false",
+        "enable_progress_bar = false",
+        "temp_directory = ''",
+        "threads = 1",
+    ):
+        connection.execute(f"set {setting}")
+    return connection
+
+
+def seal(connection: DuckDBPyConnection) -> None:
+    """Cut a connection off from files for good, and lock its configuration."""
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
+
+
+def connect_memory() -> DuckDBPyConnection:
+    """Return a sealed connection to empty tables in memory, with the views."""
+    connection = connect()
+    seal(connection)
+    create_tables(connection)
+    create_views(connection)
+    return connection
+
+
+def connect_file(folder: StateFolder, notice: Callable[[str], None]) -> DuckDBPyConnection:
+    """Return a connection to the database file; the caller holds the owner lock.
+
+    A file that cannot be read, or was made by another version, is moved to `quarantine/`; a new
+    one takes its place, to be filled from the journals.
+
+    Raises:
+        MachineError: The file is in use, or the disk refuses to hold one.
+    """
+    try:
+        connection = _try_file(folder.database)
+        if connection is not None:
+            return connection
+        why = "was made by another version of icckd"
+    except duckdb.Error as error:
+        if any(words in str(error) for words in _NOT_ITS_FAULT):
+            raise _unusable(folder.database, error) from error
+        why = "cannot be read"
+    moved = _move_aside(folder)
+    notice(f"the database {why}; moved to {moved}, rebuilding from the journals")
+    try:
+        connection = _try_file(folder.database)
+    except duckdb.Error as error:
+        raise _unusable(folder.database, error) from error
+    assert connection is not None
+    return connection
+
+
+def _try_file(path: Path) -> DuckDBPyConnection | None:
+    """Open the file, making it where there is none; None when its tables are not ours."""
+    connection = connect()
+    try:
+        name = str(path).replace("'", "''")
+        connection.execute(f"attach '{name}' as {FILE} (storage_version '{STORAGE_VERSION}')")
+        connection.execute(f"use {FILE}")
+        tables = connection.execute(
+            "select table_name from duckdb_tables() where database_name = current_database()"
+        ).fetchall()
+        if not tables:
+            create_tables(connection)
+            create_views(connection)
+            connection.execute("checkpoint")
+        elif ("made_by",) not in tables or _made_by(connection) != tables_digest():
+            connection.close()
+            return None
+        else:
+            create_views(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _made_by(connection: DuckDBPyConnection) -> str | None:
+    row = connection.execute("select tables from made_by").fetchone()
+    return row[0] if row else None
+
+
+def _move_aside(folder: StateFolder) -> Path:
+    """Rename the database and its write-ahead log; the file is never opened here."""
+    database = folder.database
+    try:
+        folder.quarantine.mkdir(mode=0o700, exist_ok=True)
+        number = 1
+        while (target := folder.quarantine / f"{database.stem}-{number}.duckdb").exists():
+            number += 1
+        log = database.with_name(f"{database.name}.wal")
+        if log.exists():
+            log.rename(target.with_name(f"{target.name}.wal"))
+        database.rename(target)
+    except OSError as error:
+        raise MachineError(
+            f"cannot move the unreadable database {database} aside: {error.strerror}",
+            hint="delete it; it is rebuilt from the journals",
+        ) from error
+    return target
+
+
+def _unusable(path: Path, error: duckdb.Error) -> MachineError:
+    first_line = str(error).strip().splitlines()[0]
+    return MachineError(
+        f"cannot open the database {path}: {first_line}",
+        hint="close the program that has it open; the journals are complete without it",
+    )

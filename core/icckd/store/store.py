@@ -1,0 +1,180 @@
+"""The store of one state folder: journals in, rows out."""
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import duckdb
+from duckdb import DuckDBPyConnection
+
+from icckd.journal.folder import StateFolder
+from icckd.store.database import FILE, MEMORY, connect_file, connect_memory, seal
+from icckd.store.ingest import CHUNK_BYTES, Ingester
+from icckd.store.liveness import update_live_session
+from icckd.store.sandbox import Answer, ask
+from icckd.store.schema import columns, create_tables, create_views
+from icckd.store.transaction import transaction
+
+
+def _say_nothing(text: str) -> None:
+    pass
+
+
+class Store:
+    """Rows of one state folder, kept up to date by `ingest`. Threads may share it.
+
+    Use `open_file` while holding the owner lock, `in_memory` otherwise.
+    """
+
+    def __init__(
+        self,
+        folder: StateFolder,
+        connection: DuckDBPyConnection,
+        *,
+        on_file: bool,
+        notice: Callable[[str], None],
+        chunk_bytes: int,
+    ) -> None:
+        self.folder = folder
+        self._notice = notice
+        self._chunk_bytes = chunk_bytes
+        self._writing = threading.RLock()
+        self._adopt(connection, on_file=on_file)
+
+    @classmethod
+    def open_file(
+        cls,
+        folder: StateFolder,
+        *,
+        notice: Callable[[str], None] = _say_nothing,
+        chunk_bytes: int = CHUNK_BYTES,
+    ) -> "Store":
+        """Open the database file. The caller holds the owner lock until the store is closed.
+
+        Args:
+            folder: The state folder.
+            notice: Told what a user should know, such as a database moved to quarantine.
+            chunk_bytes: About how much of the journals goes into one transaction.
+
+        Raises:
+            MachineError: The file is in use by another program, or cannot be made.
+        """
+        connection = connect_file(folder, notice)
+        return cls(folder, connection, on_file=True, notice=notice, chunk_bytes=chunk_bytes)
+
+    @classmethod
+    def in_memory(cls, folder: StateFolder, *, chunk_bytes: int = CHUNK_BYTES) -> "Store":
+        """Open an empty database in memory, to be filled from the journals."""
+        return cls(
+            folder, connect_memory(), on_file=False, notice=_say_nothing, chunk_bytes=chunk_bytes
+        )
+
+    @property
+    def is_on_file(self) -> bool:
+        """Whether rows go to the database file."""
+        return self._on_file
+
+    def ingest(self, journals: Callable[[], Iterable[Path]] | None = None) -> frozenset[str]:
+        """Take in what the journals hold beyond what was read; return the tables that changed.
+
+        A database file that refuses rows is given up: the store goes on in memory.
+
+        Args:
+            journals: Journals in the order to read them; by default all of the state folder.
+
+        Raises:
+            MachineError: A journal cannot be read.
+        """
+        with self._writing:
+            try:
+                return self._ingest(journals)
+            except duckdb.Error as error:
+                if not self._on_file:
+                    raise
+                self._give_up_file(error)
+                return self._ingest(journals)
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return the rows of a query of our own."""
+        rows: list[tuple[Any, ...]] = self._cursor().execute(sql, list(parameters)).fetchall()
+        return rows
+
+    def ask(self, sql: str) -> Answer:
+        """Return the answer to a statement that somebody typed; it can change nothing.
+
+        Raises:
+            UsageError: It is not one reading statement, or DuckDB refuses it.
+        """
+        if not self._on_file:
+            return ask(self._cursor(), sql)
+        with Store.in_memory(self.folder) as copy:
+            copy.ingest()
+            return copy.ask(sql)
+
+    def leave_file(self) -> None:
+        """Let go of the database file and go on in memory with what it holds."""
+        with self._writing:
+            connection = self._connection
+            connection.execute(f"use {MEMORY}")
+            create_tables(connection)
+            create_views(connection)
+            for table in columns(connection).keys() - {"made_by", "metric_info"}:
+                connection.execute(f"insert into {table} select * from {FILE}.main.{table}")
+            connection.execute(f"detach {FILE}")
+            seal(connection)
+            self._adopt(connection, on_file=False)
+
+    def close(self) -> None:
+        """Release the database."""
+        with self._writing:
+            self._connection.close()
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _adopt(self, connection: DuckDBPyConnection, *, on_file: bool) -> None:
+        self._connection = connection
+        self._on_file = on_file
+        self._local = threading.local()
+        self._ingester = Ingester(
+            self.folder, columns(connection), durable=on_file, chunk_bytes=self._chunk_bytes
+        )
+        self._ingester.restore(connection)
+        self._settled = False
+
+    def _ingest(self, journals: Callable[[], Iterable[Path]] | None) -> frozenset[str]:
+        changed = self._ingester.run(self._connection, journals)
+        with transaction(self._connection):
+            if update_live_session(self._connection, self.folder):
+                changed |= {"live_session"}
+            if changed or not self._settled:
+                self._connection.execute("delete from stage_now")
+                self._connection.execute("insert into stage_now from stage_state")
+        self._settled = True
+        return changed
+
+    def _give_up_file(self, error: duckdb.Error) -> None:
+        first_line = str(error).strip().splitlines()[0]
+        self._notice(f"the database refuses rows, going on without it: {first_line}")
+        self._connection.close()
+        self._adopt(connect_memory(), on_file=False)
+
+    def _cursor(self) -> DuckDBPyConnection:
+        """Return this thread's own cursor: a shared one hands results to the wrong thread."""
+        cursor: DuckDBPyConnection | None = getattr(self._local, "cursor", None)
+        if cursor is None:
+            cursor = self._connection.cursor()
+            if self._on_file:
+                cursor.execute(f"use {FILE}")
+            self._local.cursor = cursor
+        return cursor

@@ -1,0 +1,55 @@
+-- How each attempt stands: by its own last line, else by its session's word, else running while
+-- that session is alive, else interrupted. An attempt whose worker died has failed.
+-- Grain: attempt.
+create or replace view attempt_state as
+with word as (
+    select distinct on (attempt) attempt, state, reason
+    from stage_event
+    where attempt is not null
+    order by attempt, session desc, sequence desc
+),
+reached as (
+    select attempt, max(epoch) as epoch
+    from metric
+    group by attempt
+),
+judged as (
+    select
+        attempt.*,
+        case
+            when attempt_end.state is not null then attempt_end.state
+            when word.state in ('failed', 'pending') then 'failed'
+            when word.state in ('complete', 'cancelled') then word.state
+            when live_session.session is not null then 'running'
+            when session_end.session is not null then 'stopped'
+            else 'interrupted'
+        end as verdict,
+        case
+            when attempt_end.failure_type is not null
+                then attempt_end.failure_type || ': ' || attempt_end.failure_message
+            when attempt_end.state is null then word.reason
+        end as told,
+        attempt_end.ended,
+        coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0)) as seconds,
+        coalesce(reached.epoch, 0) as epoch
+    from attempt
+    left join attempt_end using (attempt)
+    left join word using (attempt)
+    left join reached using (attempt)
+    left join live_session on attempt.session = live_session.session
+    left join session_end on attempt.session = session_end.session
+    left join journal on journal.source = 'attempt' and journal.name = attempt.attempt
+)
+select
+    attempt, session, stage, kind, shape, seed, replicate,
+    epoch, epochs,                          -- epochs done, of those planned
+    started, ended,                         -- Unix seconds
+    seconds,                                -- so far, when it did not end in good order
+    case verdict when 'stopped' then 'cancelled' when 'interrupted' then 'cancelled' else verdict end
+        as state,
+    case verdict
+        when 'stopped' then 'the session was stopped'
+        when 'interrupted' then 'interrupted'
+        else coalesce(told, '')
+    end as reason
+from judged;
