@@ -1,0 +1,67 @@
+"""One epoch of our own teacher and student, on the shipped study's settings."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from torch.optim import SGD
+
+from icckd.engine.data.stream import TrainStream
+from icckd.engine.distillers import DISTILLERS
+from icckd.engine.fit import Step
+from icckd.engine.fit_student import StudentStep
+from icckd.engine.fit_teacher import IntraPart, TeacherStep
+from icckd.engine.material import Material, load_material
+from icckd.engine.models import Classifier, build_model
+from icckd.engine.protocol import Place
+from icckd.spec.load import load
+from icckd.spec.method import CnnModel, IntraLoss, Student, Teacher
+
+ROOT = Path(__file__).parents[1]
+STUDY = load(ROOT / "studies" / "ablations.toml")
+
+
+def teacher_epoch() -> Callable[[], None]:
+    """Return a function that trains one epoch of the shipped study's teacher."""
+    settings: Teacher = STUDY.teacher
+    material, model = _material(), _model(settings.model, "teacher")
+    assert isinstance(settings.intra, IntraLoss)
+    intra = IntraPart(
+        settings.intra, n_classes=material.n_classes,
+        n_features=model.classifier.in_features, device="cpu",
+    )  # fmt: skip
+    return _epochs(material, model, TeacherStep(model, intra), views=2)
+
+
+def student_epoch() -> Callable[[], None]:
+    """Return a function that distils one epoch of the shipped study's student."""
+    settings: Student = STUDY.student
+    material, model = _material(), _model(settings.model, "student")
+    teacher = _model(STUDY.teacher.model, "teacher").eval()
+    distiller = DISTILLERS[settings.distiller.kind](settings.distiller)
+    return _epochs(material, model, StudentStep(model, teacher, distiller), views=1)
+
+
+def _material() -> Material:
+    place = Place(device="cpu", data_root=ROOT / "data", artifact_folder=ROOT)
+    return load_material(STUDY.data, place)
+
+
+def _model(settings: CnnModel, role: str) -> Classifier:
+    return build_model(settings, in_channels=1, n_classes=5, key=(role, 0, "init"), device="cpu")
+
+
+def _epochs(material: Material, model: Classifier, step: Step, *, views: int) -> Callable[[], None]:
+    stream = TrainStream(
+        material.train, material.normalise, material.augment,
+        batch_size=64, views=views, key=("bench", 0),
+    )  # fmt: skip
+    optimiser = SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
+
+    def epoch() -> None:
+        model.train()
+        for number, batch in enumerate(stream.epoch(2)):
+            optimiser.zero_grad(set_to_none=True)
+            step(batch, step=number, epoch=2)
+            optimiser.step()
+
+    return epoch

@@ -1,0 +1,145 @@
+"""`icckd run`: own the state folder, train, report; or do so in the background and watch."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from icckd.cli.progress import listener_for
+from icckd.execution.local import LocalExecutor
+from icckd.journal import requests
+from icckd.journal.folder import StateFolder
+from icckd.plan import Plan
+from icckd.report import REPORTERS
+from icckd.resources import cuda_device_names
+from icckd.results.read import Results, open_results
+from icckd.session.prepare import Device, complete_stages, data_root, default_jobs, make_plan
+from icckd.session.run import Mission, Session, Stopping
+from icckd.spec.load import load
+from icckd.store.lock import owner_lock
+from icckd.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the command line asked for."""
+
+    study: Path
+    overrides: tuple[str, ...]
+    device: Device
+    jobs: int | None
+    force: bool
+
+
+class _Signals:
+    """Counts Ctrl-C: the first lets running stages finish, the second stops now."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        signal.signal(signal.SIGINT, self._heard)
+        signal.signal(signal.SIGTERM, self._heard)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        self._count += 1
+        if self._count == 1:
+            _say("finishing the running stages; Ctrl-C again stops now")
+
+    def stopping(self) -> Stopping:
+        """Return what the signals so far ask for."""
+        wishes: tuple[Stopping, ...] = ("", "finish", "kill")
+        return wishes[min(self._count, 2)]
+
+
+def run_here(wish: Wish) -> int:
+    """Run a study in this process; return the exit code."""
+    study = load(wish.study, wish.overrides)
+    plan = make_plan(study, device=wish.device, root=data_root())
+    folder = StateFolder.current()
+    folder.create()
+    with (
+        owner_lock(folder, waiting=lambda: _say("another run owns this state folder; waiting")),
+        Store.open_file(folder, notice=_say) as store,
+    ):
+        results = Results(store)
+        results.refresh()
+        done = frozenset() if wish.force else complete_stages(folder, results.complete_stages())
+        mission = Mission(
+            study=study,
+            plan=plan,
+            complete=done,
+            arguments=sys.argv[1:],
+            data_root=data_root(),
+        )
+        with listener_for(results, mission) as listener:
+            session = Session(
+                folder, mission, _executor(folder, plan, wish), listener, _Signals().stopping
+            )
+            code = session.run()
+        results.refresh()
+        sys.stdout.flush()
+        REPORTERS["table"](results, results.study(study.study.name), sys.stdout)
+    return code
+
+
+def run_and_watch(wish: Wish) -> int:
+    """Run a study in a session of its own and watch it; leaving asks what becomes of it."""
+    from icckd_tui.app import run_watch
+
+    study = load(wish.study, wish.overrides)
+    make_plan(study, device=wish.device, root=data_root())  # so that mistakes show here, at once
+    folder = StateFolder.current()
+    folder.create()
+    name = study.study.name
+    log = folder.sessions / f"{time.strftime('%Y%m%dT%H%M%S')}.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "icckd.cli.main", *_arguments(wish)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    answer = run_watch(folder, name, request_stop=lambda: _stop(folder, name))
+    if child.poll() is None and answer != "stop":
+        _say(f"{name} goes on in the background; `icckd watch {name}` shows it, log: {log}")
+        return 0
+    if child.poll() is None:
+        _say("finishing the running stages")
+    code = child.wait()
+    with open_results(folder) as results:
+        REPORTERS["table"](results, results.study(name), sys.stdout)
+    return code
+
+
+def _arguments(wish: Wish) -> list[str]:
+    return [
+        "run",
+        str(wish.study),
+        *wish.overrides,
+        "--no-tui",
+        f"--device={wish.device}",
+        *([f"--jobs={wish.jobs}"] if wish.jobs else []),
+        *(["--force"] if wish.force else []),
+    ]
+
+
+def _stop(folder: StateFolder, study: str) -> None:
+    requests.submit(folder, "stop", study)
+
+
+def _executor(folder: StateFolder, plan: Plan, wish: Wish) -> LocalExecutor:
+    numerics = next(iter(plan.stages.values())).numerics
+    return LocalExecutor(
+        capacity=wish.jobs or default_jobs(plan),
+        device=numerics.device,
+        gpus=cuda_device_names(),
+        threads=numerics.threads,
+        logs=folder.sessions,
+    )
+
+
+def _say(text: str) -> None:
+    print(f"icckd: {text}", file=sys.stderr, flush=True)

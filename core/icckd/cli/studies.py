@@ -1,0 +1,90 @@
+"""Verbs that plan, train and watch: plan, run, watch, fetch. Heavy imports happen inside."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from icckd.errors import UsageError
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (TOML).")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]...", help="Settings to override, by full path."),
+]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train; auto takes a GPU if any.")
+]
+SeedRange = Annotated[
+    str | None,
+    typer.Option("--seeds", metavar="A:B", help="Seeds A to B-1, instead of the study's."),
+]
+
+
+def plan(study: StudyFile, overrides: Overrides = None, seeds: SeedRange = None,
+         device: Device = "auto") -> None:  # fmt: skip
+    """Show arms, what differs, trials, stages, and what they will take. Trains nothing."""
+    from icckd.cli.planning import print_plan
+
+    print_plan(study, _all_overrides(overrides, seeds), device)
+
+
+def run(
+    study: StudyFile,
+    overrides: Overrides = None,
+    seeds: SeedRange = None,
+    device: Device = "auto",
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, max=1024, help="Workers at once.")
+    ] = None,
+    force: Annotated[bool, typer.Option(help="Train finished stages again.")] = False,
+    dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="As `icckd plan`.")] = False,
+    tui: Annotated[bool, typer.Option("--tui/--no-tui", help="Watch it on a full screen.")] = False,
+) -> None:
+    """Train what a study is missing, then print its comparison table."""
+    changed = _all_overrides(overrides, seeds)
+    if dry_run:
+        from icckd.cli.planning import print_plan
+
+        print_plan(study, changed, device)
+        return
+    from icckd.cli import running
+
+    wish = running.Wish(study=study, overrides=changed, device=device, jobs=jobs, force=force)
+    sys.exit(running.run_and_watch(wish) if tui else running.run_here(wish))
+
+
+def watch(
+    study: Annotated[
+        str | None, typer.Argument(metavar="[STUDY]", help="A study's name or file.")
+    ] = None,
+) -> None:
+    """Watch a study live on a full screen; any number of viewers may come and go."""
+    from icckd.cli.inspect import study_name
+    from icckd.journal.folder import StateFolder
+    from icckd_tui.app import run_watch
+
+    run_watch(StateFolder.current(), study_name(study))
+
+
+def fetch(
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="cifar10 or cifar100.")],
+) -> None:
+    """Download a data set with torchvision into ICCKD_DATA_DIR (default: ./data)."""
+    from icckd.engine.data import fetch as download
+    from icckd.session.prepare import data_root
+
+    download(dataset, data_root())
+
+
+def _all_overrides(overrides: list[str] | None, seeds: str | None) -> tuple[str, ...]:
+    found = tuple(overrides or ())
+    if seeds is None:
+        return found
+    first, colon, end = seeds.partition(":")
+    if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
+        raise UsageError(
+            f"--seeds {seeds!r} is not a range", hint="--seeds 0:8 means seeds 0, 1, ..., 7"
+        )
+    return (*found, f"study.seeds.first={int(first)}", f"study.seeds.count={int(end) - int(first)}")

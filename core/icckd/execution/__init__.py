@@ -1,0 +1,3 @@
+"""Where attempts run. Values are import strings, so that listing one imports none."""
+
+EXECUTORS = {"local": "icckd.execution.local:LocalExecutor"}

@@ -1,0 +1,1 @@
+"""One study being run: what is missing, who trains it, what becomes of it."""

@@ -1,0 +1,55 @@
+"""Everything before the first stage: device, data, plan."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from icckd.design import expand
+from icckd.engine.data.fingerprint import fingerprint
+from icckd.engine.epoch import CODE_EPOCH
+from icckd.journal.artifact import is_published
+from icckd.journal.folder import StateFolder
+from icckd.plan import Ground, Plan, build, datasets, numerics_class
+from icckd.resources import available_cpus, cuda_device_names, resolve_device
+from icckd.spec.study import Study
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def data_root() -> Path:
+    """Return `ICCKD_DATA_DIR`, or `data` in the current folder: where data sets are kept."""
+    return Path(os.environ.get("ICCKD_DATA_DIR") or "data").absolute()
+
+
+def make_plan(study: Study, *, device: Device, root: Path) -> Plan:
+    """Return the plan of a study on this machine, without importing torch.
+
+    Args:
+        study: The study.
+        device: `auto`, `cpu` or `cuda`.
+        root: Where data sets are kept.
+
+    Raises:
+        SpecError: The study's arms are not sound.
+        MachineError: The device or a data set is missing.
+    """
+    trials = expand(study)
+    ground = Ground(
+        numerics=numerics_class(study.numerics, resolve_device(device)),
+        fingerprints=tuple((data, fingerprint(data, root)) for data in datasets(trials)),
+        code_epoch=CODE_EPOCH,
+    )
+    return build(trials, ground, students_per_teacher=study.study.students_per_teacher)
+
+
+def default_jobs(plan: Plan) -> int:
+    """Return how many workers to start: one a GPU, or as many as their threads fill the CPUs."""
+    numerics = next(iter(plan.stages.values())).numerics
+    if numerics.device == "cuda":
+        return max(1, len(cuda_device_names()))
+    return max(1, available_cpus() // numerics.threads)
+
+
+def complete_stages(folder: StateFolder, closed: frozenset[str]) -> frozenset[str]:
+    """Return the stages that need no training: their attempt is complete, their artifact there."""
+    return frozenset(digest for digest in closed if is_published(folder, digest))

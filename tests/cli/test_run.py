@@ -1,0 +1,269 @@
+"""`icckd run`, end to end, with real processes on real data."""
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+
+
+def stages(desk, where="true"):
+    done = desk.run(
+        "report", "--format", "json", "--sql",
+        f"select kind, state, attempts from stage_state where {where} order by all",
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def wait_for(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def workers_of(process):
+    try:
+        return [
+            child for child in psutil.Process(process.pid).children()
+            if "icckd.worker" in " ".join(child.cmdline())
+        ]  # fmt: skip
+    except psutil.NoSuchProcess:
+        return []
+
+
+def test_a_run_trains_every_stage_and_prints_the_table(finished):
+    out = finished.first_run.stdout
+
+    assert "Does the cache matter?" in out
+    assert "no-cache" in out
+    assert "teacher.intra.cache" in out
+    assert len(stages(finished)) == 8
+    assert {row["state"] for row in stages(finished)} == {"complete"}
+
+
+def test_state_changes_are_plain_lines_on_standard_error(finished):
+    lines = finished.first_run.stderr.splitlines()
+
+    assert lines[0] == "study small: 8 of 8 stages to train"
+    assert sum(" complete " in line for line in lines) == 8
+    assert "(0 left)" in lines[-1]
+    assert "\x1b" not in finished.first_run.stdout + finished.first_run.stderr
+
+
+def test_a_second_run_trains_nothing_and_prints_the_same_table(finished):
+    again = finished.run("run", "small.toml")
+
+    assert "0 of 8 stages to train" in again.stderr
+    assert again.stdout == finished.first_run.stdout
+
+
+def test_the_report_is_the_same_after_the_database_is_deleted(finished):
+    (finished.state / "icckd.duckdb").unlink()
+
+    assert finished.run("report").stdout == finished.first_run.stdout
+
+
+def test_more_seeds_train_only_what_is_missing(desk):
+    desk.run("run", "small.toml", "--seeds", "0:1")
+
+    done = desk.run("run", "small.toml", "--seeds", "0:2")
+
+    assert "4 of 8 stages to train" in done.stderr
+
+
+def test_force_trains_again_and_yields_the_same_bytes(desk):
+    desk.run("run", "small.toml", "--seeds", "0:1")
+    models = sorted((desk.state / "artifacts").glob("*/model.safetensors"))
+    before = {path: path.read_bytes() for path in models}
+    assert len(before) == 4
+
+    done = desk.run("run", "small.toml", "--seeds", "0:1", "--force")
+
+    assert "4 of 4 stages to train" in done.stderr
+    assert {path: path.read_bytes() for path in models} == before
+
+
+def test_the_number_of_workers_does_not_change_the_bytes(desk, finished):
+    desk.run("run", "small.toml", "-j", "1")
+
+    def digests(folder: Path):
+        return {
+            path.parent.name: json.loads(path.read_text())["files"]
+            for path in (folder / "artifacts").glob("*/manifest.json")
+        }
+
+    assert digests(desk.state) == digests(finished.state)
+
+
+def test_a_failed_stage_blocks_its_student_and_the_others_go_on(desk):
+    hot = '[[arm]]\nname = "hot"\nset = { "teacher.training.lr" = 1e30 }\n'
+    desk.write(desk.small + hot)
+
+    done = desk.run("run", "small.toml", "--seeds", "0:1", code=1)
+
+    assert "NonFiniteError: loss term" in done.stdout
+    found = {(row["kind"], row["state"]) for row in stages(desk)}
+    assert found == {
+        ("teacher", "complete"), ("student", "complete"),
+        ("teacher", "failed"), ("student", "blocked"),
+    }  # fmt: skip
+    assert len(stages(desk, "state = 'complete'")) == 4
+
+
+def test_a_killed_worker_costs_one_attempt_and_no_result(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 20"))
+    session = desk.start("run", "small.toml", "--seeds", "0:1", "-j", "1")
+    attempts = desk.state / "attempts"
+    wait_for(lambda: attempts.is_dir() and any(attempts.glob("*/journal.jsonl")))
+    wait_for(lambda: b'"k":"m"' in next(attempts.glob("*/journal.jsonl")).read_bytes())
+
+    workers_of(session)[0].kill()
+
+    out, err = session.communicate(timeout=120)
+    assert session.returncode == 0, err
+    assert "killed by signal 9; trying again" in err
+    assert sorted(row["attempts"] for row in stages(desk)) == [1, 1, 1, 2]
+    assert "no-cache" in out
+
+
+def test_ctrl_c_finishes_running_stages_and_the_next_run_trains_the_rest(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
+    session = desk.start("run", "small.toml", "-j", "1")
+    wait_for(lambda: list((desk.state / "attempts").glob("*/journal.jsonl")))
+
+    session.send_signal(signal.SIGINT)
+
+    _, err = session.communicate(timeout=120)
+    assert session.returncode == 130
+    assert "finishing the running stages" in err
+    complete = stages(desk, "state = 'complete'")
+    assert 0 < len(complete) < 8
+    assert {row["state"] for row in stages(desk, "state <> 'complete'")} == {"cancelled"}
+
+    done = desk.run("run", "small.toml")
+
+    assert f"{8 - len(complete)} of 8 stages to train" in done.stderr
+
+
+def test_a_second_ctrl_c_stops_now(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 100000"))
+    session = desk.start("run", "small.toml", "-j", "1")
+    wait_for(lambda: list((desk.state / "attempts").glob("*/journal.jsonl")))
+    started = workers_of(session)
+
+    session.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    session.send_signal(signal.SIGINT)
+
+    session.communicate(timeout=30)
+    assert session.returncode == 130
+    psutil.wait_procs(started, timeout=10)
+    assert not any(worker.is_running() for worker in started)
+
+
+def test_a_killed_session_leaves_a_state_that_the_next_run_completes(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
+    session = desk.start("run", "small.toml")
+    wait_for(lambda: len(list((desk.state / "attempts").glob("*/journal.jsonl"))) >= 3)
+    started = workers_of(session)
+
+    session.kill()
+    session.communicate()
+
+    _, alive = psutil.wait_procs(started, timeout=60)
+    assert not alive, "workers stop by themselves when their session is gone"
+    assert "interrupted" in desk.run("status").stdout
+    done = desk.run("run", "small.toml")
+    assert "8 of 8 stages" not in done.stderr
+    assert {row["state"] for row in stages(desk)} == {"complete"}
+    assert not list((desk.state / "artifacts").glob(".tmp-*"))
+
+
+def test_a_second_run_of_the_same_study_waits_and_trains_nothing_twice(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
+    first = desk.start("run", "small.toml")
+    wait_for(lambda: list((desk.state / "attempts").glob("*/journal.jsonl")))
+
+    second = desk.run("run", "small.toml")
+
+    out, err = first.communicate(timeout=120)
+    assert first.returncode == 0, err
+    assert "waiting" in second.stderr
+    assert "0 of 8 stages to train" in second.stderr
+    assert second.stdout == out
+    assert len(list((desk.state / "attempts").iterdir())) == 8
+
+
+def test_reports_and_status_work_while_a_run_goes_on(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 60"))
+    session = desk.start("run", "small.toml")
+    wait_for(lambda: list((desk.state / "attempts").glob("*/journal.jsonl")))
+
+    assert "running" in desk.run("status").stdout
+    desk.run("report")
+    desk.run("ls")
+
+    session.send_signal(signal.SIGINT)
+    session.communicate(timeout=120)
+
+
+def test_icckd_home_moves_the_state_folder(desk, tmp_path):
+    home = tmp_path / "elsewhere"
+    desk.environment["ICCKD_HOME"] = str(home)
+
+    desk.run("run", "small.toml", "--seeds", "0:1", "-j", "1")
+
+    assert (home / "icckd.duckdb").is_file()
+    assert not desk.state.exists()
+
+
+def test_a_damaged_teacher_is_noticed_before_a_student_reads_it(desk):
+    desk.run("run", "small.toml", "--seeds", "0:1")
+    for model in (desk.state / "artifacts").glob("*/model.safetensors"):
+        data = bytearray(model.read_bytes())
+        data[-1] ^= 1
+        model.write_bytes(data)
+
+    done = desk.run(
+        "run", "small.toml", "--seeds", "0:1", "student.distiller.temperature=8.0", code=1
+    )
+
+    assert "damaged" in done.stderr + done.stdout + desk.run("logs").stdout
+
+
+def test_students_of_one_teacher_are_averaged_and_n_counts_seeds(desk):
+    desk.run("run", "small.toml", "study.students_per_teacher=2")
+
+    rows = json.loads(desk.run("report", "--format", "json").stdout)["comparisons"]
+    comparison = next(
+        row for row in rows if row["arm"] == "full" and row["metric"] == "student.top1"
+    )
+    assert comparison["n"] == 2
+    assert len(stages(desk, "kind = 'student'")) == 8
+
+
+def test_an_unwritable_state_folder_is_one_clear_error(desk):
+    blocked = desk.folder / "file"
+    blocked.write_text("")
+    desk.environment["ICCKD_HOME"] = str(blocked / "state")
+
+    done = desk.run("run", "small.toml", code=4)
+
+    assert done.stderr.startswith("icckd: cannot write the state folder")
+    assert done.stderr.count("\n") == 2
+
+
+def test_state_survives_a_move_of_the_folder(finished, tmp_path):
+    shutil.copytree(finished.state, tmp_path / ".icckd")
+    moved = type(finished)(tmp_path)
+
+    assert moved.run("report").stdout == finished.first_run.stdout
+
+
+def test_journals_are_readable_by_their_owner_alone(finished):
+    for path in finished.state.rglob("journal.jsonl"):
+        assert os.stat(path).st_mode & 0o077 == 0

@@ -1,0 +1,180 @@
+"""Real worker processes: they work, they die, they stop when nobody talks to them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from icckd.errors import MachineError
+from icckd.execution.local import LocalExecutor
+from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.order import Order, to_line
+from icckd.journal.read import read_chunk
+from icckd.session.prepare import make_plan
+from icckd.spec.load import parse
+
+STUDY = """
+[study]
+name = "s"
+baseline = "full"
+seeds = { count = 1 }
+[teacher.training]
+epochs = 2
+[student.training]
+epochs = 2
+[[arm]]
+name = "full"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path) -> StateFolder:
+    made = StateFolder(tmp_path / "state")
+    made.create()
+    return made
+
+
+def orders(folder: StateFolder, *overrides: str) -> list[Order]:
+    study = parse(STUDY, where="x", overrides=overrides)
+    plan = make_plan(study, device="cpu", root=folder.root / "data")
+    return [
+        Order(
+            attempt=f"attempt-{number}", session="s", state_folder=str(folder.root),
+            data_root=str(folder.root / "data"), stage=stage,
+        )
+        for number, stage in enumerate(plan.stages.values())
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def executor(folder):
+    made = LocalExecutor(capacity=1, device="cpu", gpus=(), threads=1, logs=folder.sessions)
+    yield made
+    made.kill()
+
+
+def reports_until(executor, count, seconds=60.0):
+    found = []
+    end = time.monotonic() + seconds
+    while len(found) < count and time.monotonic() < end:
+        found += executor.wait(0.2)
+    return [(report.order.attempt, report.what, report.state) for report in found]
+
+
+def kinds(folder: StateFolder, attempt: str) -> str:
+    chunk = read_chunk(folder.attempts / attempt / JOURNAL)
+    return "".join(line.kind for line in chunk.lines)
+
+
+def test_a_list_is_worked_off_in_order_each_stage_with_its_journal(folder, executor):
+    executor.submit(orders(folder))
+
+    assert reports_until(executor, 4) == [
+        ("attempt-0", "started", ""), ("attempt-0", "ended", "complete"),
+        ("attempt-1", "started", ""), ("attempt-1", "ended", "complete"),
+    ]  # fmt: skip
+    assert kinds(folder, "attempt-0").startswith("hmm")
+    assert kinds(folder, "attempt-0").endswith("az")
+    assert executor.idle() == 1
+
+
+def test_a_killed_worker_loses_its_stage_and_returns_the_rest(folder, executor):
+    executor.submit(orders(folder, "teacher.training.epochs=2000"))
+    assert reports_until(executor, 1) == [("attempt-0", "started", "")]
+    [worker] = executor._workers.values()
+    while not (folder.attempts / "attempt-0" / JOURNAL).exists():
+        time.sleep(0.02)
+
+    os.kill(worker.process.pid, signal.SIGKILL)
+
+    assert reports_until(executor, 2) == [
+        ("attempt-0", "lost", ""), ("attempt-1", "returned", ""),
+    ]  # fmt: skip
+    assert executor.idle() == 1
+    assert "z" not in kinds(folder, "attempt-0")
+
+
+def test_asked_to_finish_a_worker_ends_its_stage_and_returns_the_rest(folder, executor):
+    executor.submit(orders(folder, "teacher.training.epochs=12"))
+    reports_until(executor, 1)
+
+    executor.finish()
+
+    assert reports_until(executor, 2) == [
+        ("attempt-0", "ended", "complete"), ("attempt-1", "returned", ""),
+    ]  # fmt: skip
+    assert executor.idle() == 0
+
+
+def test_a_worker_whose_session_died_finishes_its_stage_and_stops(folder):
+    first, second = orders(folder, "teacher.training.epochs=12")
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "icckd.worker"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert worker.stdin is not None
+    worker.stdin.write(to_line([first, second]))
+    worker.stdin.flush()
+    assert b"started" in worker.stdout.readline()
+
+    worker.stdin.close()
+    worker.stdout.close()
+
+    assert worker.wait(60) == 0
+    assert kinds(folder, "attempt-0").endswith("az")
+    assert not (folder.attempts / "attempt-1").exists()
+
+
+def test_a_failure_is_recorded_with_step_term_and_traceback(folder, executor):
+    first, _ = orders(folder, "teacher.training.lr=1e30")
+    executor.submit([first])
+
+    assert reports_until(executor, 2)[-1] == ("attempt-0", "ended", "failed")
+    [*_, closed] = read_chunk(folder.attempts / "attempt-0" / JOURNAL).lines
+    assert closed.body["failure"]["type"] == "NonFiniteError"
+    assert closed.body["failure"]["term"] == "ce"
+    assert isinstance(closed.body["failure"]["step"], int)
+    assert "Traceback" in closed.body["failure"]["traceback"]
+    assert list(folder.artifacts.iterdir()) == []
+
+
+def test_workers_that_cannot_start_give_one_error(folder, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(folder.root))
+    (folder.root / "torch.py").write_text("raise ImportError('this torch is broken')")
+    executor = LocalExecutor(capacity=1, device="cpu", gpus=(), threads=1, logs=folder.sessions)
+
+    for _ in range(2):
+        executor.submit(orders(folder)[:1])
+        assert reports_until(executor, 1) == [("attempt-0", "returned", "")]
+    executor.submit(orders(folder)[:1])
+    with pytest.raises(MachineError, match="this torch is broken"):
+        reports_until(executor, 1)
+    executor.kill()
+
+
+def test_the_same_stage_gives_the_same_bytes_whatever_its_worker_did_before(folder, executor):
+    teacher, _ = orders(folder)
+    other = orders(folder, "study.seeds.first=5")[0]
+    first = Order(**{**_fields(teacher), "attempt": "first"})
+    executor.submit([first])
+    reports_until(executor, 2)
+    digest = teacher.stage.digest
+    before = (folder.artifacts / digest / "model.safetensors").read_bytes()
+
+    executor.submit(
+        [
+            Order(**{**_fields(other), "attempt": "other"}),
+            Order(**{**_fields(teacher), "attempt": "again"}),
+        ]
+    )
+    reports_until(executor, 4)
+
+    assert (folder.artifacts / digest / "model.safetensors").read_bytes() == before
+
+
+def _fields(order: Order) -> dict[str, object]:
+    return {name: getattr(order, name) for name in Order.__dataclass_fields__}
