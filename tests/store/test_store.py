@@ -397,7 +397,7 @@ FORBIDDEN = [
     "update metric set value = 0", "create table x (a integer)", "create macro f(x) as x",
     "with x as (insert into recorded values ('a', 'b', 1.0) returning *) from x",
     "explain analyze delete from metric", "copy metric to '/tmp/out.csv'",
-    "attach '/tmp/x.duckdb' as x", "install httpfs", "load httpfs", "pragma version",
+    "attach '/tmp/x.duckdb' as x", "install httpfs", "load httpfs",
     "set threads = 4", "reset threads", "call pragma_version()", "begin transaction", "commit",
     "select 1; drop table metric", "select 1; select 2", "", "-- nothing", "selec 1",
     "select * from read_text('/etc/passwd')", "select * from '/etc/passwd'",
@@ -424,7 +424,7 @@ def test_sql_of_a_user_can_harm_nothing(lab, on_file):
 READING = [
     "from comparison", "select 1 as a;", "show tables", "describe outcome", "summarize metric",
     "explain from trial", "with a as (select 1) from a", "values (1)",
-    "pivot comparison on arm using sum(mean)",
+    "pivot comparison on arm in ('full') using sum(mean)",
 ]  # fmt: skip
 
 

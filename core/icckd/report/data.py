@@ -1,6 +1,7 @@
-"""The report for other programs: CSV and JSON, one record a comparison, numbers unrounded.
+"""The report for other programs: CSV and JSON, one record a comparison.
 
-Bytes stay bytes. In JSON a target never reached is the word "inf", as in the journals.
+Numbers have ten significant digits: beyond them versions of scipy differ. Bytes stay bytes. In JSON
+a target never reached is the word "inf", as in the journals.
 """
 
 import csv
@@ -51,7 +52,8 @@ def write_json(results: Results, study: StudyInfo, out: TextIO) -> None:
 
 
 def _values(row: Comparison) -> list[Any]:
-    return [getattr(row, name) for name in _FIELDS]
+    values = (getattr(row, name) for name in _FIELDS)
+    return [float(f"{value:.10g}") if isinstance(value, float) else value for value in values]
 
 
 def _csv_value(value: Any) -> Any:

@@ -39,7 +39,8 @@ def _json_value(value: Any) -> Any:
 def _write_csv(table: Table, out: TextIO) -> None:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(table.columns)
-    writer.writerows(table.rows)
+    for row in table.rows:
+        writer.writerow(display(value) if isinstance(value, str) else value for value in row)
 
 
 def _write_table(table: Table, out: TextIO) -> None:

@@ -25,7 +25,7 @@ def duration(seconds: float) -> str:
     """Return seconds as people read them.
 
     >>> duration(7.26), duration(75), duration(8000), duration(200_000)
-    ('7.3 s', '1 min 15 s', '2 h 13 min', '2 d 7 h')
+    ('7.3 s', '1 min 15 s', '2 h 13 min', '2 d 8 h')
     """
     if seconds < 59.95:
         return f"{seconds:.1f} s"

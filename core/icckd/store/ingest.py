@@ -16,6 +16,7 @@ from icckd.errors import MachineError
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.read import Chunk, read_chunk
 from icckd.store.rows import ATTEMPT, CLOSING, SESSION, Row, event_of, rows_of
+from icckd.store.schema import Column
 from icckd.store.transaction import transaction
 
 CHUNK_BYTES = 1 << 17
@@ -49,7 +50,7 @@ class Ingester:
 
     Args:
         folder: Where the journals are.
-        columns: Column types by table.
+        columns: Columns by table.
         durable: Whether rows outlive this process, so that journals must be synced first.
         chunk_bytes: About how much of the journals goes into one transaction.
     """
@@ -57,13 +58,13 @@ class Ingester:
     def __init__(
         self,
         folder: StateFolder,
-        columns: dict[str, dict[str, str]],
+        columns: dict[str, list[Column]],
         *,
         durable: bool,
         chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self._folder = folder
-        self._inserts = {table: _insert(table, types) for table, types in columns.items()}
+        self._inserts = {table: _insert(table, found) for table, found in columns.items()}
         self._durable = durable
         self._chunk_bytes = chunk_bytes
         self._positions: dict[Path, Position] = {}
@@ -177,9 +178,14 @@ class Ingester:
             )
 
 
-def _insert(table: str, types: dict[str, str]) -> str:
-    values = ", ".join(f"unnest(${n}::{kind}[])" for n, kind in enumerate(types.values(), start=1))
-    return f"insert into {table} select {values}"
+def _insert(table: str, columns: Sequence[Column]) -> str:
+    values = []
+    for number, column in enumerate(columns, start=1):
+        value = f"unnest(${number}::{column.kind}[])"
+        if column.kind == "DOUBLE" and not column.is_nullable:
+            value = f"coalesce({value}, 'nan')"  # DuckDB 1.5 takes NaN in a list for null
+        values.append(value)
+    return f"insert into {table} select {', '.join(values)}"
 
 
 def _by_column(rows: Sequence[Row]) -> list[list[Any]]:

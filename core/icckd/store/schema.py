@@ -3,6 +3,7 @@
 import hashlib
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from duckdb import DuckDBPyConnection
 
@@ -64,16 +65,24 @@ def views_digest() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def columns(connection: DuckDBPyConnection) -> dict[str, dict[str, str]]:
-    """Return the type of each column by table, in the order of the tables' definitions."""
-    found: dict[str, dict[str, str]] = {}
-    for table, column, kind in connection.execute(
-        "select table_name, column_name, data_type from duckdb_columns()"
+class Column(NamedTuple):
+    """A column of a table."""
+
+    name: str
+    kind: str
+    is_nullable: bool
+
+
+def columns(connection: DuckDBPyConnection) -> dict[str, list[Column]]:
+    """Return the columns of each table, in the order of its definition."""
+    found: dict[str, list[Column]] = {}
+    for table, *column in connection.execute(
+        "select table_name, column_name, data_type, is_nullable from duckdb_columns()"
         " where database_name = current_database() and not internal"
         " and table_name in (select table_name from duckdb_tables())"
         " order by table_oid, column_index"
     ).fetchall():
-        found.setdefault(table, {})[column] = kind
+        found.setdefault(table, []).append(Column(*column))
     return found
 
 
