@@ -39,7 +39,7 @@ def names_of(catalogue, kind):
     return {
         name
         for name, metric in catalogue.items()
-        if metric.stage == kind and metric.rule == "recorded" and metric.device != "cuda"
+        if name.startswith(f"{kind}.") and ".convergence" not in name and metric.device != "cuda"
     }
 
 

@@ -18,11 +18,6 @@ class Scale:
     factor: float
     decimals: int
 
-    @property
-    def difference_unit(self) -> str:
-        """The unit of differences: those of percentages are points."""
-        return "points" if self.unit == "%" else self.unit
-
     def value(self, number: float) -> str:
         """Return a value."""
         return f"{number / self.factor:.{self.decimals}f}"

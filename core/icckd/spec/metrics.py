@@ -1,14 +1,14 @@
 """The catalogue of metrics: name, unit, direction, meaning. One name everywhere.
 
-A *series* has a value per epoch, an *outcome* one value per stage. An outcome with a `rule` is
-derived from a series when results are read; the others are what the stage itself recorded.
+A *series* has a value per epoch, an *outcome* one value per stage. Stages record their outcomes;
+the convergence outcomes alone are derived from series when results are read (views/outcome.sql),
+because the accuracy that counts as converged belongs to the study, not to the stage.
 """
 
 from dataclasses import dataclass
 from typing import Literal
 
 Direction = Literal["higher", "lower", "none"]
-Rule = Literal["recorded", "epochs-to", "seconds-to"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +19,8 @@ class Metric:
     unit: str
     direction: Direction
     about: str
-    rule: Rule = "recorded"
     needs_subclasses: bool = False
     device: Literal["any", "cpu", "cuda"] = "any"
-
-    @property
-    def stage(self) -> str:
-        """The stage kind that yields it: `teacher` or `student`."""
-        return self.name.split(".", 1)[0]
 
 
 def _for_both(
@@ -45,14 +39,12 @@ _OUTCOMES = (
         "epochs",
         "lower",
         "first epoch whose validation accuracy reaches [study.convergence]; inf: never",
-        rule="epochs-to",
     ),
     *_for_both(
         "convergence_seconds",
         "s",
         "lower",
         "training seconds until that epoch's end; inf: never",
-        rule="seconds-to",
     ),
     *_for_both(
         "stability",

@@ -1,4 +1,7 @@
-"""JSON Schema of the study file, for editors."""
+"""JSON Schema of the study file, for editors.
+
+`python -m icckd.spec.schema > studies/study.schema.json` writes the committed one anew.
+"""
 
 import json
 
@@ -11,3 +14,7 @@ def study_schema() -> str:
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "icckd study"
     return json.dumps(schema, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    print(study_schema(), end="")
