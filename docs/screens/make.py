@@ -1,0 +1,103 @@
+"""Make the pictures of the study screen from a real state folder.
+
+    python docs/screens/make.py STATE_FOLDER OUT_DIR
+
+Writes one SVG for each screen and, where Chromium is found, a PNG beside it: other renderers
+ignore the SVG's text lengths or have no braille.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ["TEXTUAL_COLOR_SYSTEM"] = "truecolor"  # read when textual is imported
+os.environ.pop("NO_COLOR", None)
+
+from icckd.journal.folder import StateFolder
+from icckd_tui.app import WatchApp
+from icckd_tui.feed import source_in
+from icckd_tui.screens.study import StudyScreen
+
+WAIT_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A picture: its name, the terminal's size, the keys pressed first, and the theme."""
+
+    name: str
+    size: tuple[int, int]
+    keys: tuple[str, ...] = ()
+    theme: str = "icckd-dark"
+
+
+SHOTS = (
+    Shot("study-160x45", (160, 45)),
+    Shot("study-160x45-light", (160, 45), ("plus",), "icckd-light"),
+    Shot("comparison-80x24", (80, 24)),
+    Shot("curves-80x24", (80, 24), ("tab",)),
+)
+
+
+async def svg_of(folder: StateFolder, shot: Shot) -> str:
+    """Return the screen as SVG once it shows the study."""
+    app = WatchApp(source_in(folder), None)
+    app.theme = shot.theme
+    async with app.run_test(size=shot.size) as pilot:
+        screen = app.screen
+        assert isinstance(screen, StudyScreen)
+        for _ in range(int(WAIT_SECONDS / 0.1)):
+            await asyncio.sleep(0.1)
+            if screen.frame is not None:
+                break
+        else:
+            sys.exit(f"no study could be read from {folder.root}")
+        await pilot.press(*shot.keys)
+        await pilot.pause(0.3)
+        return app.export_screenshot(title="icckd watch")
+
+
+def picture(browser: str, svg: Path, png: Path) -> None:
+    """Render an SVG with headless Chromium."""
+    width, height = re.findall(r"[\d.]+", svg.read_text().split('viewBox="')[1])[2:4]
+    size = f"{int(float(width)) + 1},{int(float(height)) + 1}"
+    with tempfile.TemporaryDirectory() as profile:
+        page = Path(profile) / "page.html"
+        page.write_text(f'<body style="margin:0;background:transparent">{svg.read_text()}</body>')
+        subprocess.run(
+            [
+                browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                "--disable-background-networking", "--hide-scrollbars",
+                "--default-background-color=00000000", f"--user-data-dir={profile}/user",
+                f"--window-size={size}", f"--screenshot={png.absolute()}", page.as_uri(),
+            ],
+            check=True, capture_output=True, timeout=120,
+        )  # fmt: skip
+
+
+def main(state: str, out: str) -> None:
+    """Write every picture."""
+    folder, target = StateFolder(Path(state).absolute()), Path(out)
+    target.mkdir(parents=True, exist_ok=True)
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    for shot in SHOTS:
+        svg = target / f"{shot.name}.svg"
+        svg.write_text(asyncio.run(svg_of(folder, shot)))
+        if browser is None:
+            print(f"{svg} (no Chromium: no PNG)")
+            continue
+        picture(browser, svg, svg.with_suffix(".png"))
+        svg.unlink()
+        print(svg.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit("usage: python docs/screens/make.py STATE_FOLDER OUT_DIR")
+    main(sys.argv[1], sys.argv[2])

@@ -1,0 +1,1 @@
+"""What the screen says, as plain values: no Textual, no files, no threads."""

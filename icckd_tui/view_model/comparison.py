@@ -1,0 +1,253 @@
+"""The comparison table: arm by metric, each with its paired difference from the baseline."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from icckd.spec.metrics import OUTCOMES
+from icckd_tui.display import display
+from icckd_tui.glyphs import Glyphs
+from icckd_tui.view_model.frame import Frame
+from icckd_tui.view_model.numbers import Scale, scale_for
+from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone, width_of
+from icckd_tui.view_model.table import Column, Row, Table
+
+if TYPE_CHECKING:
+    from icckd.results.types import ArmRow, Comparison
+
+_ARM_WIDTH = 28
+_ACTIONS = {"REMOVE": "removed", "REPLACE": "replaced", "ADD": "added"}
+_SHORT_ROLES = {
+    "baseline": "base",
+    "ablation": "abl",
+    "control": "ctrl",
+    "combination": "comb",
+    "variant": "var",
+}
+
+
+_NOTHING, _NO_STAR = Span(""), Span(" ")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """The pieces of one cell before they are lined up; a note stands instead of a difference."""
+
+    mean: Span
+    count: Span
+    difference: Span = _NOTHING
+    interval: Span = _NOTHING
+    star: Span = _NO_STAR
+    note: Span = _NOTHING
+
+
+def excludes_zero(row: Comparison) -> bool:
+    """Say whether the 95 % interval of the paired difference leaves out 0."""
+    return row.low is not None and row.high is not None and (row.low > 0 or row.high < 0)
+
+
+def comparison_table(frame: Frame, glyphs: Glyphs, *, compact: bool) -> Table:
+    """Return the table, metrics without any value last; `compact` shortens the roles."""
+    found = {(row.arm, row.metric): row for row in frame.comparisons}
+    leads = [_lead(frame, index, glyphs, compact) for index in range(len(frame.study.arms))]
+    valued = {row.metric for row in frame.comparisons if row.n}
+    names = sorted(frame.study.metrics, key=lambda name: bool(valued) and name not in valued)
+    metrics = [_metric(frame, found, name, glyphs) for name in names]
+    rows = tuple(
+        Row(key=arm.name, cells=(*leads[index], *(cells[index] for _, cells in metrics)))
+        for index, arm in enumerate(frame.study.arms)
+    )
+    titles = ("arm", "role", "done")
+    lead_columns = tuple(
+        Column(
+            key=title,
+            titles=("", title),
+            width=max([len(title), *(width_of(row.cells[place]) for row in rows)]),
+        )
+        for place, title in enumerate(titles)
+    )
+    return Table(columns=(*lead_columns, *(column for column, _ in metrics)), rows=rows, frozen=3)
+
+
+def _lead(frame: Frame, index: int, glyphs: Glyphs, compact: bool) -> tuple[Spans, ...]:
+    arm = frame.study.arms[index]
+    name = (
+        Span(f"{arm_letter(index)} ", arm_tone(index)),
+        Span(display(arm.name, _ARM_WIDTH), "strong" if arm.role == "baseline" else ""),
+    )
+    role = _SHORT_ROLES[arm.role] if compact else role_of(arm)
+    return (name, (Span(role, "muted"),), _done(frame, arm.name, glyphs))
+
+
+def role_of(arm: ArmRow) -> str:
+    """Return what the arm is for, in a few words."""
+    if arm.role == "control" and arm.control_for:
+        return f"control for {display(arm.control_for, 20)}"
+    if arm.role == "ablation":
+        return _ACTIONS.get(arm.action, "ablation")
+    return arm.role
+
+
+def _done(frame: Frame, arm: str, glyphs: Glyphs) -> Spans:
+    states = [row.state for row in frame.trials if row.arm == arm]
+    complete, lost = states.count("complete"), states.count("failed") + states.count("blocked")
+    done = (Span(f"{complete}/{len(frame.study.seeds)}", "" if complete else "muted"),)
+    return (*done, Span(f" {glyphs.states['failed']}{lost}", "failed")) if lost else done
+
+
+def _metric(
+    frame: Frame, found: dict[tuple[str, str], Comparison], metric: str, glyphs: Glyphs
+) -> tuple[Column, list[Spans]]:
+    """Return one metric's column and its cells, their pieces lined up."""
+    rows = [found.get((arm.name, metric)) for arm in frame.study.arms]
+    present = [row for row in rows if row is not None]
+    unit = present[0].unit if present else (OUTCOMES[metric].unit if metric in OUTCOMES else "")
+    scale = scale_for(unit, [v for row in present for v in (row.mean, row.median)])
+    parts = [_parts(frame, row, metric, scale, glyphs) for row in rows]
+    widths = _widths(parts, glyphs)
+    below = _subtitle(widths, glyphs)
+    title = f"{display(metric, 40)} {scale.unit}".rstrip()
+    width = max(len(title), len(below))
+    column = Column(key=metric, titles=(title, below.rjust(width)), width=width, right=True)
+    return column, [_lined_up(p, widths) for p in parts]
+
+
+@dataclass(frozen=True, slots=True)
+class _Widths:
+    mean: int
+    difference: int
+    interval: int
+    count: int
+
+    @property
+    def change(self) -> int:
+        """Width of difference, interval and the blank between them."""
+        return self.difference + 1 + self.interval
+
+
+def _widths(parts: list[_Parts], glyphs: Glyphs) -> _Widths:
+    """Return widths that hold every piece of the column and its titles."""
+    interval = max(len(p.interval.text) for p in parts)
+    titles = len(_change_title(glyphs))
+    notes = max(len(p.note.text) for p in parts)
+    difference = max(len(p.difference.text) for p in parts)
+    return _Widths(
+        mean=max(4, *(len(p.mean.text) for p in parts)),
+        difference=max(difference, max(titles, notes) - interval - 1),
+        interval=interval,
+        count=max(len(p.count.text) for p in parts),
+    )
+
+
+def _change_title(glyphs: Glyphs) -> str:
+    return f"{glyphs.delta} {glyphs.plus_minus}95%"
+
+
+def _subtitle(widths: _Widths, glyphs: Glyphs) -> str:
+    change = _change_title(glyphs).rjust(widths.change)
+    return f"{'mean':>{widths.mean}}  {change}  {'n':>{widths.count}}"
+
+
+def _lined_up(parts: _Parts, widths: _Widths) -> Spans:
+    mean = parts.mean._replace(text=parts.mean.text.rjust(widths.mean) + "  ")
+    count = parts.count._replace(text=" " + parts.count.text.rjust(widths.count))
+    if parts.note.text:
+        note = parts.note._replace(text=parts.note.text.rjust(widths.change))
+        return (mean, note, parts.star, count)
+    difference = parts.difference._replace(
+        text=parts.difference.text.rjust(widths.difference) + " "
+    )
+    interval = parts.interval._replace(text=parts.interval.text.rjust(widths.interval))
+    return (mean, difference, interval, parts.star, count)
+
+
+def _parts(
+    frame: Frame, row: Comparison | None, metric: str, scale: Scale, glyphs: Glyphs
+) -> _Parts:
+    planned = len(frame.study.seeds)
+    if row is None or row.n == 0:
+        return _Parts(Span("-", "muted"), Span(f"0/{planned}", "muted"))
+    count = Span(str(row.n) if row.n >= planned else f"{row.n}/{planned}", "muted")
+    mean = Span(glyphs.signed(scale.value(row.mean)))
+    if row.never:
+        known = row.median is not None and math.isfinite(row.median)
+        median = Span(f"~{scale.value(row.median)}") if known else Span("-", "muted")
+        return _Parts(median, count, note=Span(f"never {row.never}/{row.n}", "warning"))
+    if row.arm == frame.study.baseline:
+        return _Parts(mean, count, note=Span("baseline", "muted"))
+    if row.difference is None or row.low is None or row.high is None:
+        return _Parts(mean, count)
+    tone = _difference_tone(row, metric)
+    half = scale.value((row.high - row.low) / 2)
+    return _Parts(
+        mean,
+        count,
+        Span(glyphs.signed(scale.difference(row.difference)), tone),
+        Span(f"{glyphs.plus_minus}{half}", tone or "muted"),
+        Span("*" if excludes_zero(row) else " ", tone),
+    )
+
+
+def _difference_tone(row: Comparison, metric: str) -> str:
+    direction = OUTCOMES[metric].direction if metric in OUTCOMES else "none"
+    if not excludes_zero(row) or row.difference is None:
+        return ""
+    if direction == "none":
+        return "strong"
+    return "good" if (row.difference > 0) == (direction == "higher") else "bad"
+
+
+def comparison_detail(frame: Frame, arm_name: str, metric: str, glyphs: Glyphs) -> Spans:
+    """Return the line below the table: the chosen cell in full."""
+    arm = next((row for row in frame.study.arms if row.name == arm_name), None)
+    row = next(
+        (c for c in frame.comparisons if c.arm == arm_name and c.metric == metric),
+        None,
+    )
+    if arm is None:
+        return ()
+    head = (Span(f" {display(arm.name, _ARM_WIDTH)}", "strong"), Span(f"  {role_of(arm)}", "muted"))
+    if row is None:
+        return (*head, Span(f"  {display(arm.title)}", "muted"))
+    texts = [display(metric, 40), *_difference_text(row, glyphs), *_never_text(row)]
+    if row.missing:
+        texts.append(_missing_text(frame, row, glyphs))
+    body = f" {glyphs.separator} ".join(texts)
+    verdict = (Span(f" {glyphs.separator} the part {row.verdict}", "strong"),)
+    if row.verdict in ("equivalent", "undecided"):
+        verdict = (Span(f" {glyphs.separator} {row.verdict}", "strong"),)
+    return (*head, Span(f"  {body}"), *(verdict if row.verdict else ()))
+
+
+def _difference_text(row: Comparison, glyphs: Glyphs) -> list[str]:
+    if row.difference is None or row.low is None or row.high is None:
+        return []
+    scale = scale_for(row.unit, [row.mean])
+    low, high = scale.difference(row.low), scale.difference(row.high)
+    interval = f"{scale.difference(row.difference)} [{low}, {high}] {scale.unit}".rstrip()
+    texts = [f"{glyphs.delta} {glyphs.signed(interval)}", f"{row.pairs} pairs"]
+    if row.p is not None:
+        adjusted = f" (Holm {row.p_adjusted:.3f})" if row.p_adjusted is not None else ""
+        texts.append(f"p={row.p:.3f}{adjusted}")
+    return texts
+
+
+def _missing_text(frame: Frame, row: Comparison, glyphs: Glyphs) -> str:
+    """Name the seeds without a value, those that failed with their sign."""
+    lost = {t.seed for t in frame.trials if t.arm == row.arm and t.state in ("failed", "blocked")}
+    signs = {seed: glyphs.states["failed"] if seed in lost else "" for seed in row.missing}
+    seeds = ", ".join(f"{seed}{signs[seed]}" for seed in row.missing[:12])
+    return f"without seed {seeds}{', ...' if len(row.missing) > 12 else ''}"
+
+
+def _never_text(row: Comparison) -> list[str]:
+    return [f"{row.never} of {row.n} seeds never reached the target"] if row.never else []
+
+
+def comparison_title(frame: Frame, glyphs: Glyphs) -> str:
+    """Return what the table compares, and whether that is final."""
+    complete = frame.progress.trials.complete == frame.progress.trials.total
+    note = "" if complete else f" {glyphs.separator} provisional"
+    return f"Comparison with {display(frame.study.baseline, 24)}, paired by seed{note}"

@@ -1,0 +1,281 @@
+"""A table that paints only the rows in view, and of those only the ones that changed."""
+
+from typing import ClassVar
+
+from rich.cells import cell_len
+from textual import events
+from textual.binding import BindingType
+from textual.message import Message
+
+from icckd_tui.display import fit
+from icckd_tui.glyphs import BRAILLE, Glyphs
+from icckd_tui.keymap import bindings
+from icckd_tui.view_model.spans import Span, Spans, on_ground, padded, plain, width_of, wrapped
+from icckd_tui.view_model.table import EMPTY, Column, Row, Table
+from icckd_tui.widgets.lines import LinesWidget
+
+_GAP = 2
+
+
+class GridTable(LinesWidget, can_focus=True):
+    """Rows with a cursor that stays on its row when rows move.
+
+    With `cells`, the cursor also stands on one of the columns that scroll. With `follow`, it stays
+    on the last row until it is moved up.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings("table"))
+
+    class Moved(Message):
+        """The cursor stands on another row or column."""
+
+        def __init__(self, table: "GridTable") -> None:
+            super().__init__()
+            self.table = table
+
+        @property
+        def control(self) -> "GridTable":
+            """The table, for `on(..., selector)`."""
+            return self.table
+
+    class Chosen(Moved):
+        """The row under the cursor was chosen."""
+
+    def __init__(
+        self,
+        *,
+        glyphs: Glyphs = BRAILLE,
+        cells: bool = False,
+        follow: bool = False,
+        detail: bool = False,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(glyphs=glyphs, id=id, classes=classes)
+        self.table = EMPTY
+        self.follow = follow
+        self._cells = cells
+        self._least_detail = 1 if detail else 0
+        self._detail: list[Spans] = []
+        self._whole_detail: Spans = ()
+        self._row = 0
+        self._column = 0
+        self._top = 0
+        self._left = 0
+        self._moved = False
+
+    @property
+    def key(self) -> str | None:
+        """The key of the row under the cursor."""
+        rows = self.table.rows
+        return rows[self._row].key if self._row < len(rows) else None
+
+    @property
+    def column_key(self) -> str | None:
+        """The key of the column under the cursor."""
+        place = self.table.frozen + self._column
+        return self.table.columns[place].key if place < len(self.table.columns) else None
+
+    @property
+    def shown_rows(self) -> int:
+        """How many rows fit."""
+        return max(1, self.size.height - self._header_lines - self._detail_lines)
+
+    @property
+    def _detail_lines(self) -> int:
+        return max(self._least_detail, len(self._detail))
+
+    @property
+    def position(self) -> str:
+        """Which rows and columns are in view, for the border; nothing when all are."""
+        parts = []
+        count, scrolling = len(self.table.rows), len(self.table.columns) - self.table.frozen
+        if count > self.shown_rows:
+            parts.append(f"{self._top + 1}-{min(count, self._top + self.shown_rows)} of {count}")
+        if self._cells and len(self._visible()[1]) < scrolling:
+            parts.append(f"column {self._column + 1} of {scrolling}")
+        return f" {self.glyphs.separator} ".join(parts)
+
+    def show(self, table: Table) -> None:
+        """Show a table; the cursor stays on its row."""
+        if table == self.table:
+            return
+        key, column, self.table = self.key, self.column_key, table
+        keys = {row.key: place for place, row in enumerate(table.rows)}
+        if self.follow:
+            self._row = max(0, len(table.rows) - 1)
+        elif self._moved and key in keys:
+            self._row = keys[key]
+        names = [c.key for c in table.columns[table.frozen :]]
+        if self._cells and self._column and column in names:
+            self._column = names.index(column)
+        self._row = min(self._row, max(0, len(table.rows) - 1))
+        self.repaint()
+
+    def show_detail(self, detail: Spans) -> None:
+        """Show this below the rows, in one line or in as many as the rows leave free."""
+        self._whole_detail = detail
+        self.repaint()
+
+    def select(self, key: str) -> None:
+        """Put the cursor on the row with this key."""
+        for place, row in enumerate(self.table.rows):
+            if row.key == key:
+                self._go(place)
+                return
+
+    def repaint(self) -> None:
+        """Lay the visible rows out again and paint those that differ."""
+        free = self.size.height - self._header_lines - len(self.table.rows)
+        self._detail = wrapped(self._whole_detail, self.size.width - 1, max(1, min(3, free)))
+        self._scroll_to_cursor()
+        columns = self._visible()[1]
+        lines = [self._header(columns, place) for place in range(self._header_lines)]
+        last = min(len(self.table.rows), self._top + self.shown_rows)
+        lines += [self._line(columns, place) for place in range(self._top, last)]
+        if self._detail_lines:
+            lines += [()] * (self.size.height - self._detail_lines - len(lines))
+            lines += self._detail
+        self.set_lines(lines)
+        self.set_titles(self._title, self.position)
+
+    @property
+    def _header_lines(self) -> int:
+        return max((len(column.titles) for column in self.table.columns), default=0)
+
+    def _scroll_to_cursor(self) -> None:
+        rows = self.shown_rows
+        self._top = min(self._top, self._row, max(0, len(self.table.rows) - rows))
+        self._top = max(self._top, self._row - rows + 1)
+        scrolling = max(0, len(self.table.columns) - self.table.frozen)
+        self._column = max(0, min(self._column, scrolling - 1))
+        if self._cells:
+            self._left = min(self._left, self._column)
+            while self._left < self._column and self._column not in self._visible()[1]:
+                self._left += 1
+        else:
+            self._left = self._column
+
+    def _visible(self) -> tuple[int, list[int]]:
+        """Return the width left over and the scrolling columns that fit.
+
+        A column of text that fits in part is shown in part; a number never is.
+        """
+        frozen, columns = self.table.frozen, self.table.columns
+        room = self.size.width - 1 - sum(column.width + _GAP for column in columns[:frozen])
+        found: list[int] = []
+        for place in range(self._left, len(columns) - frozen):
+            column = columns[frozen + place]
+            if column.width > room and (column.right or room < 8) and found:
+                break
+            found.append(place)
+            room -= column.width + _GAP
+            if room <= 0:
+                break
+        return room, found
+
+    def _placed(self, columns: list[int]) -> list[tuple[int, Column, bool]]:
+        """Return the columns in view: place in the row, column, whether under the cursor."""
+        frozen = self.table.frozen
+        places = [*range(frozen), *(frozen + place for place in columns)]
+        under = frozen + self._column if self._cells else -1
+        return [(place, self.table.columns[place], place == under) for place in places]
+
+    def _header(self, columns: list[int], level: int) -> Spans:
+        spans: list[Span] = [Span(" ")]
+        for _, column, under in self._placed(columns):
+            title = column.titles[level] if level < len(column.titles) else ""
+            text = fit(title, column.width, self.glyphs.ellipsis)
+            if column.right and cell_len(title) < column.width:
+                text = title.rjust(column.width)
+            lit = under and level == 0
+            spans += [Span(text, "key" if lit else "", "" if lit else "header"), Span(" " * _GAP)]
+        return tuple(spans[:-1])
+
+    def _line(self, columns: list[int], place: int) -> Spans:
+        row, current = self.table.rows[place], place == self._row
+        spans: list[Span] = [Span(" ")]
+        for index, column, under in self._placed(columns):
+            cell = padded(self._cut(row, index, column), column.width, right=column.right)
+            if current and under and self.has_focus:
+                cell = on_ground(cell, "cell")
+            spans += [*cell, Span(" " * _GAP)]
+        del spans[-1]
+        if not current:
+            return tuple(spans)
+        away = "" if self.follow else "cursor-away"
+        ground = "cursor" if self.has_focus else away
+        return on_ground(padded(tuple(spans), self.size.width), ground)
+
+    def _cut(self, row: Row, index: int, column: Column) -> Spans:
+        cell = row.cells[index]
+        if width_of(cell) <= column.width:
+            return cell
+        text = fit(plain(cell), column.width, self.glyphs.ellipsis)
+        return (Span(text, cell[-1].tone),)
+
+    def _go(self, row: int, column: int | None = None) -> None:
+        """Put the cursor somewhere and say so if it moved."""
+        before = (self._row, self._column)
+        self._row = max(0, min(row, len(self.table.rows) - 1))
+        self._column = self._column if column is None else max(0, column)
+        self._moved = True
+        if self.follow and self._row < len(self.table.rows) - 1:
+            self.follow = False
+        self.repaint()
+        if (self._row, self._column) != before:
+            self.post_message(self.Moved(self))
+
+    def action_move(self, rows: int) -> None:
+        """Move the cursor by rows."""
+        self._go(self._row + rows)
+
+    def action_sideways(self, columns: int) -> None:
+        """Move the cursor, or the view, by columns."""
+        self._go(self._row, self._column + columns)
+
+    def action_page(self, pages: int) -> None:
+        """Move the cursor by what fits into view."""
+        self._go(self._row + pages * self.shown_rows)
+
+    def action_first(self) -> None:
+        """Go to the first row."""
+        self._go(0)
+
+    def action_last(self) -> None:
+        """Go to the last row."""
+        self._go(len(self.table.rows) - 1)
+
+    def action_choose(self) -> None:
+        """Choose the row under the cursor."""
+        if self.key is not None:
+            self.post_message(self.Chosen(self))
+
+    def on_resize(self) -> None:
+        """Lay out for the new size."""
+        self.repaint()
+
+    def on_focus(self) -> None:
+        """Show the cursor in full."""
+        self.repaint()
+
+    def on_blur(self) -> None:
+        """Show that the cursor is elsewhere."""
+        self.repaint()
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Move down."""
+        self._go(self._row + 3)
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Move up."""
+        self._go(self._row - 3)
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the cursor on the row that was clicked."""
+        offset = event.get_content_offset(self)
+        if offset is None:
+            return
+        place = offset.y - self._header_lines
+        if 0 <= place < min(self.shown_rows, len(self.table.rows) - self._top):
+            self._go(self._top + place)

@@ -1,0 +1,69 @@
+"""Base of widgets made of lines of spans: only lines that changed are painted again."""
+
+from collections.abc import Iterable
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.content import Content
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from icckd_tui.glyphs import BRAILLE, Glyphs
+from icckd_tui.theme import Palette, palette_of
+from icckd_tui.view_model.spans import Span, Spans, width_of
+
+
+def strip_of(spans: Iterable[Span], width: int, palette: Palette, base: Style) -> Strip:
+    """Return exactly `width` cells; every segment has a style, as monochrome filters require."""
+    segments = [Segment(span.text, base + palette.style(span.tone, span.ground)) for span in spans]
+    return Strip(segments).adjust_cell_length(width, base)
+
+
+class LinesWidget(Widget):
+    """Shows lines of spans."""
+
+    ALLOW_SELECT = False
+
+    def __init__(
+        self,
+        *,
+        glyphs: Glyphs = BRAILLE,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
+        super().__init__(id=id, classes=classes)
+        self.glyphs = glyphs
+        self._lines: list[Spans] = []
+        self._title = ""
+        self._subtitle = ""
+
+    def set_lines(self, lines: list[Spans]) -> None:
+        """Show these lines; what did not change stays as it is on the screen."""
+        old, self._lines = self._lines, lines
+        width = self.size.width
+        for y in range(max(len(old), len(lines))):
+            before = old[y] if y < len(old) else ()
+            after = lines[y] if y < len(lines) else ()
+            if before != after and width and y < self.size.height:
+                self.refresh(Region(0, y, width, 1))
+
+    def set_titles(self, title: str, subtitle: str = "") -> None:
+        """Put plain text, never markup, into the border."""
+        if title != self._title:
+            self._title = title
+            self.border_title = Content(title)
+        if subtitle != self._subtitle:
+            self._subtitle = subtitle
+            self.border_subtitle = Content(subtitle) if subtitle else None
+
+    def render_line(self, y: int) -> Strip:
+        """Paint one line."""
+        spans = self._lines[y] if y < len(self._lines) else ()
+        palette, base = palette_of(self.app), self.rich_style
+        width = self.size.width
+        if width_of(spans) <= width:
+            return strip_of(spans, width, palette, base)
+        cut = strip_of(spans, width - 1, palette, base)
+        end = Segment(self.glyphs.ellipsis, base + palette.style("muted"))
+        return Strip([*cut, end])

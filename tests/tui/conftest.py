@@ -1,0 +1,84 @@
+import asyncio
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import tui_sample as sample
+
+from icckd_tui.app import WatchApp
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("NO_COLOR", "TEXTUAL_THEME", "COLORTERM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+class Watched:
+    """A running app with its reader and pilot."""
+
+    def __init__(self, app, pilot, reader):
+        self.app, self.pilot, self.reader = app, pilot, reader
+
+    @property
+    def screen(self):
+        return self.app._study_screen
+
+    def pane(self, name):
+        return self.screen.query_one(f"#{name}")
+
+    def text(self, screen=None):
+        strips = (screen or self.app.screen)._compositor.render_strips()
+        return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+    async def until(self, condition):
+        for _ in range(200):
+            await self.pilot.pause()
+            if condition():
+                return
+            await asyncio.sleep(0.01)
+        raise AssertionError(self.text())
+
+    async def press(self, *keys):
+        await self.pilot.press(*keys)
+        await self.pilot.pause()
+
+    async def bring(self, **values):
+        """Let the feed bring changed values and wait until they are shown."""
+        before = self.screen.frame
+        self.reader.values.update(values)
+        self.reader.changed = True
+        self.app._feed._wake.set()
+        await self.until(lambda: self.screen.frame is not before)
+        await self.pilot.pause()
+
+
+@pytest.fixture
+def watch():
+    """Run a scenario: an async function of a Watched app."""
+
+    @asynccontextmanager
+    async def running(
+        size, reader, study=None, ready=lambda: True, frame=True, host=None, **options
+    ):
+        app = WatchApp(reader.source(ready, host), study, clock=lambda: sample.NOW, **options)
+        async with app.run_test(size=size) as pilot:
+            watched = Watched(app, pilot, reader)
+            if frame:
+                await watched.until(lambda: watched.screen.frame is not None)
+                await pilot.pause()
+            yield watched
+
+    def run(scenario, size=(160, 45), reader=None, **options):
+        async def whole():
+            async with running(size, reader or sample.FakeReader(), **options) as watched:
+                await scenario(watched)
+            return watched
+
+        return asyncio.run(whole())
+
+    return run
