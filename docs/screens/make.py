@@ -25,6 +25,8 @@ from icckd_tui.feed import source_in
 from icckd_tui.screens.study import StudyScreen
 
 WAIT_SECONDS = 60.0
+HOST_SECONDS = 6.0
+"""For a first stretch of the host's history."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ async def svg_of(folder: StateFolder, shot: Shot) -> str:
         else:
             sys.exit(f"no study could be read from {folder.root}")
         await pilot.press(*shot.keys)
-        await pilot.pause(0.3)
+        await asyncio.sleep(HOST_SECONDS)
         return app.export_screenshot(title="icckd watch")
 
 
