@@ -6,15 +6,17 @@ from pathlib import Path
 from torch.optim import SGD
 
 from icckd.engine.data.stream import TrainStream
-from icckd.engine.distillers import DISTILLERS
+from icckd.engine.distillers import DISTILLERS, Pairing
 from icckd.engine.fit import Step
-from icckd.engine.fit_student import StudentStep
+from icckd.engine.fit_student import StudentStep, example_output
 from icckd.engine.fit_teacher import IntraPart, TeacherStep
 from icckd.engine.material import Material, load_material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Place
 from icckd.spec.load import load
-from icckd.spec.method import CnnModel, IntraLoss, Student, Teacher
+from icckd.spec.models import CnnModel
+from icckd.spec.student import Student
+from icckd.spec.teacher import IntraLoss, Teacher
 
 ROOT = Path(__file__).parents[1]
 STUDY = load(ROOT / "studies" / "ablations.toml")
@@ -37,7 +39,11 @@ def student_epoch() -> Callable[[], None]:
     settings: Student = STUDY.student
     material, model = _material(), _model(settings.model, "student")
     teacher = _model(STUDY.teacher.model, "teacher").eval()
-    distiller = DISTILLERS[settings.distiller.kind](settings.distiller)
+    pairing = Pairing(
+        student=example_output(model, material), teacher=example_output(teacher, material),
+        n_images=len(material.train.labels), key=("bench", 0, "distiller"),
+    )  # fmt: skip
+    distiller = DISTILLERS[settings.distiller.kind](settings.distiller, pairing)
     return _epochs(material, model, StudentStep(model, teacher, distiller), views=1)
 
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from icckd.design import Arm, Trial
-from icckd.spec.method import Data, Numerics, Training
+from icckd.spec.data import Data
+from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
 

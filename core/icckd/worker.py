@@ -40,7 +40,8 @@ from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.order import Order, from_line
 from icckd.journal.origin import boot_id
 from icckd.journal.write import JournalWriter
-from icckd.spec.method import Method, Numerics
+from icckd.spec.method import Method
+from icckd.spec.training import Numerics
 
 
 class JournalRecorder:

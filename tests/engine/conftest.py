@@ -8,7 +8,11 @@ import torch
 
 from icckd.engine.protocol import Place, StudentJob, TeacherJob
 from icckd.engine.run import train_student, train_teacher
-from icckd.spec.method import CnnModel, DigitsData, Numerics, Student, Teacher, Training
+from icckd.spec.data import DigitsData
+from icckd.spec.models import CnnModel
+from icckd.spec.student import Student
+from icckd.spec.teacher import Teacher
+from icckd.spec.training import Numerics, Training
 
 torch.set_num_threads(1)
 

@@ -6,8 +6,10 @@ import torch
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
 from icckd.engine.numerics import prepare
-from icckd.spec.method import DigitsData, IntraLoss, Training
+from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES
+from icckd.spec.teacher import IntraLoss
+from icckd.spec.training import Training
 
 pytestmark = [
     pytest.mark.gpu,

@@ -20,7 +20,7 @@ from icckd.engine.data.files import CIFAR_FILES, CIFAR_FOLDER
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.data.splits import divide
 from icckd.errors import MachineError, UsageError
-from icckd.spec.method import Cifar10Data, Cifar100Data, DigitsData
+from icckd.spec.data import Cifar10Data, Cifar100Data, DigitsData
 
 TRAIN, TEST = 200, 100
 
@@ -203,7 +203,7 @@ def test_fingerprints_need_neither_torch_nor_scikit_learn(tmp_path):
         "import sys; from pathlib import Path\n"
         "import icckd.engine.epoch, icckd.engine.protocol\n"
         "from icckd.engine.data.fingerprint import fingerprint\n"
-        "from icckd.spec.method import DigitsData\n"
+        "from icckd.spec.data import DigitsData\n"
         "print(fingerprint(DigitsData(), Path('.')))\n"
         "assert not {'torch', 'torchvision', 'sklearn', 'numpy'} & set(sys.modules)\n"
     )

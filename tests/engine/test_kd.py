@@ -7,10 +7,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icckd.engine.distillers import DISTILLERS
+from icckd.engine.data.stream import Batch
+from icckd.engine.distillers import DISTILLERS, Pairing
 from icckd.engine.distillers.kd import kd_divergence
 from icckd.engine.models import Output
-from icckd.spec.method import KdDistiller
+from icckd.spec.student import KdDistiller
 
 
 def slow(student, teacher, temperature):
@@ -58,23 +59,39 @@ def test_saturated_logits_stay_finite():
     assert student.grad.isfinite().all()
 
 
+def output(size, features, classes):
+    maps = torch.randn(size, 3, 4, 4)
+    return Output(torch.randn(size, features), (maps,), (maps,), torch.randn(size, classes))
+
+
+def pairing(student, teacher):
+    return Pairing(student=student, teacher=teacher, n_images=100, key=("test",))
+
+
+def batch(labels):
+    return Batch(
+        images=torch.empty(0), labels=labels, ids=torch.arange(len(labels)), largest_class=2
+    )
+
+
 @pytest.mark.parametrize("kind", DISTILLERS)
 def test_every_distiller_gives_a_finite_scalar_for_each_of_its_weights(kind):
-    distiller = DISTILLERS[kind](KdDistiller(weight=0.7, ce_weight=0.3))
-    student = Output(torch.randn(6, 3), torch.randn(6, 4))
-    teacher = Output(torch.randn(6, 3), torch.randn(6, 4))
+    student, teacher = output(6, 3, 4), output(6, 3, 4)
+    distiller = DISTILLERS[kind](KdDistiller(), pairing(student, teacher))
 
-    terms = distiller(student, teacher, torch.arange(6) % 4)
+    terms = distiller.terms(student, teacher, batch(torch.arange(6) % 4))
 
-    assert list(terms) == list(distiller.weights)
+    assert list(terms) == list(distiller.weights(1))
     assert all(term.shape == () and term.isfinite() for term in terms.values())
 
 
 def test_terms_are_given_before_their_weights():
-    student, teacher, labels = torch.randn(6, 4), torch.randn(6, 4), torch.arange(6) % 4
-    outputs = Output(student, student), Output(teacher, teacher)
+    student, teacher, labels = output(6, 3, 4), output(6, 3, 4), torch.arange(6) % 4
+    weightless = KdDistiller(weight=0.0, ce_weight=0.0)
 
-    weak = DISTILLERS["kd"](KdDistiller(weight=0.0, ce_weight=0.0))(*outputs, labels)
+    weak = DISTILLERS["kd"](weightless, pairing(student, teacher)).terms(
+        student, teacher, batch(labels)
+    )
 
-    assert weak["kd"] == kd_divergence(student, teacher, 4.0)
-    assert weak["ce"] == torch.nn.functional.cross_entropy(student, labels)
+    assert weak["kd"] == kd_divergence(student.logits, teacher.logits, 4.0)
+    assert weak["ce"] == torch.nn.functional.cross_entropy(student.logits, labels)

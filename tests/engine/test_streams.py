@@ -9,7 +9,8 @@ from icckd.engine.data.splits import Split
 from icckd.engine.data.stream import Normaliser, TrainStream
 from icckd.engine.models import build_model
 from icckd.engine.seeding import generator, initialise
-from icckd.spec.method import Augmentation, CnnModel
+from icckd.spec.data import Augmentation
+from icckd.spec.models import CnnModel
 
 
 def images(n=23, size=5, channels=2):

@@ -20,17 +20,12 @@ from icckd.engine.seeding import initialise
 from icckd.engine.sgd import Sgd, learning_rate
 from icckd.engine.steplog import StepLog
 from icckd.errors import MachineError, NonFiniteError, StageError
-from icckd.spec.method import (
-    CnnModel,
-    DigitsData,
-    IntraLoss,
-    KdDistiller,
-    MarginFilter,
-    MultistepSchedule,
-    NegativeCache,
-    Training,
-)
+from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES, SERIES
+from icckd.spec.models import CnnModel
+from icckd.spec.student import KdDistiller
+from icckd.spec.teacher import IntraLoss, MarginFilter, NegativeCache
+from icckd.spec.training import MultistepSchedule, Training
 
 STRONG = {"weight": 0.5, "margin": MarginFilter(threshold=-0.5)}
 
@@ -164,7 +159,7 @@ def test_the_recorded_ratio_is_weight_times_the_norms_at_the_pooled_feature(tmp_
 
     initialise(model, ("a",))
     model.zero_grad()
-    features = model.features(batch.images)
+    features = model.maps(batch.images).features
     features.retain_grad()
     ce = torch.nn.functional.cross_entropy(model.classifier(features[:32]), batch.labels)
     ce.backward(retain_graph=True)
@@ -314,7 +309,9 @@ import sys
 from pathlib import Path
 from icckd.engine.protocol import Place, TeacherJob
 from icckd.engine.run import train_teacher
-from icckd.spec.method import DigitsData, Numerics, Teacher, Training
+from icckd.spec.data import DigitsData
+from icckd.spec.teacher import Teacher
+from icckd.spec.training import Numerics, Training
 
 class Silent:
     def __getattr__(self, name):

@@ -11,10 +11,11 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from icckd.spec import method
+from icckd.spec import data, models, student
 from icckd.spec.metrics import OUTCOMES, SERIES
 from icckd.spec.paths import tables_in
 from icckd.spec.study import Study
+from icckd.spec.training import Numerics
 
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "core" / "icckd").rglob("*.py"), *(ROOT / "icckd_tui").rglob("*.py")])
@@ -82,9 +83,9 @@ def test_functions_stay_small():
 @pytest.mark.parametrize(
     ("registry", "annotation"),
     [
-        ("icckd.engine.data.datasets:DATASETS", method.Data),
-        ("icckd.engine.models:MODELS", method.CnnModel),
-        ("icckd.engine.distillers:DISTILLERS", method.KdDistiller),
+        ("icckd.engine.data.datasets:DATASETS", data.Data),
+        ("icckd.engine.models:MODELS", models.CnnModel),
+        ("icckd.engine.distillers:DISTILLERS", student.KdDistiller),
     ],
 )
 def test_the_keys_of_a_plug_in_point_are_the_tags_of_its_settings(registry, annotation):
@@ -107,7 +108,7 @@ def test_the_layout_in_a_stage_identity_is_the_one_the_engine_uses():
     names = {"channels-last": torch.channels_last, "contiguous": torch.contiguous_format}
 
     for device, layout in LAYOUT.items():
-        assert names[numerics_class(method.Numerics(), device).layout] is layout
+        assert names[numerics_class(Numerics(), device).layout] is layout
 
 
 def settings_keys(model: type[BaseModel]) -> set[str]:

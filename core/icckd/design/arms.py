@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from icckd.design.drafts import Draft, from_ablation_tables, from_arm_tables
 from icckd.design.factors import from_factors
 from icckd.errors import SpecError
-from icckd.spec.method import Method, has_subclasses
+from icckd.spec.data import has_subclasses
+from icckd.spec.method import Method
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.paths import Change, assign, changes, is_under, keys_at, nearest
 from icckd.spec.study import Ablation, ArmSpec, Study

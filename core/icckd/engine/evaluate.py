@@ -5,13 +5,14 @@ neighbours.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from icckd.engine.data.splits import Split
 from icckd.engine.data.stream import Normaliser
-from icckd.engine.models import Classifier, Output
+from icckd.engine.models import Classifier
 
 IMAGES_AT_ONCE = 256
 NEIGHBOURS = 5
@@ -20,8 +21,15 @@ SOFT_TEMPERATURE = 4.0
 Similarity = Callable[[Tensor, Tensor], Tensor]
 
 
+class Seen(NamedTuple):
+    """Features [N, D] and logits [N, C] of all images of a split."""
+
+    features: Tensor
+    logits: Tensor
+
+
 @torch.no_grad()
-def predict(model: Classifier, split: Split, normalise: Normaliser) -> Output:
+def predict(model: Classifier, split: Split, normalise: Normaliser) -> Seen:
     """Return features and logits of all images, in evaluation mode; the mode is put back."""
     was_training = model.training
     model.eval()
@@ -29,7 +37,7 @@ def predict(model: Classifier, split: Split, normalise: Normaliser) -> Output:
         model.outputs(normalise(images)) for images in torch.split(split.images, IMAGES_AT_ONCE)
     ]
     model.train(was_training)
-    return Output(
+    return Seen(
         torch.cat([output.features for output in outputs]),
         torch.cat([output.logits for output in outputs]),
     )

@@ -6,7 +6,7 @@ from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.evaluate import predict, top1
@@ -17,7 +17,7 @@ from icckd.engine.sgd import Sgd, learning_rate
 from icckd.engine.stability import stability
 from icckd.engine.steplog import StepLog
 from icckd.errors import NonFiniteError
-from icckd.spec.method import Training
+from icckd.spec.training import Training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +29,18 @@ class StepValues:
 
 
 class Step(Protocol):
-    """Sets the gradients of one optimiser step. Losses are logged before their weights."""
+    """Sets the gradients of one optimiser step. Losses are logged before their weights.
+
+    Attributes:
+        losses: Names of the loss terms.
+        diagnostics: Names of what else each step tells.
+        state: What steps leave to later ones besides the model: buffers such as a cache, and
+            parameters, which are optimised with the model's.
+    """
 
     losses: tuple[str, ...]
     diagnostics: tuple[str, ...]
+    state: nn.Module
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients; `step` counts from 0 over the stage, `epoch` from 1."""
@@ -72,7 +80,7 @@ def fit(
         NonFiniteError: If a loss, the gradient norm, or a weight in the end is not finite;
             `nonfinite_steps` is recorded before.
     """
-    optimiser = Sgd(model.parameters(), training)
+    optimiser = Sgd([*model.parameters(), *step.state.parameters()], training)
     terms = (*step.losses, "grad_norm", *step.diagnostics)
     log = StepLog(terms, training.epochs * stream.steps, material.device)
     seconds, history = 0.0, []

@@ -1,12 +1,13 @@
 """Training of a student by distillation."""
 
 import torch
+from torch import nn
 
 from icckd.engine.data.stream import Batch, TrainStream
-from icckd.engine.distillers import DISTILLERS, Distiller
+from icckd.engine.distillers import DISTILLERS, Distiller, Pairing
 from icckd.engine.fit import StepValues, fit
 from icckd.engine.material import Material
-from icckd.engine.models import Classifier, build_model
+from icckd.engine.models import Classifier, Output, build_model
 from icckd.engine.protocol import Recorder, StudentJob
 
 
@@ -17,14 +18,16 @@ class StudentStep:
 
     def __init__(self, model: Classifier, teacher: Classifier, distiller: Distiller) -> None:
         self._model, self._teacher, self._distiller = model, teacher, distiller
-        self.losses: tuple[str, ...] = tuple(distiller.weights)
+        self.losses: tuple[str, ...] = tuple(distiller.weights(1))
+        self.state: nn.Module = distiller
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
         with torch.no_grad():
             seen = self._teacher.outputs(batch.images)
-        terms = self._distiller(self._model.outputs(batch.images), seen, batch.labels)
-        weighted = [weight * terms[name] for name, weight in self._distiller.weights.items()]
+        terms = self._distiller.terms(self._model.outputs(batch.images), seen, batch)
+        weights = self._distiller.weights(epoch)
+        weighted = [weight * terms[name] for name, weight in weights.items()]
         torch.autograd.backward(torch.stack(weighted).sum())
         return StepValues(losses=tuple(terms[name].detach() for name in self.losses))
 
@@ -62,10 +65,33 @@ def fit_student(
     done = fit(
         "student",
         model,
-        StudentStep(model, teacher, DISTILLERS[settings.distiller.kind](settings.distiller)),
+        StudentStep(model, teacher, _distiller(job, model, teacher, material)),
         stream,
         material=material,
         training=settings.training,
         recorder=recorder,
     )
     return model, done.outcomes()
+
+
+def _distiller(
+    job: StudentJob, model: Classifier, teacher: Classifier, material: Material
+) -> Distiller:
+    settings = job.student.distiller
+    pairing = Pairing(
+        student=example_output(model, material),
+        teacher=example_output(teacher, material),
+        n_images=len(material.train.labels),
+        key=("student", job.seed, job.replicate, "distiller"),
+    )
+    return DISTILLERS[settings.kind](settings, pairing).to(material.device)
+
+
+@torch.no_grad()
+def example_output(model: Classifier, material: Material) -> Output:
+    """Return a model's output for one training image, computed without changing the model."""
+    was_training = model.training
+    model.eval()
+    output = model.outputs(material.normalise(material.train.images[:1]))
+    model.train(was_training)
+    return output

@@ -4,7 +4,7 @@ Shape suffixes: B batch, V views, D features, C classes.
 """
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from icckd.engine.cache import NegativeCache
@@ -15,18 +15,19 @@ from icckd.engine.losses.intra import IntraTerm, intra_class_contrastive
 from icckd.engine.material import Material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Recorder, TeacherJob
-from icckd.spec.method import IntraLoss, Teacher
+from icckd.spec.teacher import IntraLoss, Teacher
 
 SMALLEST_NORM = 1e-12
 """Least gradient norm that the strength of the intra-class loss is divided by."""
 
 
-class IntraPart:
+class IntraPart(nn.Module):
     """The intra-class loss with its cache, as a teacher's settings describe it."""
 
     def __init__(
         self, settings: IntraLoss, *, n_classes: int, n_features: int, device: str
     ) -> None:
+        super().__init__()
         self.weight = settings.weight
         self._settings = settings
         self._threshold = None if settings.margin == "off" else settings.margin.threshold
@@ -81,6 +82,7 @@ class TeacherStep:
     def __init__(self, model: Classifier, intra: IntraPart | None) -> None:
         self._model, self._intra = model, intra
         self._head = list(model.classifier.parameters())
+        self.state: nn.Module = nn.Module() if intra is None else intra
         self.losses: tuple[str, ...] = ("ce",) if intra is None else ("ce", "intra")
         self.diagnostics: tuple[str, ...] = (
             () if intra is None else ("intra_ratio", "anchor_share", "negatives")
@@ -88,7 +90,7 @@ class TeacherStep:
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
-        features_VBD = self._model.features(batch.images)
+        features_VBD = self._model.maps(batch.images).features
         leaf_VBD = features_VBD.detach().requires_grad_()
         logits_BC = self._model.classifier(leaf_VBD[: len(batch.labels)])
         ce = functional.cross_entropy(logits_BC, batch.labels)

@@ -6,7 +6,7 @@ from icckd.engine.data.datasets import DATASETS
 from icckd.engine.data.splits import Split
 from icckd.engine.data.stream import Normaliser
 from icckd.engine.protocol import Place
-from icckd.spec.method import Augmentation, Data
+from icckd.spec.data import Augmentation, Data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from icckd.spec.method import Data, Numerics, Student, Teacher
+from icckd.spec.data import Data
+from icckd.spec.student import Student
+from icckd.spec.teacher import Teacher
+from icckd.spec.training import Numerics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

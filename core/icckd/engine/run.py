@@ -18,7 +18,7 @@ from icckd.engine.models import Classifier, load_model, save_model
 from icckd.engine.numerics import environment, prepare
 from icckd.engine.protocol import Place, Recorder, StudentJob, TeacherJob
 from icckd.errors import StageError
-from icckd.spec.method import CnnModel
+from icckd.spec.models import CnnModel
 
 __all__ = ["environment", "prepare", "train_student", "train_teacher"]
 

@@ -13,7 +13,7 @@ from torch.nn.utils import get_total_norm
 from torch.optim.sgd import sgd
 
 from icckd.errors import NonFiniteError
-from icckd.spec.method import Schedule, Training
+from icckd.spec.training import Schedule, Training
 
 
 class Sgd:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from icckd.errors import SpecError
-from icckd.spec.paths import assign, keys_at, nearest
+from icckd.spec.paths import assign, keys_at, keys_of, nearest
 from icckd.spec.study import Study
 
 MAX_BYTES = 1 << 20
@@ -101,7 +101,7 @@ def _override(tables: dict[str, Any], override: str) -> None:
 
 def _first_problem(error: ValidationError, where: str) -> SpecError:
     problem = _plainest(error)
-    way = tuple(part for part in problem["loc"] if not _is_tag(part))
+    way = keys_of(Study, problem["loc"])
     place = _dotted(way)
     if problem["type"] == "extra_forbidden":
         key = str(way[-1])
@@ -121,17 +121,6 @@ def _plainest(error: ValidationError) -> ErrorDetails:
     """Return the problem to show: of a union's branches, not the one that wanted a table."""
     problems = error.errors(include_url=False, include_context=False)
     return next((p for p in problems if p["type"] != "model_type"), problems[0])
-
-
-# pydantic puts the branch of a union it tried into the location; it is no key of the file.
-_TAGS = frozenset(
-    {"digits", "cifar10", "cifar100", "cosine", "multistep", "MarginFilter", "NegativeCache",
-     "IntraLoss", "literal['off']"}
-)  # fmt: skip
-
-
-def _is_tag(part: str | int) -> bool:
-    return part in _TAGS
 
 
 def _dotted(way: Iterable[str | int]) -> str:

@@ -82,6 +82,45 @@ def keys_at(model: type[BaseModel], way: tuple[str | int, ...]) -> list[str]:
     return sorted({key for table in tables for key in table.model_fields})
 
 
+def keys_of(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """Return the keys in the location of a pydantic error, without the branches of unions.
+
+    pydantic puts the branch that it tried into the location; it is no key of the file. The last
+    part is kept even if no table has such a key: it may be the unknown key itself.
+    """
+    kept: list[str | int] = []
+    here: list[Any] = [model]
+    for position, part in enumerate(location):
+        members = [member for annotation in here for member in _members(annotation)]
+        tables = [table for annotation in here for table in tables_in(annotation)]
+        inner = [t.model_fields[part].annotation for t in tables if part in t.model_fields]
+        inner += [typing.get_args(m)[1] for m in members if typing.get_origin(m) is dict]
+        branch = [table for table in tables if part in _names_of(table)]
+        if isinstance(part, int) or (inner and not branch):
+            kept.append(part)
+            here = members if isinstance(part, int) else inner
+        elif branch:
+            here = branch
+        elif position == len(location) - 1 and part not in _names_in(members):
+            kept.append(part)
+    return tuple(kept)
+
+
+def _names_of(table: type[BaseModel]) -> set[Any]:
+    """Return how pydantic calls a table as a branch: by its kind, or by its class."""
+    kind = table.model_fields.get("kind")
+    return {table.__name__} if kind is None else _literals_in(kind.annotation)
+
+
+def _names_in(members: list[Any]) -> set[str]:
+    """Return how pydantic calls branches that are no tables, such as literal['off']."""
+    return {
+        f"literal[{','.join(repr(value) for value in typing.get_args(member))}]"
+        for member in members
+        if typing.get_origin(member) is Literal
+    }
+
+
 def off_state(model: type[BaseModel], path: str) -> bool:
     """Say whether the setting at `path` may be "off".
 

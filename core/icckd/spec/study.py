@@ -4,7 +4,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from icckd.spec.method import Data, DigitsData, Method, Numerics, Settings, Student, Teacher
+from icckd.spec.data import Data, DigitsData
+from icckd.spec.method import Method
+from icckd.spec.settings import Settings
+from icckd.spec.student import Student
+from icckd.spec.teacher import Teacher
+from icckd.spec.training import Numerics
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=+-]{0,127}$")]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from icckd.engine.data.files import missing
 from icckd.engine.data.splits import Split, Splits, divide
-from icckd.spec.method import Cifar10Data, Cifar100Data
+from icckd.spec.data import Cifar10Data, Cifar100Data
 
 
 def load_cifar10(data: Cifar10Data, root: Path) -> Splits:

@@ -8,7 +8,7 @@ import torch
 
 from icckd.engine.data.files import digits_file
 from icckd.engine.data.splits import Split, Splits, divide
-from icckd.spec.method import DigitsData
+from icckd.spec.data import DigitsData
 
 
 def load_digits(data: DigitsData, root: Path) -> Splits:

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from icckd.errors import MachineError
-from icckd.spec.method import Data
+from icckd.spec.data import Data
 
 CIFAR_FOLDER = {"cifar10": "cifar-10-batches-py", "cifar100": "cifar-100-python"}
 CIFAR_FILES = {

@@ -4,7 +4,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 
 from icckd.engine.data.files import raw_files
-from icckd.spec.method import Data
+from icckd.spec.data import Data
 
 
 def fingerprint(data: Data, root: Path) -> str:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from icckd.engine.data.splits import Split
 from icckd.engine.models import LAYOUT
 from icckd.engine.seeding import Key, generator
-from icckd.spec.method import Augmentation
+from icckd.spec.data import Augmentation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

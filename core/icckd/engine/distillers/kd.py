@@ -6,22 +6,29 @@ Shape suffixes: B batch, C classes.
 from torch import Tensor
 from torch.nn import functional
 
+from icckd.engine.data.stream import Batch
+from icckd.engine.distillers.base import Distiller, Pairing
 from icckd.engine.models import Output
-from icckd.spec.method import KdDistiller
+from icckd.spec.student import KdDistiller
 
 
-class Kd:
+class Kd(Distiller):
     """T^2 times the Kullback-Leibler divergence to the teacher, plus cross-entropy."""
 
-    def __init__(self, settings: KdDistiller) -> None:
-        self.temperature = settings.temperature
-        self.weights = {"ce": settings.ce_weight, "kd": settings.weight}
+    def __init__(self, settings: KdDistiller, pairing: Pairing) -> None:
+        super().__init__(settings, pairing)
+        self._temperature = settings.temperature
+        self._weights = {"ce": settings.ce_weight, "kd": settings.weight}
 
-    def __call__(self, student: Output, teacher: Output, labels_B: Tensor) -> dict[str, Tensor]:
+    def weights(self, epoch: int) -> dict[str, float]:
+        """Return the same weights in every epoch."""
+        return self._weights
+
+    def terms(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         """Return `ce` and `kd`."""
         return {
-            "ce": functional.cross_entropy(student.logits, labels_B),
-            "kd": kd_divergence(student.logits, teacher.logits, self.temperature),
+            "ce": functional.cross_entropy(student.logits, batch.labels),
+            "kd": kd_divergence(student.logits, teacher.logits, self._temperature),
         }
 
 

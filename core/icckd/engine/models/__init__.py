@@ -11,13 +11,22 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from icckd.engine.models.base import Classifier, Output
+from icckd.engine.models.base import Classifier, Maps, Output
 from icckd.engine.models.cnn import Cnn
 from icckd.engine.seeding import Key, initialise
 from icckd.errors import StageError
-from icckd.spec.method import CnnModel
+from icckd.spec.models import CnnModel
 
-__all__ = ["LAYOUT", "MODELS", "Classifier", "Output", "build_model", "load_model", "save_model"]
+__all__ = [
+    "LAYOUT",
+    "MODELS",
+    "Classifier",
+    "Maps",
+    "Output",
+    "build_model",
+    "load_model",
+    "save_model",
+]
 
 LAYOUT = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
 """Memory layout of images and filters on each device, a part of the numerics.

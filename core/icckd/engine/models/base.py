@@ -8,10 +8,26 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 
-class Output(NamedTuple):
-    """Pooled features [B, D], which the classifier sees, and logits [B, C]."""
+class Maps(NamedTuple):
+    """What a network computes before its classifier.
+
+    Attributes:
+        features: Pooled features, what the classifier sees, shape (batch, features).
+        stages: Map after each stage, activated, shapes (batch, channels, height, width).
+        preacts: The same maps before their last activation.
+    """
 
     features: Tensor
+    stages: tuple[Tensor, ...]
+    preacts: tuple[Tensor, ...]
+
+
+class Output(NamedTuple):
+    """`Maps` and the logits, shape (batch, classes)."""
+
+    features: Tensor
+    stages: tuple[Tensor, ...]
+    preacts: tuple[Tensor, ...]
     logits: Tensor
 
 
@@ -23,14 +39,14 @@ class Classifier(nn.Module):
     def __init__(self, settings: Any, *, in_channels: int, n_classes: int) -> None:
         super().__init__()
 
-    def features(self, images_BCHW: Tensor) -> Tensor:
-        """Return the pooled features, shape (batch, features)."""
+    def maps(self, images_BCHW: Tensor) -> Maps:
+        """Return everything below the classifier of one forward pass."""
         raise NotImplementedError
 
     def outputs(self, images_BCHW: Tensor) -> Output:
-        """Return features and logits of one forward pass."""
-        features_BD = self.features(images_BCHW)
-        return Output(features_BD, self.classifier(features_BD))
+        """Return everything of one forward pass."""
+        maps = self.maps(images_BCHW)
+        return Output(*maps, logits=self.classifier(maps.features))
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return the logits, shape (batch, classes)."""

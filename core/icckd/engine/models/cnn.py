@@ -3,12 +3,12 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icckd.engine.models.base import Classifier
-from icckd.spec.method import CnnModel
+from icckd.engine.models.base import Classifier, Maps
+from icckd.spec.models import CnnModel
 
 
 class Block(nn.Module):
-    """3x3 convolution without bias, batch norm, ReLU."""
+    """3x3 convolution without bias, then batch norm; the activation is left to the caller."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
@@ -16,12 +16,13 @@ class Block(nn.Module):
         self.norm = nn.BatchNorm2d(out_channels)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
-        """Return the activations, same height and width."""
-        return functional.relu(self.norm(self.conv(x_BCHW)), inplace=True)
+        """Return the map before its activation, same height and width."""
+        x_BCHW = self.norm(self.conv(x_BCHW))
+        return x_BCHW
 
 
 class Cnn(Classifier):
-    """Three blocks with 2x2 max-pooling between them, global average pooling, linear layer."""
+    """Three blocks with ReLU, 2x2 max-pooling between them, global average pooling, linear."""
 
     def __init__(self, settings: CnnModel, *, in_channels: int, n_classes: int) -> None:
         super().__init__(settings, in_channels=in_channels, n_classes=n_classes)
@@ -31,9 +32,12 @@ class Cnn(Classifier):
         self.block3 = Block(second, third)
         self.classifier = nn.Linear(third, n_classes)
 
-    def features(self, images_BCHW: Tensor) -> Tensor:
-        """Return the pooled features, shape (batch, third width)."""
-        x_BCHW = functional.max_pool2d(self.block1(images_BCHW), 2)
-        x_BCHW = functional.max_pool2d(self.block2(x_BCHW), 2)
-        pooled_BD: Tensor = self.block3(x_BCHW).mean(dim=(2, 3))
-        return pooled_BD
+    def maps(self, images_BCHW: Tensor) -> Maps:
+        """Return the pooled features, shape (batch, third width), and a map of each block."""
+        pre1 = self.block1(images_BCHW)
+        stage1 = functional.relu(pre1)
+        pre2 = self.block2(functional.max_pool2d(stage1, 2))
+        stage2 = functional.relu(pre2)
+        pre3 = self.block3(functional.max_pool2d(stage2, 2))
+        stage3 = functional.relu(pre3)
+        return Maps(stage3.mean(dim=(2, 3)), (stage1, stage2, stage3), (pre1, pre2, pre3))

@@ -1,0 +1,13 @@
+"""What all settings share."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Off = Literal["off"]
+
+
+class Settings(BaseModel):
+    """Base of all settings: immutable, closed, strict, finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
