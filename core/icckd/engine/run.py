@@ -18,7 +18,7 @@ from icckd.engine.models import Classifier, load_model, save_model
 from icckd.engine.numerics import environment, prepare
 from icckd.engine.protocol import Place, Recorder, StudentJob, TeacherJob
 from icckd.errors import StageError
-from icckd.spec.models import CnnModel
+from icckd.spec.models import Model
 
 __all__ = ["environment", "prepare", "train_student", "train_teacher"]
 
@@ -64,7 +64,7 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
 def _finish(
     kind: Kind,
     model: Classifier,
-    settings: CnnModel,
+    settings: Model,
     outcomes: dict[str, float],
     memory: StageMemory,
     material: Material,

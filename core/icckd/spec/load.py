@@ -1,6 +1,7 @@
 """Read a study file: limits, TOML, overrides, validation, one clear error."""
 
 import json
+import re
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -111,9 +112,14 @@ def _first_problem(error: ValidationError, where: str) -> SpecError:
     if problem["type"] == "missing":
         return SpecError(f"{where}: {place!r} is missing", hint="see docs/study-file.md")
     if problem["type"].startswith("union_tag"):
+        place = f"{place}.kind"
         return SpecError(f"{where}: {place!r}: {problem['msg']}", hint="set a known `kind`")
     given = _short(problem["input"])
     message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "literal_error" and isinstance(problem["input"], str):
+        close = nearest(problem["input"], re.findall(r"'([^']+)'", message))
+        hint = close if close.startswith("did you mean") else ""
+        return SpecError(f"{where}: {place} = {given}: {message}", hint=hint)
     return SpecError(f"{where}: {place or 'study'} = {given}: {message}")
 
 

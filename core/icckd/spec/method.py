@@ -4,6 +4,7 @@ from pydantic import model_validator
 
 from icckd.spec.data import Data, DigitsData
 from icckd.spec.settings import Settings
+from icckd.spec.shapes import image_shape, network_shape
 from icckd.spec.student import Student
 from icckd.spec.teacher import Teacher
 
@@ -27,4 +28,15 @@ class Method(Settings):
                     f"{role}.training.batch_size {training.batch_size} is more than the"
                     f" {train} training images"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _images_fit(self) -> "Method":
+        image = image_shape(self.data)
+        for role, model in (("teacher", self.teacher.model), ("student", self.student.model)):
+            if image is not None:
+                try:
+                    network_shape(model, image)
+                except ValueError as error:
+                    raise ValueError(f"{role}.model: {error} ({self.data.kind})") from error
         return self

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from icckd.spec.models import CnnModel
+from icckd.spec.models import CnnModel, Model
 from icckd.spec.settings import Settings
 from icckd.spec.training import Training
 
@@ -21,6 +21,6 @@ class KdDistiller(Settings):
 class Student(Settings):
     """The student and how it learns from the teacher."""
 
-    model: CnnModel = CnnModel(widths=(4, 8, 16))
+    model: Model = CnnModel(widths=(4, 8, 16))
     distiller: KdDistiller = KdDistiller()
     training: Training = Training()

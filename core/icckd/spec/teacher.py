@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from icckd.spec.models import CnnModel
+from icckd.spec.models import CnnModel, Model
 from icckd.spec.settings import Off, Settings
 from icckd.spec.training import Training
 
@@ -34,7 +34,7 @@ class IntraLoss(Settings):
 class Teacher(Settings):
     """The teacher: cross-entropy on view 1, plus the intra-class loss over two views."""
 
-    model: CnnModel = CnnModel()
+    model: Model = CnnModel()
     views: Literal[1, 2] = Field(default=2, description="augmented views forwarded per image")
     intra: IntraLoss | Off = IntraLoss()
     training: Training = Training()

@@ -15,7 +15,7 @@ from icckd.engine.models.base import Classifier, Maps, Output
 from icckd.engine.models.cnn import Cnn
 from icckd.engine.seeding import Key, initialise
 from icckd.errors import StageError
-from icckd.spec.models import CnnModel
+from icckd.spec.models import Model
 
 __all__ = [
     "LAYOUT",
@@ -38,7 +38,7 @@ MODELS: dict[str, type[Classifier]] = {"cnn": Cnn}
 
 
 def build_model(
-    settings: CnnModel, *, in_channels: int, n_classes: int, key: Key, device: str
+    settings: Model, *, in_channels: int, n_classes: int, key: Key, device: str
 ) -> Classifier:
     """Return a new model on the device, initialised from streams under `key`."""
     model = MODELS[settings.kind](settings, in_channels=in_channels, n_classes=n_classes)
@@ -47,7 +47,7 @@ def build_model(
 
 
 def save_model(
-    model: Classifier, settings: CnnModel, *, in_channels: int, n_classes: int, folder: Path
+    model: Classifier, settings: Model, *, in_channels: int, n_classes: int, folder: Path
 ) -> None:
     """Write `model.safetensors` (weights) and `model.json` (what rebuilds the model)."""
     tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
@@ -68,7 +68,7 @@ def load_model(folder: Path, *, device: str) -> Classifier:
     """
     try:
         about = json.loads((folder / "model.json").read_text())
-        settings = TypeAdapter(CnnModel).validate_json(json.dumps(about["model"]))
+        settings = TypeAdapter[Model](Model).validate_json(json.dumps(about["model"]))
         model = MODELS[settings.kind](
             settings, in_channels=about["in_channels"], n_classes=about["n_classes"]
         )
