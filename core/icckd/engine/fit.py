@@ -1,5 +1,6 @@
 """The training loop that teacher and student share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Literal, Protocol
@@ -46,6 +47,15 @@ class Step(Protocol):
         """Set the gradients; `step` counts from 0 over the stage, `epoch` from 1."""
 
 
+Observe = Callable[[int], dict[str, float]]
+"""Gives diagnostics at the end of an epoch, counted from 1, by name without the stage kind."""
+
+
+def nothing_to_observe(epoch: int) -> dict[str, float]:
+    """Return no diagnostics."""
+    return {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
     """What training showed: each term at every step, and the training seconds."""
@@ -73,8 +83,12 @@ def fit(
     material: Material,
     training: Training,
     recorder: Recorder,
+    observe: Observe = nothing_to_observe,
 ) -> Fit:
     """Train the model and record every epoch; training seconds exclude validation.
+
+    `observe` is asked at the epochs that `training` declares for diagnostics, after validation
+    and outside training seconds. It leaves model, step and streams as they are.
 
     Raises:
         NonFiniteError: If a loss, the gradient norm, or a weight in the end is not finite;
@@ -83,7 +97,7 @@ def fit(
     optimiser = Sgd([*model.parameters(), *step.state.parameters()], training)
     terms = (*step.losses, "grad_norm", *step.diagnostics)
     log = StepLog(terms, training.epochs * stream.steps, material.device)
-    seconds, history = 0.0, []
+    seconds, history, diagnosed = 0.0, [], training.diagnosed()
     for epoch in range(1, training.epochs + 1):
         start = perf_counter()
         lr = learning_rate(training, epoch)
@@ -101,6 +115,8 @@ def fit(
         values = {term: float(column.mean()) for term, column in history[-1].items()}
         values["val_top1"] = top1(logits_NC, material.validation.labels)
         values |= {"lr": lr, "train_seconds": seconds}
+        if epoch in diagnosed:
+            values |= observe(epoch)
         recorder.epoch(epoch, {f"{kind}.{name}": value for name, value in values.items()})
     whole = {term: np.concatenate([part[term] for part in history]) for term in terms}
     return Fit(terms=whole, steps_per_epoch=stream.steps, seconds=seconds)

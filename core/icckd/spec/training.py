@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from icckd.spec.settings import Settings
 
@@ -24,6 +24,10 @@ class MultistepSchedule(Settings):
 Schedule = Annotated[CosineSchedule | MultistepSchedule, Field(discriminator="kind")]
 
 
+DIAGNOSES = 5
+"""Epochs at which the costly diagnostics run unless a study says which."""
+
+
 class Training(Settings):
     """Stochastic gradient descent with momentum (torch.optim.SGD)."""
 
@@ -33,6 +37,28 @@ class Training(Settings):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Schedule = CosineSchedule()
+    diagnose_epochs: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None, description="epochs at whose end diagnostics run; five by default"
+    )
+
+    @model_validator(mode="after")
+    def _diagnose_within_training(self) -> "Training":
+        late = [epoch for epoch in self.diagnose_epochs or () if epoch > self.epochs]
+        if late:
+            raise ValueError(f"diagnose_epochs names epoch {late[0]}, there are {self.epochs}")
+        return self
+
+    def diagnosed(self) -> frozenset[int]:
+        """Return the epochs at whose end diagnostics run: by default five spread evenly.
+
+        The last epoch is the fifth of them.
+
+        >>> sorted(Training(epochs=30).diagnosed())
+        [6, 12, 18, 24, 30]
+        """
+        if self.diagnose_epochs is not None:
+            return frozenset(self.diagnose_epochs)
+        return frozenset(-(-self.epochs * share // DIAGNOSES) for share in range(1, DIAGNOSES + 1))
 
 
 class Numerics(Settings):
