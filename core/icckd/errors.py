@@ -4,8 +4,9 @@
     ├── UsageError          exit 2: the command line cannot be carried out
     ├── SpecError           exit 3: the study is invalid, or its plan is
     ├── MachineError        exit 4: device, disk, lock or data set is missing
-    └── StageError          a stage cannot go on; its journal says so, the session continues
-        └── NonFiniteError  a loss term became NaN or infinite
+    ├── StageError          a stage cannot go on; its journal says so, the session continues
+    │   └── NonFiniteError  a loss term became NaN or infinite
+    └── StagePaused         a stage was asked to stop and can be resumed
 
 A message says what happened and where; the hint says what to do next.
 """
@@ -59,3 +60,17 @@ class NonFiniteError(StageError):
         )
         self.step = step
         self.term = term
+
+
+class StagePaused(IcckdError):  # noqa: N818  # it is no failure
+    """A stage was asked to stop and did so at the end of an epoch; a later attempt goes on.
+
+    Attributes:
+        epoch: Epochs done; a checkpoint after them lies in the stage's checkpoint folder.
+    """
+
+    def __init__(self, *, epoch: int) -> None:
+        super().__init__(
+            f"stopped as asked after epoch {epoch}", hint="its next attempt goes on from there"
+        )
+        self.epoch = epoch

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -25,7 +25,7 @@ from typing import IO
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.protocol import Place, StudentJob, TeacherJob
 from icckd.engine.run import environment, train_student, train_teacher
-from icckd.errors import IcckdError, MachineError, NonFiniteError
+from icckd.errors import IcckdError, MachineError, NonFiniteError, StagePaused
 from icckd.journal.artifact import publish, verified, workspace
 from icckd.journal.events import (
     ArtifactPublished,
@@ -34,7 +34,9 @@ from icckd.journal.events import (
     EpochMetrics,
     Failure,
     LogLine,
+    Resumed,
     StageOutcomes,
+    State,
 )
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.order import Order, from_line
@@ -50,6 +52,16 @@ class JournalRecorder:
     def __init__(self, journal: JournalWriter) -> None:
         self._journal = journal
 
+    def resumed(
+        self, series: Sequence[Mapping[str, float]], *, attempt: str, seconds: float
+    ) -> None:
+        """Record where the stage goes on, and its series until then; durable on return."""
+        self._journal.append(
+            Resumed(attempt=attempt, epoch=len(series), seconds=seconds),
+            *(EpochMetrics(epoch=n, values=dict(v)) for n, v in enumerate(series, start=1)),
+            durable=True,
+        )
+
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """Record an epoch; it is durable when this returns."""
         self._journal.append(EpochMetrics(epoch=epoch, values=dict(values)), durable=True)
@@ -63,9 +75,14 @@ class JournalRecorder:
         self._journal.append(LogLine(text=message))
 
 
+STOP = threading.Event()
+"""Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
+
+
 def main() -> None:
     """Work until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: STOP.set())
     voice = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     lists: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
@@ -76,7 +93,10 @@ def main() -> None:
             if ended.is_set():
                 return
             _say(voice, order, "started")
-            _say(voice, order, "ended", state=attempt(order))
+            state = attempt(order)
+            if state == "cancelled":
+                _die_of_sigterm()
+            _say(voice, order, "ended", state=state)
 
 
 def _listen(lists: "queue.SimpleQueue[list[Order] | None]", ended: threading.Event) -> None:
@@ -94,8 +114,14 @@ def _say(voice: IO[bytes], order: Order, what: str, **more: str) -> None:
         sys.exit(0)  # the session is gone; what this stage found is in its journal
 
 
-def attempt(order: Order) -> str:
-    """Attempt one stage; return `complete` or `failed`. Its journal tells the rest."""
+def _die_of_sigterm() -> None:
+    """End this process as SIGTERM would have; the session then has the stage tried again."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def attempt(order: Order) -> State:
+    """Attempt one stage; return `complete`, `failed`, or `cancelled` when asked to stop."""
     folder = StateFolder(Path(order.state_folder))
     home = folder.attempts / order.attempt
     home.mkdir(mode=0o700)
@@ -103,17 +129,22 @@ def attempt(order: Order) -> str:
     with JournalWriter(home / JOURNAL) as journal, _output_to(home / "output.log"):
         journal.append(_header(order), durable=True)
         prepared = workspace(folder, order.attempt)
-        failure = None
+        failure, paused = None, False
         try:
             _train(order, folder, JournalRecorder(journal), prepared)
             manifest = publish(folder, order.stage.digest, prepared)
             journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
+            shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
+        except StagePaused as stop:
+            paused = True
+            journal.append(LogLine(text=stop.message))
+            shutil.rmtree(prepared, ignore_errors=True)
         except Exception as error:  # a failed stage is data (law 8): whatever it was, record it
             failure = _failure(error)
             journal.append(LogLine(level="error", text=f"{failure.type}: {failure.message}"))
             shutil.rmtree(prepared, ignore_errors=True)
         closed = AttemptClosed(
-            state="failed" if failure else "complete",
+            state="failed" if failure else "cancelled" if paused else "complete",
             count=journal.count,
             seconds=time.monotonic() - start,
             failure=failure,
@@ -131,7 +162,16 @@ def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, prepare
         raise MachineError(
             "the data set changed since the plan was made", hint="run the study again"
         )
-    place = Place(device=stage.numerics.device, data_root=root, artifact_folder=prepared)
+    place = Place(
+        device=stage.numerics.device,
+        data_root=root,
+        artifact_folder=prepared,
+        checkpoint_folder=folder.checkpoints / stage.digest,
+        checkpoint_seconds=float(os.environ.get("ICCKD_CHECKPOINT_SECONDS") or 30),
+        should_stop=STOP.is_set,
+        stage=stage.digest,
+        attempt=order.attempt,
+    )
     if stage.kind == "teacher":
         teacher = TeacherJob(
             data=method.data, teacher=method.teacher, numerics=numerics, seed=stage.seed

@@ -27,7 +27,14 @@ class Notes:
     epochs: list[dict[str, float]] = field(default_factory=list)
     values: dict[str, float] = field(default_factory=dict)
     lines: list[str] = field(default_factory=list)
+    resumed_after: int = 0
     folder: Path = Path()
+
+    def resumed(self, series, *, attempt, seconds):
+        assert not self.epochs
+        assert seconds > 0
+        self.epochs = [dict(values) for values in series]
+        self.resumed_after = len(series)
 
     def epoch(self, epoch, values):
         assert epoch == len(self.epochs) + 1
@@ -50,13 +57,12 @@ def run_teacher(tmp_path):
     """Train a small teacher with some settings changed, and return the notes."""
     count = iter(range(1000))
 
-    def run(*, data=TINY, seed=0, device="cpu", training=BRIEF, **settings):
+    def run(*, data=TINY, seed=0, device="cpu", training=BRIEF, place=None, **settings):
         notes = Notes(folder=tmp_path / f"teacher-{next(count)}")
         teacher = Teacher(model=CnnModel(widths=(4, 4, 8)), training=training, **settings)
         job = TeacherJob(data=data, teacher=teacher, numerics=Numerics(), seed=seed)
-        train_teacher(
-            job, notes, Place(device=device, data_root=tmp_path, artifact_folder=notes.folder)
-        )
+        folders = {"data_root": tmp_path, "artifact_folder": notes.folder}
+        train_teacher(job, notes, Place(device=device, **folders, **(place or {})))
         return notes
 
     return run
@@ -67,7 +73,10 @@ def run_student(tmp_path):
     """Distil a small student from a teacher's folder, and return the notes."""
     count = iter(range(1000))
 
-    def run(teacher_folder, *, data=TINY, seed=0, replicate=0, device="cpu", training=BRIEF, **s):
+    def run(
+        teacher_folder, *, data=TINY, seed=0, replicate=0, device="cpu", training=BRIEF,
+        place=None, **s,
+    ):  # fmt: skip
         notes = Notes(folder=tmp_path / f"student-{next(count)}")
         student = Student(model=CnnModel(widths=(2, 4, 4)), training=training, **s)
         job = StudentJob(
@@ -78,9 +87,8 @@ def run_student(tmp_path):
             replicate=replicate,
             teacher_folder=teacher_folder,
         )
-        train_student(
-            job, notes, Place(device=device, data_root=tmp_path, artifact_folder=notes.folder)
-        )
+        folders = {"data_root": tmp_path, "artifact_folder": notes.folder}
+        train_student(job, notes, Place(device=device, **folders, **(place or {})))
         return notes
 
     return run

@@ -194,9 +194,9 @@ def test_a_failed_stage_has_recorded_its_non_finite_step_and_leaves_no_model(
     seen = {}
     original = engine.fit_teacher
 
-    def spy(job, material, recorder):
+    def spy(job, material, recorder, *more):
         seen["notes"] = recorder
-        return original(job, material, recorder)
+        return original(job, material, recorder, *more)
 
     monkeypatch.setattr(engine, "fit_teacher", spy)
     with pytest.raises(NonFiniteError):

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from icckd.engine.checkpoint import Checkpoints
+from icckd.engine.course import Course
 from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.evaluate import predict, top1
 from icckd.engine.material import Material
@@ -17,7 +19,7 @@ from icckd.engine.protocol import Recorder
 from icckd.engine.sgd import Sgd, learning_rate
 from icckd.engine.stability import stability
 from icckd.engine.steplog import StepLog
-from icckd.errors import NonFiniteError
+from icckd.errors import NonFiniteError, StagePaused
 from icckd.spec.training import Training
 
 
@@ -83,6 +85,7 @@ def fit(
     material: Material,
     training: Training,
     recorder: Recorder,
+    checkpoints: Checkpoints,
     observe: Observe = nothing_to_observe,
 ) -> Fit:
     """Train the model and record every epoch; training seconds exclude validation.
@@ -93,13 +96,18 @@ def fit(
     Raises:
         NonFiniteError: If a loss, the gradient norm, or a weight in the end is not finite;
             `nonfinite_steps` is recorded before.
+        StagePaused: If the stage was asked to stop.
     """
     optimiser = Sgd([*model.parameters(), *step.state.parameters()], training)
     terms = (*step.losses, "grad_norm", *step.diagnostics)
     log = StepLog(terms, training.epochs * stream.steps, material.device)
-    seconds, history, diagnosed = 0.0, [], training.diagnosed()
-    for epoch in range(1, training.epochs + 1):
-        start = perf_counter()
+    course = Course(model=model, state=step.state, optimiser=optimiser, log=log)
+    done = course.resume(checkpoints, recorder, steps_per_epoch=stream.steps)
+    diagnosed = training.diagnosed()
+    start = perf_counter()
+    before = course.spent["wall_seconds"]
+    for epoch in range(done + 1, training.epochs + 1):
+        begin = perf_counter()
         lr = learning_rate(training, epoch)
         model.train()
         try:
@@ -109,17 +117,23 @@ def fit(
         except NonFiniteError:
             recorder.outcomes({f"{kind}.nonfinite_steps": 1})
             raise
-        history.append(log.read(stream.steps))
-        seconds += perf_counter() - start
+        columns = log.read(stream.steps)
+        course.spent["seconds"] += perf_counter() - begin
         logits_NC = predict(model, material.validation, material.normalise).logits
-        values = {term: float(column.mean()) for term, column in history[-1].items()}
+        values = {term: float(column.mean()) for term, column in columns.items()}
         values["val_top1"] = top1(logits_NC, material.validation.labels)
-        values |= {"lr": lr, "train_seconds": seconds}
+        values |= {"lr": lr, "train_seconds": course.spent["seconds"]}
         if epoch in diagnosed:
             values |= observe(epoch)
-        recorder.epoch(epoch, {f"{kind}.{name}": value for name, value in values.items()})
-    whole = {term: np.concatenate([part[term] for part in history]) for term in terms}
-    return Fit(terms=whole, steps_per_epoch=stream.steps, seconds=seconds)
+        course.record(recorder, {f"{kind}.{name}": value for name, value in values.items()})
+        course.spent["wall_seconds"] = before + perf_counter() - start
+        if epoch < training.epochs and checkpoints.after_epoch(course.snapshot):
+            raise StagePaused(epoch=epoch)
+    whole = {
+        term: np.ascontiguousarray(column)
+        for term, column in log.read(training.epochs * stream.steps).items()
+    }
+    return Fit(terms=whole, steps_per_epoch=stream.steps, seconds=course.spent["seconds"])
 
 
 def _run_epoch(

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.distillers import DISTILLERS, Distiller, Pairing
 from icckd.engine.fit import StepValues, fit
@@ -33,7 +34,11 @@ class StudentStep:
 
 
 def fit_student(
-    job: StudentJob, teacher: Classifier, material: Material, recorder: Recorder
+    job: StudentJob,
+    teacher: Classifier,
+    material: Material,
+    recorder: Recorder,
+    checkpoints: Checkpoints,
 ) -> tuple[Classifier, dict[str, float]]:
     """Return the trained student and the outcomes of its training, without the stage kind.
 
@@ -42,9 +47,11 @@ def fit_student(
         teacher: In evaluation mode; it is not changed.
         material: Data on the device.
         recorder: Told every epoch.
+        checkpoints: Where training goes on from, and what may stop it.
 
     Raises:
         NonFiniteError: If a loss or the gradient norm is not finite.
+        StagePaused: If the stage was asked to stop.
     """
     settings, key = job.student, ("student", job.seed, job.replicate)
     model = build_model(
@@ -70,6 +77,7 @@ def fit_student(
         material=material,
         training=settings.training,
         recorder=recorder,
+        checkpoints=checkpoints,
     )
     return model, done.outcomes()
 

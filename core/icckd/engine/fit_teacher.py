@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icckd.engine.cache import NegativeCache
+from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.fit import Fit, StepValues, fit
 from icckd.engine.groups import ClassGroups, group_by_class
@@ -123,12 +124,13 @@ def _backward(outputs: Tensor, gradient: Tensor) -> None:
 
 
 def fit_teacher(
-    job: TeacherJob, material: Material, recorder: Recorder
+    job: TeacherJob, material: Material, recorder: Recorder, checkpoints: Checkpoints
 ) -> tuple[Classifier, dict[str, float]]:
     """Return the trained teacher and the outcomes of its training, without the stage kind.
 
     Raises:
         NonFiniteError: If a loss or the gradient norm is not finite.
+        StagePaused: If the stage was asked to stop.
     """
     settings, key = job.teacher, ("teacher", job.seed)
     model = build_model(
@@ -155,6 +157,7 @@ def fit_teacher(
         material=material,
         training=settings.training,
         recorder=recorder,
+        checkpoints=checkpoints,
     )
     return model, done.outcomes() | _intra_outcomes(intra, done)
 

@@ -36,6 +36,12 @@ def prepare(device: Literal["cpu", "cuda"], threads: int) -> None:
         )
 
 
+def bits_depend_on(device: Literal["cpu", "cuda"]) -> dict[str, str]:
+    """Return what decides the bits of this machine besides a stage's identity."""
+    name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
+    return {"torch": torch.__version__, "device": name}
+
+
 def environment() -> dict[str, str]:
     """Return the versions and device names that a result may depend on."""
     versions = {package: version(package) for package in PACKAGES}

@@ -1,6 +1,6 @@
 """What the engine is given and whom it tells: no torch here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -36,17 +36,50 @@ class StudentJob:
     teacher_folder: Path
 
 
+def never() -> bool:
+    """Say no: nothing asks the stage to stop."""
+    return False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a job runs: device, data set root, folder that receives the artifact's files."""
+    """Where a job runs, and where it may go on.
+
+    Attributes:
+        device: Kind of device that trains.
+        data_root: Where data sets are kept.
+        artifact_folder: Receives the artifact's files.
+        checkpoint_folder: Where this stage's checkpoints are; None keeps none.
+        checkpoint_seconds: Least time between two checkpoints; they are made at epoch ends.
+        should_stop: Asked at epoch ends; when true the stage saves a checkpoint and raises
+            StagePaused.
+        stage: The stage's digest; a checkpoint of another one is refused.
+        attempt: The attempt's name, which its checkpoints carry.
+    """
 
     device: Literal["cpu", "cuda"]
     data_root: Path
     artifact_folder: Path
+    checkpoint_folder: Path | None = None
+    checkpoint_seconds: float = 30.0
+    should_stop: Callable[[], bool] = never
+    stage: str = ""
+    attempt: str = ""
 
 
 class Recorder(Protocol):
     """Receives what a stage measures, in the order in which it happens."""
+
+    def resumed(
+        self, series: Sequence[Mapping[str, float]], *, attempt: str, seconds: float
+    ) -> None:
+        """Record that the stage goes on from a checkpoint, before its first epoch here.
+
+        Args:
+            series: The series values of each epoch until then, from epoch 1 on.
+            attempt: The attempt that wrote the checkpoint.
+            seconds: Seconds on the clock that these epochs took, in all attempts.
+        """
 
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """Record series values at the end of an epoch, counted from 1."""

@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.evaluate import (
     cosine,
     nearness,
@@ -31,11 +32,12 @@ def train_teacher(job: TeacherJob, recorder: Recorder, place: Place) -> None:
     Raises:
         MachineError: If the device or the data set is missing.
         NonFiniteError: If a loss or the gradient norm is not finite.
+        StagePaused: If the place asked the stage to stop.
     """
     prepare(place.device, job.numerics.threads)
     memory = StageMemory(place.device)
     material = load_material(job.data, place)
-    model, outcomes = fit_teacher(job, material, recorder)
+    model, outcomes = fit_teacher(job, material, recorder, Checkpoints(place, recorder))
     _finish("teacher", model, job.teacher.model, outcomes, memory, material, recorder, place)
 
 
@@ -45,6 +47,7 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
     Raises:
         MachineError: If the device or the data set is missing.
         NonFiniteError: If a loss or the gradient norm is not finite.
+        StagePaused: If the place asked the stage to stop.
         StageError: If the teacher cannot be read or was trained on other data.
     """
     prepare(place.device, job.numerics.threads)
@@ -57,7 +60,7 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
             f" {material.n_classes}",
             hint="train teacher and student on the same labels",
         )
-    model, outcomes = fit_student(job, teacher, material, recorder)
+    model, outcomes = fit_student(job, teacher, material, recorder, Checkpoints(place, recorder))
     _finish("student", model, job.student.model, outcomes, memory, material, recorder, place)
 
 

@@ -5,7 +5,7 @@ making one imports torch's compiler: seconds and 150 MB of every worker for noth
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,26 @@ class Sgd:
         """
         if not all(parameter.isfinite().all() for parameter in self._parameters):
             raise NonFiniteError(step=step, term="weights")
+
+    def state(self) -> dict[str, Tensor]:
+        """Return the momentum buffers by name; those that no step has made yet are left out."""
+        named = {f"momentum.{n}": buffer for n, buffer in enumerate(self._buffers)}
+        return {name: buffer for name, buffer in named.items() if buffer is not None}
+
+    def expected(self) -> dict[str, Tensor]:
+        """Return tensors with the names, shapes and types that `state` has after a step."""
+        kept = self._parameters if self._momentum else []
+        return {f"momentum.{n}": parameter for n, parameter in enumerate(kept)}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned.
+
+        A buffer gets its parameter's memory layout, which the fused update relies on.
+        """
+        for name, buffer in state.items():
+            number = int(name.removeprefix("momentum."))
+            self._buffers[number] = torch.empty_like(self._parameters[number]).copy_(buffer)
 
     def _gradients(self) -> list[Tensor]:
         return [p.grad for p in self._parameters if p.grad is not None]

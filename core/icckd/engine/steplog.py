@@ -47,6 +47,20 @@ class StepLog:
             raise NonFiniteError(step=self._checked + step, term=self.terms[column])
         self._checked = self._written
 
+    @property
+    def written(self) -> Tensor:
+        """The values so far, float32, shape (steps, terms)."""
+        return self.rows(self._written)
+
+    def rows(self, steps: int) -> Tensor:
+        """Return the first rows of the table, written or not."""
+        return self._values_ST[:steps]
+
+    def restore(self, values_ST: Tensor) -> None:
+        """Go on after steps that another log wrote and checked."""
+        self._written = self._checked = len(values_ST)
+        self._values_ST[: self._written] = values_ST
+
     def read(self, steps: int) -> dict[str, NDArray[np.float64]]:
         """Return the last steps' values by term; one transfer from the device."""
         values_ST = self._values_ST[self._written - steps : self._written].cpu().double().numpy()

@@ -60,6 +60,19 @@ class AttemptHeader(Fact):
     environment: dict[str, str]
 
 
+class Resumed(Fact):
+    """The stage goes on from a checkpoint that another attempt made after `epoch` epochs.
+
+    The series of these epochs follow, so that an attempt's journal tells the whole stage.
+    `seconds` is what they took on the clock, in all attempts.
+    """
+
+    k: Literal["c"] = "c"
+    attempt: str
+    epoch: Count
+    seconds: float
+
+
 class EpochMetrics(Fact):
     """Series values at the end of an epoch, counted from 1."""
 
@@ -205,6 +218,7 @@ class SessionClosed(Fact):
 
 Event = Annotated[
     AttemptHeader
+    | Resumed
     | EpochMetrics
     | StageOutcomes
     | LogLine

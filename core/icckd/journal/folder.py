@@ -6,6 +6,7 @@
   sessions/<session>/journal.jsonl  one folder per `icckd run`
   attempts/<attempt>/journal.jsonl  one folder per attempt, with output.log
   artifacts/<digest>/               what a stage left: manifest.json and its files
+  checkpoints/<digest>/             where an unfinished stage goes on; gone when it is finished
   requests/<request>.json           what viewers ask of the running session
 """
 
@@ -56,6 +57,11 @@ class StateFolder:
     def artifacts(self) -> Path:
         """Folders of artifacts, named by digest."""
         return self.root / "artifacts"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders of unfinished stages' checkpoints, named by digest."""
+        return self.root / "checkpoints"
 
     @property
     def requests(self) -> Path:

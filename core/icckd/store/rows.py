@@ -16,6 +16,7 @@ from icckd.journal.events import (
     LogLine,
     Planned,
     RequestAnswered,
+    Resumed,
     SessionClosed,
     SessionHeader,
     StageOutcomes,
@@ -123,6 +124,10 @@ def _attempt(event: AttemptHeader, line: Line, name: str) -> Iterator[TableRow]:
     )  # fmt: skip
 
 
+def _resumption(event: Resumed, line: Line, name: str) -> Iterator[TableRow]:
+    yield "resumption", (name, event.attempt, event.epoch, event.seconds)
+
+
 def _metrics(event: EpochMetrics, line: Line, name: str) -> Iterator[TableRow]:
     for metric, value in event.values.items():
         yield "metric", (name, event.epoch, metric, value)
@@ -178,6 +183,7 @@ _ROWS: dict[tuple[str, type], Callable[[Any, Line, str], Iterator[TableRow]]] = 
     (SESSION, SessionClosed): _session_end,
     (SESSION, LogLine): _log_of(SESSION),
     (ATTEMPT, AttemptHeader): _attempt,
+    (ATTEMPT, Resumed): _resumption,
     (ATTEMPT, EpochMetrics): _metrics,
     (ATTEMPT, StageOutcomes): _recorded,
     (ATTEMPT, LogLine): _log_of(ATTEMPT),

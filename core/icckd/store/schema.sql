@@ -124,6 +124,14 @@ create table attempt (
     environment varchar not null            -- JSON
 );
 
+-- One row an attempt that went on from a checkpoint; its series hold the epochs before, too.
+create table resumption (
+    attempt varchar not null,
+    from_attempt varchar not null,          -- made the checkpoint
+    epoch bigint not null,                  -- epochs done before
+    seconds double not null                 -- on the clock, of all attempts before
+);
+
 -- One row an attempt that ended in good order.
 create table attempt_end (
     attempt varchar not null,

@@ -30,11 +30,13 @@ judged as (
             when attempt_end.state is null then word.reason
         end as told,
         attempt_end.ended,
-        coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0)) as seconds,
+        coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0))
+            + coalesce(resumption.seconds, 0) as seconds,
         coalesce(reached.epoch, 0) as epoch
     from attempt
     left join attempt_end using (attempt)
     left join word using (attempt)
+    left join resumption using (attempt)
     left join reached using (attempt)
     left join live_session on attempt.session = live_session.session
     left join session_end on attempt.session = session_end.session
@@ -44,7 +46,8 @@ select
     attempt, session, stage, kind, shape, seed, replicate,
     epoch, epochs,                          -- epochs done, of those planned
     started, ended,                         -- Unix seconds
-    seconds,                                -- so far, when it did not end in good order
+    seconds,                                -- of the stage until its end or so far: those of the
+                                            -- attempts that it went on from are in it
     case verdict when 'stopped' then 'cancelled' when 'interrupted' then 'cancelled' else verdict end
         as state,
     case verdict

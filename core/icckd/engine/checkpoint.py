@@ -1,0 +1,170 @@
+"""Checkpoints: all that a stage needs to go on after an epoch as if it had never stopped (law 7).
+
+    <checkpoint folder>/epoch-000012/
+      state.safetensors   model, optimizer, state of the steps, values of all steps so far
+      checkpoint.json     whose it is, how far it is, series so far, SHA-256 of the tensors
+
+A checkpoint is written aside, synced and renamed, so that it is whole or not there; then older ones
+are removed. Random streams need no saving: each is keyed by its epoch, and checkpoints are made at
+epoch ends only. Nothing is pickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from icckd.engine.epoch import CODE_EPOCH
+from icckd.engine.numerics import bits_depend_on
+from icckd.engine.protocol import Place, Recorder
+
+ABOUT = "checkpoint.json"
+STATE = "state.safetensors"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A stage after an epoch.
+
+    Attributes:
+        epoch: Epochs done.
+        spent: What they cost, by name; costs add up over attempts.
+        series: Series values of each epoch.
+        scaler: State of the gradient scaler, where there is one.
+        tensors: Everything else, by name.
+        attempt: The attempt that wrote it.
+    """
+
+    epoch: int
+    spent: dict[str, float]
+    series: list[dict[str, float]]
+    scaler: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    attempt: str = ""
+
+
+class UnfitError(Exception):
+    """A checkpoint is not used; the message says why."""
+
+
+class Checkpoints:
+    """The checkpoints of one stage: those that earlier attempts left, and this attempt's."""
+
+    def __init__(self, place: Place, recorder: Recorder) -> None:
+        self._place, self._recorder = place, recorder
+        self._newest = monotonic()
+        self._identity = {
+            "code_epoch": CODE_EPOCH,
+            "stage": place.stage,
+            **bits_depend_on(place.device),
+        }
+
+    def newest(self, expected: Callable[[int], Mapping[str, Tensor]]) -> Snapshot | None:
+        """Return the newest checkpoint that fits; why another one does not is logged.
+
+        Args:
+            expected: Gives tensors with the names, shapes and types that belong to an epoch.
+        """
+        folder = self._place.checkpoint_folder
+        if folder is None or not folder.is_dir():
+            return None
+        for path in sorted(folder.glob("epoch-*"), reverse=True):
+            try:
+                return self._read(path, expected)
+            except UnfitError as reason:
+                self._recorder.log(f"checkpoint {path.name} is not used: {reason}")
+        return None
+
+    def after_epoch(self, take: Callable[[], Snapshot]) -> bool:
+        """Save what `take` returns if that is due; return whether the stage should stop now."""
+        stop = self._place.should_stop()
+        folder = self._place.checkpoint_folder
+        is_due = monotonic() - self._newest >= self._place.checkpoint_seconds
+        if folder is not None and (stop or is_due):
+            snapshot = take()
+            try:
+                self._write(folder, snapshot)
+            except OSError as error:
+                self._recorder.log(f"no checkpoint after epoch {snapshot.epoch}: {error}")
+            self._newest = monotonic()
+        return stop
+
+    def _read(self, path: Path, expected: Callable[[int], Mapping[str, Tensor]]) -> Snapshot:
+        try:
+            about = json.loads((path / ABOUT).read_bytes())
+            block = (path / STATE).read_bytes()
+            for name, wanted in self._identity.items():
+                if about[name] != wanted:
+                    raise UnfitError(f"its {name} is {about[name]!r}, not {wanted!r}")
+            if hashlib.sha256(block).hexdigest() != about["sha256"]:
+                raise UnfitError("it is damaged")
+            snapshot = Snapshot(**about["snapshot"], tensors=load(block))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise UnfitError(f"it cannot be read: {error}") from error
+        _check_shapes(expected(snapshot.epoch), snapshot.tensors)
+        return snapshot
+
+    def _write(self, folder: Path, snapshot: Snapshot) -> None:
+        kept = {name: value.detach().cpu().contiguous() for name, value in snapshot.tensors.items()}
+        block = save(kept)
+        told = {k: v for k, v in _fields(snapshot).items() if k != "tensors"}
+        about = {
+            **self._identity,
+            "sha256": hashlib.sha256(block).hexdigest(),
+            "snapshot": {**told, "attempt": self._place.attempt},
+        }
+        aside = folder / f".{self._place.attempt or os.getpid()}"
+        target = folder / f"epoch-{snapshot.epoch:06}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True, mode=0o700)
+        _write_synced(aside / STATE, block)
+        _write_synced(aside / ABOUT, json.dumps(about).encode())
+        _sync(aside)
+        shutil.rmtree(target, ignore_errors=True)
+        aside.rename(target)
+        _sync(folder)
+        for other in folder.iterdir():
+            if other != target:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def _fields(snapshot: Snapshot) -> dict[str, Any]:
+    return {name: getattr(snapshot, name) for name in Snapshot.__slots__}
+
+
+def _check_shapes(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    """Raise UnfitError unless both hold the same names with the same shapes and types."""
+    odd = sorted(expected.keys() ^ found.keys())
+    if odd:
+        raise UnfitError(f"{odd[0]} is {'missing' if odd[0] in expected else 'unknown'}")
+    for name, tensor in expected.items():
+        if (found[name].shape, found[name].dtype) != (tensor.shape, tensor.dtype):
+            raise UnfitError(f"{name} is {_form(found[name])}, but this stage has {_form(tensor)}")
+
+
+def _form(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+
+def _write_synced(path: Path, block: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,237 @@
+"""A stage that was stopped and resumed ends as if it had never stopped (law 7)."""
+
+import json
+from functools import partial
+from typing import get_args
+
+import pytest
+import torch
+
+from icckd.engine.distillers import DISTILLERS
+from icckd.errors import StagePaused
+from icckd.spec.paths import tables_in
+from icckd.spec.student import Student
+from icckd.spec.teacher import IntraLoss, MarginFilter, NegativeCache
+from icckd.spec.training import Training
+
+FIVE = Training(epochs=5, batch_size=32)
+CACHED = IntraLoss(weight=0.5, margin=MarginFilter(threshold=0.0), cache=NegativeCache(per_class=9))
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda",
+        marks=[
+            pytest.mark.gpu,
+            pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
+        ],
+    ),
+]
+TIMES = ("seconds", "memory", "images_per_second", "energy", "data_share")
+
+
+class Pause:
+    """Asks a stage to stop after some epochs."""
+
+    def __init__(self, after):
+        self.left = after
+
+    def __call__(self):
+        self.left -= 1
+        return self.left == 0
+
+
+def without_times(values):
+    return {k: v for k, v in values.items() if not any(word in k for word in TIMES)}
+
+
+def assert_equal_but_for_times(resumed, whole):
+    assert resumed.weights == whole.weights
+    assert without_times(resumed.values) == without_times(whole.values)
+    assert [without_times(e) for e in resumed.epochs] == [without_times(e) for e in whole.epochs]
+    assert set(resumed.values) == set(whole.values)
+
+
+def distillers():
+    """Return default settings of every distiller."""
+    tables = tables_in(Student.model_fields["distiller"].annotation)
+    kinds = {get_args(t.model_fields["kind"].annotation)[0]: t for t in tables}
+    return [pytest.param(kinds[kind](kind=kind), id=kind) for kind in sorted(DISTILLERS)]
+
+
+@pytest.fixture
+def interrupt(tmp_path):
+    """Run something until each of some epochs, every part in a run of its own, then to its end."""
+
+    def parts(run, *after):
+        place = {"checkpoint_folder": tmp_path / "kept", "stage": "a", "attempt": "first"}
+        for epochs in after:
+            with pytest.raises(StagePaused):
+                run(place={**place, "should_stop": Pause(epochs)})
+        return run(place={**place, "attempt": "last"})
+
+    return parts
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("after", [(1,), (4,), (2, 1)])
+def test_a_resumed_teacher_ends_bit_identical_cache_included(after, device, run_teacher, interrupt):
+    run = partial(run_teacher, training=FIVE, device=device, intra=CACHED)
+
+    resumed = interrupt(run, *after)
+
+    assert resumed.resumed_after == sum(after)
+    assert_equal_but_for_times(resumed, run())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("distiller", distillers())
+def test_a_resumed_student_ends_bit_identical_whatever_its_distiller_keeps(
+    distiller, device, run_teacher, run_student, interrupt
+):
+    teacher = run_teacher(device=device).folder
+    run = partial(run_student, teacher, device=device, distiller=distiller)
+
+    resumed = interrupt(run, 2)
+
+    assert resumed.resumed_after == 2
+    assert_equal_but_for_times(resumed, run())
+
+
+def test_a_resumed_stage_that_lost_its_cache_would_end_otherwise(
+    run_teacher, interrupt, monkeypatch
+):
+    """The check above can fail: it sees a state that a checkpoint forgot."""
+    from icckd.engine import course
+
+    run = partial(run_teacher, training=FIVE, intra=CACHED)
+    whole = run()
+    original = course.Course._take_over
+
+    def forgetful(self, tensors):
+        original(self, tensors)
+        for name, value in self._modules["state"].state_dict().items():
+            if name.endswith("Q_id"):
+                value.fill_(-1)
+
+    monkeypatch.setattr(course.Course, "_take_over", forgetful)
+
+    assert interrupt(run, 2).weights != whole.weights
+
+
+def test_training_seconds_add_up_over_attempts(run_teacher, interrupt):
+    resumed = interrupt(partial(run_teacher, training=FIVE), 3)
+
+    seconds = [epoch["teacher.train_seconds"] for epoch in resumed.epochs]
+    assert len(seconds) == 5
+    assert seconds == sorted(seconds)
+    assert resumed.values["teacher.seconds"] == seconds[-1]
+
+
+def test_checkpoints_come_at_epoch_ends_after_the_declared_time_and_only_the_newest_stays(
+    run_teacher, tmp_path
+):
+    folder = tmp_path / "kept"
+    seen = []
+
+    def look():
+        seen.append(sorted(path.name for path in folder.glob("*")))
+        return False
+
+    place = {"checkpoint_folder": folder, "should_stop": look}
+    run_teacher(training=FIVE, place={**place, "checkpoint_seconds": 0.0})
+    assert seen == [[], *([f"epoch-{n:06}"] for n in (1, 2, 3))]
+
+    seen.clear()
+    run_teacher(training=FIVE, place={**place, "checkpoint_seconds": 3600.0, "stage": "other"})
+    assert seen == [["epoch-000004"]] * 4
+
+
+def test_a_checkpoint_holds_no_pickle_and_json_that_anyone_reads(run_teacher, tmp_path):
+    kept = tmp_path / "kept"
+    with pytest.raises(StagePaused) as paused:
+        run_teacher(place={"checkpoint_folder": kept, "should_stop": Pause(2), "attempt": "me"})
+
+    assert paused.value.epoch == 2
+    assert [path.name for path in kept.iterdir()] == ["epoch-000002"]
+    files = {path.name for path in (kept / "epoch-000002").iterdir()}
+    assert files == {"checkpoint.json", "state.safetensors"}
+    about = json.loads((kept / "epoch-000002" / "checkpoint.json").read_text())
+    assert about["snapshot"]["attempt"] == "me"
+    assert [epoch["teacher.lr"] > 0 for epoch in about["snapshot"]["series"]] == [True, True]
+
+
+@pytest.fixture
+def left(run_teacher, tmp_path):
+    """A checkpoint after two epochs of three, and how to go on from it."""
+    place = {"checkpoint_folder": tmp_path / "kept", "stage": "a"}
+    with pytest.raises(StagePaused):
+        run_teacher(place={**place, "should_stop": Pause(2)})
+    return tmp_path / "kept" / "epoch-000002", partial(run_teacher, place=place)
+
+
+def edited(path, key, value):
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, key: value}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda at: edited(at / "checkpoint.json", "code_epoch", 0), "its code_epoch is 0, not"),
+        (lambda at: edited(at / "checkpoint.json", "stage", "b"), "its stage is 'b', not 'a'"),
+        (lambda at: edited(at / "checkpoint.json", "torch", "1.0"), "its torch is '1.0', not"),
+        (lambda at: (at / "checkpoint.json").write_text("{"), "it cannot be read"),
+        (lambda at: (at / "checkpoint.json").write_text("[]"), "it cannot be read"),
+        (lambda at: (at / "state.safetensors").unlink(), "it cannot be read"),
+        (lambda at: (at / "state.safetensors").write_bytes(b"x" * 99), "it is damaged"),
+        (lambda at: edited(at / "checkpoint.json", "snapshot", {}), "it cannot be read"),
+    ],
+)
+def test_a_checkpoint_that_does_not_fit_is_refused_with_its_reason_and_the_stage_restarts(
+    damage, reason, left, run_teacher
+):
+    checkpoint, go_on = left
+    damage(checkpoint)
+
+    notes = go_on()
+
+    assert notes.resumed_after == 0
+    assert notes.weights == run_teacher().weights
+    [line] = notes.lines
+    assert line.startswith("checkpoint epoch-000002 is not used: ")
+    assert reason in line
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"intra": "off"}, "state._cache.Q_emb is unknown"),
+        (
+            {"intra": IntraLoss(cache=NegativeCache(per_class=8))},
+            "state._cache.Q_emb is float32[5, 64, 8], but this stage has float32[5, 8, 8]",
+        ),
+        (
+            {"training": Training(epochs=3, batch_size=32, momentum=0.0)},
+            "optimiser.momentum.0 is unknown",
+        ),
+        ({"training": Training(epochs=3, batch_size=64)}, "log is float32[10, 6], but"),
+    ],
+)
+def test_a_checkpoint_of_other_shapes_is_refused(settings, reason, left):
+    notes = left[1](**settings)
+
+    assert notes.resumed_after == 0
+    assert reason in notes.lines[0]
+
+
+def test_a_disk_that_takes_no_checkpoint_costs_a_line_and_no_training(run_teacher, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+
+    place = {"checkpoint_folder": blocked / "kept", "checkpoint_seconds": 0.0}
+    notes = run_teacher(place=place)
+
+    assert notes.weights == run_teacher().weights
+    assert [line.split(":")[0] for line in notes.lines] == [
+        "no checkpoint after epoch 1", "no checkpoint after epoch 2",
+    ]  # fmt: skip
