@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from icckd.journal.patience import IMPATIENT, Patience
 from icckd.spec.data import Data
 from icckd.spec.student import Student
 from icckd.spec.teacher import Teacher
@@ -38,11 +39,15 @@ class StudentJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Where a job runs: device, data set root, folder that receives the artifact's files."""
+    """Where a job runs: device, data set root, folder that receives the artifact's files.
+
+    `patience` repeats a write that a full disk refuses; every file is written through it.
+    """
 
     device: Literal["cpu", "cuda"]
     data_root: Path
     artifact_folder: Path
+    patience: Patience = IMPATIENT
 
 
 class Recorder(Protocol):

@@ -3,7 +3,7 @@
 -- Grain: attempt.
 create or replace view attempt_state as
 with word as (
-    select distinct on (attempt) attempt, state, reason
+    select distinct on (attempt) attempt, state, reason, cause
     from stage_event
     where attempt is not null
     order by attempt, session desc, sequence desc
@@ -29,6 +29,7 @@ judged as (
                 then attempt_end.failure_type || ': ' || attempt_end.failure_message
             when attempt_end.state is null then word.reason
         end as told,
+        coalesce(attempt_end.failure_cause, word.cause, '') as known_cause,
         attempt_end.ended,
         coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0)) as seconds,
         coalesce(reached.epoch, 0) as epoch
@@ -43,6 +44,7 @@ judged as (
 select
     attempt, session, stage, kind, shape, seed, replicate,
     epoch, epochs,                          -- epochs done, of those planned
+    ordinal,                                -- orders attempts, whatever clocks said
     started, ended,                         -- Unix seconds
     seconds,                                -- so far, when it did not end in good order
     case verdict when 'stopped' then 'cancelled' when 'interrupted' then 'cancelled' else verdict end
@@ -51,5 +53,6 @@ select
         when 'stopped' then 'the session was stopped'
         when 'interrupted' then 'interrupted'
         else coalesce(told, '')
-    end as reason
+    end as reason,
+    known_cause as cause                    -- why it ended without a result, or ''
 from judged;
