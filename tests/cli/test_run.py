@@ -329,7 +329,7 @@ def test_a_failed_trial_is_tried_again_on_request(desk):
     hot = '[[arm]]\nname = "hot"\nset = { "teacher.training.lr" = 1e30 }\n'
     desk.write(desk.small + hot)
     session = desk.start(
-        "run", "small.toml", "--seeds", "0:1", "-j", "1", "student.training.epochs=200"
+        "run", "small.toml", "--seeds", "0:2", "-j", "1", "student.training.epochs=40"
     )
     attempts = desk.state / "attempts"
     wait_for(lambda: any(b"NonFinite" in p.read_bytes() for p in attempts.glob("*/journal.jsonl")))
@@ -339,9 +339,8 @@ def test_a_failed_trial_is_tried_again_on_request(desk):
     _, err = session.communicate(timeout=120)
     assert session.returncode == 1, err
     assert answers(desk) == [("retry", "hot/0: 2 stages pending again")]
-    assert stages(desk, "state = 'failed'") == [
-        {"kind": "teacher", "state": "failed", "attempts": 2}
-    ]
+    failed = stages(desk, "state = 'failed'")
+    assert sorted(row["attempts"] for row in failed) == [1, 2]
 
 
 def test_more_seeds_follow_in_the_same_run(desk):
