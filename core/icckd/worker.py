@@ -1,11 +1,12 @@
 """`python -m icckd.worker`: attempts stages and writes journals and artifacts, nothing else.
 
-Standard input brings lists of orders, one JSON line each; its end means stop after the current
-stage. The original standard output carries `started` and `ended`; what a stage prints goes to its
-attempt's output.log.
+Standard input brings lists of orders, one JSON line each, and which of them to skip; its end means
+stop after the current stage. The original standard output carries `started`, `stalled`, `skipped`
+and `ended`; what a stage prints goes to its attempt's output.log.
 """
 
 import contextlib
+import faulthandler
 import json
 import os
 import platform
@@ -16,7 +17,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,25 +25,29 @@ from typing import IO
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.protocol import Place, StudentJob, TeacherJob
 from icckd.engine.run import environment, train_student, train_teacher
-from icckd.errors import IcckdError, MachineError, NonFiniteError, StagePaused
+from icckd.errors import MachineError, StagePaused
 from icckd.journal.artifact import publish, verified, workspace
 from icckd.journal.events import (
     ArtifactPublished,
     AttemptClosed,
     AttemptHeader,
     EpochMetrics,
-    Failure,
     LogLine,
     Resumed,
     StageOutcomes,
-    State,
 )
+from icckd.journal.failure import failure_of
 from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.known import is_complete
 from icckd.journal.order import Order, from_line
 from icckd.journal.origin import boot_id
+from icckd.journal.patience import Patience
+from icckd.journal.stage_lock import stage_lock
 from icckd.journal.write import JournalWriter
 from icckd.spec.method import Method
 from icckd.spec.training import Numerics
+
+OUTPUT = "output.log"
 
 
 class JournalRecorder:
@@ -79,39 +83,80 @@ STOP = threading.Event()
 """Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
 
 
+class Voice:
+    """What the worker hears from its session and says to it."""
+
+    def __init__(self, out: IO[bytes]) -> None:
+        self._out = out
+        self._lists: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
+        self._skipped: set[str] = set()
+        self.is_alone = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def orders(self) -> Iterator[Order]:
+        """Yield orders until the session is gone or wants no more."""
+        while (orders := self._lists.get()) is not None:
+            for order in orders:
+                if self.is_alone.is_set():
+                    return
+                yield order
+
+    def is_skipped(self, order: Order) -> bool:
+        """Say whether the session took an order back."""
+        return order.attempt in self._skipped
+
+    def say(self, order: Order, what: str, **more: str) -> None:
+        """Tell the session; without one, end this process: journals hold what was found."""
+        line = json.dumps({"attempt": order.attempt, "what": what, **more}).encode() + b"\n"
+        try:
+            self._out.write(line)
+        except BrokenPipeError:
+            sys.exit(0)
+
+    def _listen(self) -> None:
+        for line in sys.stdin.buffer:
+            orders, skipped = from_line(line)
+            self._skipped |= skipped
+            if orders:
+                self._lists.put(orders)
+        self.is_alone.set()
+        self._lists.put(None)
+
+
 def main() -> None:
     """Work until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: STOP.set())
-    voice = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb", buffering=0)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    lists: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
-    ended = threading.Event()
-    threading.Thread(target=_listen, args=(lists, ended), daemon=True).start()
-    while (orders := lists.get()) is not None:
-        for order in orders:
-            if ended.is_set():
-                return
-            _say(voice, order, "started")
-            state = attempt(order)
-            if state == "cancelled":
+    faulthandler.enable()
+    voice = Voice(out)
+    for order in voice.orders():
+        work(order, voice)
+
+
+def work(order: Order, voice: Voice) -> None:
+    """Carry out one order, alone with its stage; what became of it is said."""
+    folder = StateFolder(Path(order.state_folder))
+
+    def is_unwanted() -> bool:
+        return voice.is_alone.is_set() or voice.is_skipped(order)
+
+    def waiting() -> None:
+        voice.say(order, "stalled", reason="another worker is training this stage")
+
+    with stage_lock(folder, order.stage.digest, waiting=waiting, give_up=is_unwanted) as held:
+        if not held or voice.is_skipped(order):
+            voice.say(order, "skipped")
+        elif not order.force and is_complete(folder, order.stage.digest):
+            voice.say(order, "ended", state="complete", reason="trained by another worker")
+        else:
+            voice.say(order, "started")
+            closed = attempt(order, folder, voice)
+            if closed.state == "cancelled":
                 _die_of_sigterm()
-            _say(voice, order, "ended", state=state)
-
-
-def _listen(lists: "queue.SimpleQueue[list[Order] | None]", ended: threading.Event) -> None:
-    for line in sys.stdin.buffer:
-        lists.put(from_line(line))
-    ended.set()
-    lists.put(None)
-
-
-def _say(voice: IO[bytes], order: Order, what: str, **more: str) -> None:
-    line = json.dumps({"attempt": order.attempt, "what": what, **more}).encode() + b"\n"
-    try:
-        voice.write(line)
-    except BrokenPipeError:
-        sys.exit(0)  # the session is gone; what this stage found is in its journal
+            cause = {"cause": closed.failure.cause} if closed.failure else {}
+            voice.say(order, "ended", state=closed.state, **cause)
 
 
 def _die_of_sigterm() -> None:
@@ -120,19 +165,24 @@ def _die_of_sigterm() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def attempt(order: Order) -> State:
-    """Attempt one stage; return `complete`, `failed`, or `cancelled` when asked to stop."""
-    folder = StateFolder(Path(order.state_folder))
+def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
+    """Attempt one stage; return the last line of its journal, which tells the rest."""
+    patience = Patience(
+        stalled=lambda why: voice.say(order, "stalled", reason=why),
+        give_up=voice.is_alone.is_set,
+    )
     home = folder.attempts / order.attempt
-    home.mkdir(mode=0o700)
+    patience(lambda: home.mkdir(mode=0o700))
     start = time.monotonic()
-    with JournalWriter(home / JOURNAL) as journal, _output_to(home / "output.log"):
+    log = patience(lambda: os.open(home / OUTPUT, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600))
+    with JournalWriter(home / JOURNAL, patience=patience) as journal, _output_to(log):
         journal.append(_header(order), durable=True)
-        prepared = workspace(folder, order.attempt)
         failure, paused = None, False
         try:
-            _train(order, folder, JournalRecorder(journal), prepared)
-            manifest = publish(folder, order.stage.digest, prepared)
+            prepared = patience(lambda: workspace(folder, order.attempt))
+            place = _place(order, folder, prepared, patience)
+            _train(order, folder, JournalRecorder(journal), place)
+            manifest = patience(lambda: publish(folder, order.stage.digest, prepared))
             journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
             shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
         except StagePaused as stop:
@@ -140,9 +190,12 @@ def attempt(order: Order) -> State:
             journal.append(LogLine(text=stop.message))
             shutil.rmtree(prepared, ignore_errors=True)
         except Exception as error:  # a failed stage is data (law 8): whatever it was, record it
-            failure = _failure(error)
+            failure = failure_of(error)
             journal.append(LogLine(level="error", text=f"{failure.type}: {failure.message}"))
-            shutil.rmtree(prepared, ignore_errors=True)
+            shutil.rmtree(folder.artifacts / f".tmp-{order.attempt}", ignore_errors=True)
+        if patience.seconds:
+            text = f"stalled for {patience.seconds:.1f} s in all: the disk was full"
+            journal.append(LogLine(level="warning", text=text))
         closed = AttemptClosed(
             state="failed" if failure else "cancelled" if paused else "complete",
             count=journal.count,
@@ -150,28 +203,31 @@ def attempt(order: Order) -> State:
             failure=failure,
         )
         journal.append(closed, durable=True)
-    return closed.state
+    return closed
 
 
-def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, prepared: Path) -> None:
+def _place(order: Order, folder: StateFolder, prepared: Path, patience: Patience) -> Place:
+    return Place(
+        device=order.stage.numerics.device,
+        data_root=Path(order.data_root),
+        artifact_folder=prepared,
+        patience=patience,
+        checkpoint_folder=folder.checkpoints / order.stage.digest,
+        checkpoint_seconds=float(os.environ.get("ICCKD_CHECKPOINT_SECONDS") or 30),
+        should_stop=STOP.is_set,
+        stage=order.stage.digest,
+        attempt=order.attempt,
+    )
+
+
+def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, place: Place) -> None:
     stage = order.stage
     method = Method.model_validate_json(json.dumps(stage.settings))
     numerics = Numerics(threads=stage.numerics.threads)
-    root = Path(order.data_root)
-    if fingerprint(method.data, root) != stage.fingerprint:
+    if fingerprint(method.data, place.data_root) != stage.fingerprint:
         raise MachineError(
             "the data set changed since the plan was made", hint="run the study again"
         )
-    place = Place(
-        device=stage.numerics.device,
-        data_root=root,
-        artifact_folder=prepared,
-        checkpoint_folder=folder.checkpoints / stage.digest,
-        checkpoint_seconds=float(os.environ.get("ICCKD_CHECKPOINT_SECONDS") or 30),
-        should_stop=STOP.is_set,
-        stage=stage.digest,
-        attempt=order.attempt,
-    )
     if stage.kind == "teacher":
         teacher = TeacherJob(
             data=method.data, teacher=method.teacher, numerics=numerics, seed=stage.seed
@@ -209,25 +265,14 @@ def _header(order: Order) -> AttemptHeader:
         boot=boot_id(),
         pid=os.getpid(),
         environment={"python": platform.python_version(), **environment()},
-    )
-
-
-def _failure(error: Exception) -> Failure:
-    return Failure(
-        type=type(error).__name__,
-        message=str(error),
-        hint=error.hint if isinstance(error, IcckdError) else "",
-        step=error.step if isinstance(error, NonFiniteError) else None,
-        term=error.term if isinstance(error, NonFiniteError) else None,
-        traceback="".join(traceback.format_exception(error)),
+        ordinal=order.ordinal,
     )
 
 
 @contextlib.contextmanager
-def _output_to(path: Path) -> Iterator[None]:
-    """Send file descriptors 1 and 2 to a file for a while."""
+def _output_to(target: int) -> Iterator[None]:
+    """Send file descriptors 1 and 2 to an open file for a while; it is closed."""
     kept = [os.dup(1), os.dup(2)]
-    target = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from icckd.journal.folder import StateFolder
+from icckd.journal.requests import Wanted, submit
+
 
 def stages(desk, where="true"):
     done = desk.run(
@@ -267,3 +270,99 @@ def test_state_survives_a_move_of_the_folder(finished, tmp_path):
 def test_journals_are_readable_by_their_owner_alone(finished):
     for path in finished.state.rglob("journal.jsonl"):
         assert os.stat(path).st_mode & 0o077 == 0
+
+
+def answers(desk):
+    done = desk.run(
+        "report", "--format", "json", "--sql",
+        "select kind, answer from request order by time, sequence",
+    )  # fmt: skip
+    return [(row["kind"], row["answer"]) for row in json.loads(done.stdout)]
+
+
+def ask(desk, kind, **more):
+    submit(StateFolder(desk.state), Wanted(kind=kind, study="small", **more))
+
+
+def test_a_paused_session_starts_nothing_until_it_is_resumed(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 6"))
+    session = desk.start("run", "small.toml", "-j", "1")
+    attempts = desk.state / "attempts"
+    wait_for(lambda: list(attempts.glob("*/journal.jsonl")))
+
+    ask(desk, "pause")
+    wait_for(lambda: "paused" in desk.run("status").stdout.splitlines()[0])
+    wait_for(lambda: all(b'"k":"z"' in p.read_bytes() for p in attempts.glob("*/journal.jsonl")))
+    begun = len(list(attempts.iterdir()))
+    time.sleep(1.0)
+    assert len(list(attempts.iterdir())) == begun < 8
+    ask(desk, "resume")
+
+    _, err = session.communicate(timeout=120)
+    assert session.returncode == 0, err
+    assert [kind for kind, _ in answers(desk)] == ["pause", "resume"]
+    assert len(list(attempts.iterdir())) == 8
+
+
+def test_an_arm_is_cancelled_on_request_its_running_stage_included(desk):
+    desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
+    session = desk.start(
+        "run", "small.toml", "--seeds", "0:1", "-j", "2", "teacher.training.epochs=3000"
+    )
+    wait_for(lambda: len(list((desk.state / "attempts").glob("*/journal.jsonl"))) == 2)
+
+    ask(desk, "cancel", arm="nonsense")
+    ask(desk, "cancel", arm="no-cache")
+    ask(desk, "cancel", arm="full", seed=0)
+
+    _, err = session.communicate(timeout=120)
+    assert session.returncode == 1, err
+    assert answers(desk) == [
+        ("cancel", "nonsense: no such trial in this run"),
+        ("cancel", "no-cache: 2 stages cancelled"), ("cancel", "full/0: 2 stages cancelled"),
+    ]  # fmt: skip
+    assert {row["state"] for row in stages(desk)} == {"cancelled"}
+    assert "cancelled on request" in desk.run("status").stdout
+
+
+def test_a_failed_trial_is_tried_again_on_request(desk):
+    hot = '[[arm]]\nname = "hot"\nset = { "teacher.training.lr" = 1e30 }\n'
+    desk.write(desk.small + hot)
+    session = desk.start(
+        "run", "small.toml", "--seeds", "0:2", "-j", "1", "student.training.epochs=40"
+    )
+    attempts = desk.state / "attempts"
+    wait_for(lambda: any(b"NonFinite" in p.read_bytes() for p in attempts.glob("*/journal.jsonl")))
+
+    ask(desk, "retry", arm="hot", seed=0)
+
+    _, err = session.communicate(timeout=120)
+    assert session.returncode == 1, err
+    assert answers(desk) == [("retry", "hot/0: 2 stages pending again")]
+    failed = stages(desk, "state = 'failed'")
+    assert sorted(row["attempts"] for row in failed) == [1, 2]
+
+
+def test_more_seeds_follow_in_the_same_run(desk):
+    session = desk.start("run", "small.toml", "--seeds", "0:1", "-j", "2")
+    wait_for(lambda: list((desk.state / "attempts").glob("*/journal.jsonl")))
+
+    ask(desk, "more-seeds", count=1)
+
+    out, err = session.communicate(timeout=120)
+    assert session.returncode == 0, err
+    assert answers(desk) == [("more-seeds", "seeds 1 to 1 follow when the present ones are done")]
+    assert len(stages(desk)) == 8
+    assert "2 seeds" in out or "(2)" in out
+
+
+def test_a_request_for_an_earlier_session_is_answered_and_not_carried_out(desk):
+    StateFolder(desk.state).create()
+    ask(desk, "stop")
+    (desk.state / "requests" / "junk.json").write_text('{"kind": "format the disk"}')
+    time.sleep(0.05)
+
+    desk.run("run", "small.toml", "--seeds", "0:1")
+
+    assert answers(desk) == [("stop", "the session that it was meant for has ended")]
+    assert list((desk.state / "requests").iterdir()) == []

@@ -65,6 +65,15 @@ def reports_until(executor, count, seconds=60.0):
     return [(report.order.attempt, report.what, report.state) for report in found]
 
 
+def reports_until_dead(executor, seconds=60.0):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        for report in executor.wait(0.2):
+            if report.what == "lost":
+                return report
+    raise AssertionError("no worker died")
+
+
 def kinds(folder: StateFolder, attempt: str) -> str:
     chunk = read_chunk(folder.attempts / attempt / JOURNAL)
     return "".join(line.kind for line in chunk.lines)
@@ -136,10 +145,68 @@ def test_a_failure_is_recorded_with_step_term_and_traceback(folder, executor):
     assert reports_until(executor, 2)[-1] == ("attempt-0", "ended", "failed")
     [*_, closed] = read_chunk(folder.attempts / "attempt-0" / JOURNAL).lines
     assert closed.body["failure"]["type"] == "NonFiniteError"
+    assert closed.body["failure"]["cause"] == "non-finite"
     assert closed.body["failure"]["term"] == "ce"
     assert isinstance(closed.body["failure"]["step"], int)
     assert "Traceback" in closed.body["failure"]["traceback"]
     assert list(folder.artifacts.iterdir()) == []
+
+
+def test_what_no_worker_has_begun_can_be_taken_back(folder, executor):
+    executor.submit(orders(folder, "teacher.training.epochs=12"))
+    reports_until(executor, 1)
+
+    executor.take_back()
+
+    assert reports_until(executor, 2) == [
+        ("attempt-0", "ended", "complete"), ("attempt-1", "returned", ""),
+    ]  # fmt: skip
+    assert executor.idle() == 1
+
+
+def test_a_cancelled_attempt_ends_now_and_the_rest_of_its_list_comes_back(folder, executor):
+    executor.submit(orders(folder, "teacher.training.epochs=20000"))
+    reports_until(executor, 1)
+
+    executor.cancel({"attempt-0"})
+
+    assert reports_until(executor, 2) == [("attempt-0", "lost", ""), ("attempt-1", "returned", "")]
+    assert executor.idle() == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "cause"), [(signal.SIGTERM, "preempted"), (signal.SIGKILL, "killed")]
+)
+def test_preempted_and_killed_are_told_apart(folder, executor, number, cause):
+    executor.submit(orders(folder, "teacher.training.epochs=20000")[:1])
+    reports_until(executor, 1)
+    [worker] = executor._workers.values()
+
+    os.kill(worker.process.pid, number)
+
+    lost = reports_until_dead(executor)
+    assert lost.cause == cause
+    assert lost.reason == f"worker killed by signal {int(number)}"
+
+
+def test_a_stage_that_another_worker_holds_is_waited_for_and_not_trained_twice(folder, executor):
+    first, _ = orders(folder, "teacher.training.epochs=12")
+    second = Order(**{**_fields(first), "attempt": f"{first.stage.digest[:16]}-2"})
+    first = Order(**{**_fields(first), "attempt": f"{first.stage.digest[:16]}-1"})
+    other = LocalExecutor(capacity=1, device="cpu", gpus=(), threads=1, logs=folder.sessions)
+    try:
+        executor.submit([first])
+        reports_until(executor, 1)
+        [worker] = executor._workers.values()
+        os.kill(worker.process.pid, signal.SIGSTOP)
+        other.submit([second])
+        assert reports_until(other, 1)[0][1] == "stalled"
+        os.kill(worker.process.pid, signal.SIGCONT)
+        assert reports_until(executor, 1)[0][1:] == ("ended", "complete")
+        assert reports_until(other, 1)[0][1:] == ("ended", "complete")
+    finally:
+        other.kill()
+    assert len(list(folder.attempts.iterdir())) == 1
 
 
 def test_workers_that_cannot_start_give_one_error(folder, monkeypatch):

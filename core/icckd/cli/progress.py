@@ -12,7 +12,8 @@ from rich.text import Text
 from icckd.plan import Plan, Stage
 from icckd.report.text import display, duration
 from icckd.results.read import Results
-from icckd.session.run import Listener, Mission
+from icckd.session.record import Mission
+from icckd.session.run import Listener
 from icckd.session.schedule import Transition
 
 TICK_SECONDS = 0.5
@@ -61,6 +62,10 @@ class _Lines:
             f"{time.strftime('%H:%M:%S')} {change.state:<9} {_title(self._plan, stage)}"
             f"{took}{left}{reason}"
         )
+
+    def notice(self, text: str) -> None:
+        """Print what the user should know."""
+        self._print(f"{time.strftime('%H:%M:%S')} {display(text)}")
 
     def tick(self) -> None:
         """Bring the store up to date now and then."""

@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
@@ -16,9 +16,18 @@ from icckd.plan import Plan
 from icckd.report import REPORTERS
 from icckd.resources import cuda_device_names
 from icckd.results.read import Results, open_results
-from icckd.session.prepare import Device, complete_stages, data_root, default_jobs, make_plan
-from icckd.session.run import Mission, Session, Stopping
+from icckd.session.prepare import (
+    Device,
+    complete_stages,
+    data_root,
+    default_jobs,
+    make_plan,
+    with_more_seeds,
+)
+from icckd.session.record import Mission
+from icckd.session.run import INTERRUPTED, Session, Stopping
 from icckd.spec.load import load
+from icckd.spec.study import Study
 from icckd.store.lock import owner_lock
 from icckd.store.store import Store
 
@@ -32,6 +41,7 @@ class Wish:
     device: Device
     jobs: int | None
     force: bool
+    asked: float = field(default_factory=time.time)
 
 
 class _Signals:
@@ -64,24 +74,37 @@ def run_here(wish: Wish) -> int:
         Store.open_file(folder, notice=_say) as store,
     ):
         results = Results(store)
+        code = _train(folder, results, wish, study, plan)
         results.refresh()
-        done = frozenset() if wish.force else complete_stages(folder, results.complete_stages())
+        sys.stdout.flush()
+        REPORTERS["table"](results, results.study(study.study.name), sys.stdout)
+    return code
+
+
+def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan: Plan) -> int:
+    """Run sessions until the study has all the seeds that viewers asked for."""
+    signals = _Signals()
+    force = wish.force
+    while True:
+        results.refresh()
+        done = frozenset() if force else complete_stages(folder, results.complete_stages())
         mission = Mission(
             study=study,
             plan=plan,
             complete=done,
             arguments=sys.argv[1:],
             data_root=data_root(),
+            asked=wish.asked,
+            force=force,
         )
         with listener_for(results, mission) as listener:
-            session = Session(
-                folder, mission, _executor(folder, plan, wish), listener, _Signals().stopping
-            )
+            executor = _executor(folder, plan, wish)
+            session = Session(folder, mission, executor, listener, signals.stopping)
             code = session.run()
-        results.refresh()
-        sys.stdout.flush()
-        REPORTERS["table"](results, results.study(study.study.name), sys.stdout)
-    return code
+        if not session.more_seeds or code == INTERRUPTED:
+            return code
+        study, force = with_more_seeds(study, session.more_seeds), False
+        plan = make_plan(study, device=wish.device, root=data_root())
 
 
 def run_and_watch(wish: Wish) -> int:
@@ -127,7 +150,7 @@ def _arguments(wish: Wish) -> list[str]:
 
 
 def _stop(folder: StateFolder, study: str) -> None:
-    requests.submit(folder, "stop", study)
+    requests.submit(folder, requests.Wanted(kind="stop", study=study))
 
 
 def _executor(folder: StateFolder, plan: Plan, wish: Wish) -> LocalExecutor:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
+from icckd.journal.patience import IMPATIENT, Patience
 from icckd.spec.data import Data
 from icckd.spec.student import Student
 from icckd.spec.teacher import Teacher
@@ -49,6 +50,7 @@ class Place:
         device: Kind of device that trains.
         data_root: Where data sets are kept.
         artifact_folder: Receives the artifact's files.
+        patience: Repeats a write that a full disk refuses; every file is written through it.
         checkpoint_folder: Where this stage's checkpoints are; None keeps none.
         checkpoint_seconds: Least time between two checkpoints; they are made at epoch ends.
         should_stop: Asked at epoch ends; when true the stage saves a checkpoint and raises
@@ -60,6 +62,7 @@ class Place:
     device: Literal["cpu", "cuda"]
     data_root: Path
     artifact_folder: Path
+    patience: Patience = IMPATIENT
     checkpoint_folder: Path | None = None
     checkpoint_seconds: float = 30.0
     should_stop: Callable[[], bool] = never

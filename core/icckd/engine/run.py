@@ -80,12 +80,14 @@ def _finish(
         recorder.log("memory_rss is the peak of the whole process: its mark cannot be reset here")
     values |= _test(model, material)
     place.artifact_folder.mkdir(parents=True, exist_ok=True)
-    save_model(
-        model,
-        settings,
-        in_channels=material.in_channels,
-        n_classes=material.n_classes,
-        folder=place.artifact_folder,
+    place.patience(
+        lambda: save_model(
+            model,
+            settings,
+            in_channels=material.in_channels,
+            n_classes=material.n_classes,
+            folder=place.artifact_folder,
+        )
     )
     recorder.outcomes({f"{kind}.{name}": value for name, value in values.items()})
 

@@ -1,7 +1,8 @@
 """Worker processes on this machine, one list of orders at a time each.
 
-A worker is `python -m icckd.worker`. It reads lists of orders from its standard input and says
-`started` and `ended` on its standard output, one JSON line each. It lives in a process group of
+A worker is `python -m icckd.worker`. It reads lists of orders, and which of them to skip, from its
+standard input and says `started`, `stalled`, `skipped` and `ended` on its standard output, one JSON
+line each. It lives in a process group of
 its own, so that Ctrl-C in the terminal reaches the session alone, and stops by itself when the
 session dies and its standard input ends.
 """
@@ -10,18 +11,24 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 from icckd.errors import MachineError
-from icckd.execution.protocol import Report
-from icckd.journal.order import Order, to_line
+from icckd.execution.protocol import Report, What
+from icckd.journal.events import Cause
+from icckd.journal.order import Order, skip_line, to_line
+from icckd.resources.memory import oom_kills
 
 MAX_STARTS_WITHOUT_WORK = 3
+_HEARD: dict[str, What] = {
+    "started": "started", "ended": "ended", "stalled": "stalled", "skipped": "returned"
+}  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -33,6 +40,7 @@ class _Worker:
     orders: list[Order] = field(default_factory=list)
     begun: bool = False
     buffer: bytes = b""
+    oom_kills_before: int = 0
 
     @property
     def stdin(self) -> IO[bytes]:
@@ -76,13 +84,10 @@ class LocalExecutor:
 
     def submit(self, orders: Sequence[Order]) -> None:
         """Hand a list of orders to an idle worker, starting one when there is none."""
-        worker = next((w for w in self._workers.values() if not w.orders), None) or self._start()
+        free = (w for w in self._workers.values() if not w.orders and not w.stdin.closed)
+        worker = next(free, None) or self._start()
         worker.orders = list(orders)
-        try:
-            worker.stdin.write(to_line(orders))
-            worker.stdin.flush()
-        except BrokenPipeError:
-            pass  # it died; `wait` sees the end of its output and gives the orders back
+        _tell(worker, to_line(orders))
 
     def wait(self, timeout: float) -> list[Report]:
         """Return what workers said, and what became of orders whose worker died."""
@@ -95,6 +100,26 @@ class LocalExecutor:
             else:
                 reports += self._died(worker)
         return reports
+
+    def take_back(self) -> None:
+        """Ask for the orders that no worker has begun; `wait` returns them."""
+        for worker in self._workers.values():
+            _skip(worker, worker.orders[1 if worker.begun else 0 :])
+
+    def cancel(self, attempts: Collection[str]) -> None:
+        """End attempts now: a begun one with its worker, which costs no other attempt."""
+        for worker in self._workers.values():
+            current = worker.orders[:1] if worker.begun else []
+            if any(order.attempt in attempts for order in current):
+                worker.process.kill()
+            else:
+                _skip(worker, [order for order in worker.orders if order.attempt in attempts])
+
+    def retire(self) -> None:
+        """Let idle workers go, and the memory that they hold."""
+        for worker in self._workers.values():
+            if not worker.orders:
+                worker.stdin.close()
 
     def finish(self) -> None:
         """Let every worker finish its current stage; the rest of its list comes back."""
@@ -112,7 +137,7 @@ class LocalExecutor:
         self._selector.close()
 
     def _start(self) -> _Worker:
-        slot = next(n for n in range(self.capacity) if n not in self._workers)
+        slot = next(n for n in range(2 * self.capacity) if n not in self._workers)
         with (self._logs / f"worker-{slot}.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "icckd.worker"],
@@ -122,7 +147,7 @@ class LocalExecutor:
                 env=self._environment(slot),
                 start_new_session=True,
             )
-        worker = _Worker(slot=slot, process=process)
+        worker = _Worker(slot=slot, process=process, oom_kills_before=oom_kills())
         self._workers[slot] = worker
         self._selector.register(worker.stdout, selectors.EVENT_READ, worker)
         return worker
@@ -146,10 +171,13 @@ class LocalExecutor:
             said = json.loads(line)
             order = worker.orders[0]
             assert said["attempt"] == order.attempt
-            reports.append(Report(order=order, what=said["what"], state=said.get("state", "")))
-            worker.begun = said["what"] == "started"
-            if said["what"] == "ended":
+            what = said.pop("what")
+            if what in ("started", "ended"):
+                worker.begun = what == "started"
+            if what in ("ended", "skipped"):
                 worker.orders.pop(0)
+            del said["attempt"]
+            reports.append(Report(order=order, what=_HEARD[what], **said))
             self._fruitless = 0
         return reports
 
@@ -165,7 +193,10 @@ class LocalExecutor:
                     hint=f"see {self._logs / f'worker-{worker.slot}.log'}",
                 )
         return [
-            *(Report(order=order, what="lost", reason=_ending(code)) for order in lost),
+            *(
+                Report(order=order, what="lost", cause=_cause(code, worker), reason=_ending(code))
+                for order in lost
+            ),
             *(Report(order=order, what="returned") for order in returned),
         ]
 
@@ -181,6 +212,28 @@ class LocalExecutor:
     def _last_words(self, worker: _Worker) -> str:
         lines = (self._logs / f"worker-{worker.slot}.log").read_text(errors="replace").splitlines()
         return lines[-1] if lines else "it said nothing"
+
+
+def _tell(worker: _Worker, line: bytes) -> None:
+    try:
+        worker.stdin.write(line)
+        worker.stdin.flush()
+    except BrokenPipeError:
+        pass  # it died; `wait` sees the end of its output and gives the orders back
+
+
+def _skip(worker: _Worker, orders: Iterable[Order]) -> None:
+    attempts = [order.attempt for order in orders]
+    if attempts and not worker.stdin.closed:
+        _tell(worker, skip_line(attempts))
+
+
+def _cause(code: int, worker: _Worker) -> Cause:
+    if code == -signal.SIGTERM:
+        return "preempted"
+    if code == -signal.SIGKILL and oom_kills() > worker.oom_kills_before:
+        return "out-of-memory"
+    return "killed"
 
 
 def _ending(code: int) -> str:

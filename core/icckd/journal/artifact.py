@@ -1,5 +1,6 @@
 """Artifacts: files of a finished stage, under its digest, whole or not there at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
+from icckd.journal.stage_lock import remove_free_locks, try_stage_lock
 
 MANIFEST = "manifest.json"
 
@@ -29,11 +31,15 @@ def workspace(folder: StateFolder, attempt: str) -> Path:
 
 
 def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
-    """Move prepared files to their digest, durably, replacing what an earlier attempt left there.
+    """Move prepared files to their digest, durably. What lies there whole and equal stays.
 
-    Every file is synced before the folder gets its name, so a reader never sees half of it.
+    Every file is synced before the folder gets its name, and a name that is taken is never
+    overwritten: a reader sees all of an artifact or none of it.
+
+    Raises:
+        OSError: The disk refuses it; nothing was published then, and it may be tried again.
     """
-    names = sorted(path.name for path in prepared.iterdir())
+    names = sorted(path.name for path in prepared.iterdir() if path.name != MANIFEST)
     manifest = Manifest(
         files={name: _sha256(prepared / name) for name in names},
         bytes=sum((prepared / name).stat().st_size for name in names),
@@ -44,15 +50,42 @@ def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
         _sync(prepared / name)
     _sync(prepared)
     target = folder.artifacts / digest
-    if target.exists():
-        old = prepared.with_name(f"{prepared.name}.old")
-        target.rename(old)
-        prepared.rename(target)
-        shutil.rmtree(old)
-    else:
-        prepared.rename(target)
+    if not _rename_no_replace(prepared, target):
+        if _is_whole(target, manifest):
+            shutil.rmtree(prepared)
+        else:
+            _put_aside(target, prepared)
     _sync(folder.artifacts)
     return manifest
+
+
+def _rename_no_replace(prepared: Path, target: Path) -> bool:
+    """Give a folder its name unless that is taken; return whether it was free.
+
+    rename(2) puts a folder in the place of an empty one only, and an artifact is never empty.
+    """
+    try:
+        prepared.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def _is_whole(path: Path, manifest: Manifest) -> bool:
+    try:
+        return all(_sha256(path / name) == digest for name, digest in manifest.files.items())
+    except OSError:
+        return False
+
+
+def _put_aside(target: Path, prepared: Path) -> None:
+    """Replace what is damaged, or differs where bits do not repeat."""
+    old = prepared.with_name(f"{prepared.name}.old")
+    target.rename(old)
+    prepared.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def verified(folder: StateFolder, digest: str) -> Path:
@@ -84,9 +117,15 @@ def is_published(folder: StateFolder, digest: str) -> bool:
 
 
 def sweep(folder: StateFolder) -> None:
-    """Remove what killed attempts left behind. Only the owner may call this, between sessions."""
+    """Remove what killed attempts left behind; what another process still works on stays.
+
+    Only the owner may call this, between sessions.
+    """
     for left in folder.artifacts.glob(".tmp-*"):
-        shutil.rmtree(left, ignore_errors=True)
+        with try_stage_lock(folder, left.name.removeprefix(".tmp-")) as is_free:
+            if is_free:
+                shutil.rmtree(left, ignore_errors=True)
+    remove_free_locks(folder)
 
 
 def _sha256(path: Path) -> str:

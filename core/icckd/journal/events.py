@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
 State = Literal["pending", "running", "complete", "failed", "blocked", "cancelled"]
+Cause = Literal["killed", "preempted", "out-of-memory", "disk-full", "non-finite", "machine", "bug"]
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -38,7 +39,10 @@ class Fact(BaseModel):
 
 
 class AttemptHeader(Fact):
-    """First line of an attempt journal: which stage, where, with what."""
+    """First line of an attempt journal: which stage, where, with what.
+
+    `ordinal` orders attempts by when they were ordered, whatever clocks said.
+    """
 
     k: Literal["h"] = "h"
     attempt: str
@@ -58,6 +62,7 @@ class AttemptHeader(Fact):
     boot: str
     pid: Count
     environment: dict[str, str]
+    ordinal: Count = 0
 
 
 class Resumed(Fact):
@@ -109,6 +114,7 @@ class Failure(Fact):
 
     type: str
     message: str
+    cause: Cause = "bug"
     hint: str = ""
     step: Count | None = None
     term: str | None = None
@@ -126,7 +132,7 @@ class AttemptClosed(Fact):
 
 
 class SessionHeader(Fact):
-    """First line of a session journal."""
+    """First line of a session journal; `ordinal` counts the sessions of a state folder from 1."""
 
     k: Literal["H"] = "H"
     session: str
@@ -137,6 +143,7 @@ class SessionHeader(Fact):
     boot: str
     pid: Count
     version: str
+    ordinal: Count = 0
 
 
 class PlannedChange(Fact):
@@ -190,13 +197,14 @@ class Planned(Fact):
 
 
 class StageState(Fact):
-    """The session's word on a stage."""
+    """The session's word on a stage; `cause` says why an attempt ended without a result."""
 
     k: Literal["s"] = "s"
     stage: str
     state: State
     attempt: str | None = None
     reason: str = ""
+    cause: Cause | None = None
 
 
 class RequestAnswered(Fact):

@@ -8,6 +8,7 @@
   artifacts/<digest>/               what a stage left: manifest.json and its files
   checkpoints/<digest>/             where an unfinished stage goes on; gone when it is finished
   requests/<request>.json           what viewers ask of the running session
+  locks/<stage>.lock                held by the process that works on a stage
 """
 
 import os
@@ -69,8 +70,13 @@ class StateFolder:
         return self.root / "requests"
 
     @property
+    def locks(self) -> Path:
+        """Lock files, one a stage."""
+        return self.root / "locks"
+
+    @property
     def quarantine(self) -> Path:
-        """Databases that could not be read; nothing reads them again."""
+        """What could not be read; nothing reads it again."""
         return self.root / "quarantine"
 
     def exists(self) -> bool:
@@ -84,7 +90,9 @@ class StateFolder:
             MachineError: It cannot be written.
         """
         try:
-            for folder in (self.sessions, self.attempts, self.artifacts, self.requests):
+            for folder in (
+                self.sessions, self.attempts, self.artifacts, self.requests, self.locks
+            ):  # fmt: skip
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self.owner_lock.touch(mode=0o600)
         except OSError as error:

@@ -10,13 +10,19 @@ from icckd.plan import NumericsClass, Stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """One stage to attempt, under one attempt id, with the folders to work in."""
+    """One stage to attempt, under one attempt id, with the folders to work in.
+
+    `ordinal` grows with every order of a state folder; `force` wants an attempt even where the
+    stage was completed meanwhile.
+    """
 
     attempt: str
     session: str
     state_folder: str
     data_root: str
     stage: Stage
+    ordinal: int = 0
+    force: bool = False
 
 
 def to_line(orders: Sequence[Order]) -> bytes:
@@ -24,9 +30,17 @@ def to_line(orders: Sequence[Order]) -> bytes:
     return json.dumps([asdict(order) for order in orders]).encode() + b"\n"
 
 
-def from_line(line: bytes) -> list[Order]:
-    """Return the orders that `to_line` wrote."""
-    return [Order(**{**fields, "stage": _stage(fields["stage"])}) for fields in json.loads(line)]
+def skip_line(attempts: Sequence[str]) -> bytes:
+    """Return one JSON line that takes orders back, by their attempts."""
+    return json.dumps({"skip": list(attempts)}).encode() + b"\n"
+
+
+def from_line(line: bytes) -> tuple[list[Order], frozenset[str]]:
+    """Return the orders that a line brings, and the attempts that it takes back."""
+    said = json.loads(line)
+    if isinstance(said, dict):
+        return [], frozenset(said["skip"])
+    return [Order(**{**fields, "stage": _stage(fields["stage"])}) for fields in said], frozenset()
 
 
 def _stage(fields: dict[str, Any]) -> Stage:

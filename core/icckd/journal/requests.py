@@ -1,52 +1,84 @@
 """Requests: small files by which viewers ask the running session for something.
 
 A request is written aside and renamed into `requests/`; the session carries it out, says so in
-its journal, and removes the file.
+its journal, and removes the file. The file is one JSON table:
+
+    {"kind": "cancel", "study": "icc-ablations", "arm": "no-cache", "seed": 3}
 """
 
-import json
+import os
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from icckd.journal.folder import StateFolder
 
-RequestKind = Literal["stop"]
-_KINDS = ("stop",)
+RequestKind = Literal["stop", "pause", "resume", "cancel", "retry", "more-seeds"]
+MAX_BYTES = 4096
+
+
+class Wanted(BaseModel):
+    """What is asked.
+
+    Attributes:
+        kind: `stop` lets running stages finish and starts no more; `pause` starts no more until
+            `resume`; `cancel` gives up an arm or one trial of it; `retry` takes up what failed,
+            was blocked or cancelled there; `more-seeds` extends the study by `count` seeds.
+        study: Name of the study.
+        arm: For `cancel` and `retry`.
+        seed: One trial of that arm; None means all its trials.
+        count: For `more-seeds`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    kind: RequestKind
+    study: str = Field(max_length=64)
+    arm: str = Field(default="", max_length=128)
+    seed: int | None = Field(default=None, ge=0, lt=2**32)
+    count: int = Field(default=0, ge=0, le=1000)
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Wanted":
+        if (self.kind in ("cancel", "retry")) != bool(self.arm):
+            raise ValueError("`cancel` and `retry` name an arm, the others do not")
+        if (self.kind == "more-seeds") != bool(self.count):
+            raise ValueError("`more-seeds` has a count, the others do not")
+        return self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What somebody asked: `stop` lets running stages finish and starts no more."""
+    """A request that waits for its answer; `written` is its file's time, in Unix seconds."""
 
     name: str
-    kind: RequestKind
-    study: str
+    wanted: Wanted
     path: Path
+    written: float
 
 
-def submit(folder: StateFolder, kind: RequestKind, study: str) -> str:
-    """Ask the session that runs `study` for something; return the request's name."""
+def submit(folder: StateFolder, wanted: Wanted) -> str:
+    """Ask the session that runs a study for something; return the request's name."""
     name = uuid.uuid4().hex
     aside = folder.requests / f".{name}"
-    aside.write_text(json.dumps({"kind": kind, "study": study}))
+    aside.write_text(wanted.model_dump_json())
     aside.rename(folder.requests / f"{name}.json")
     return name
 
 
 def waiting(folder: StateFolder) -> tuple[Request, ...]:
-    """Return the requests not yet answered; files that are no request are removed."""
+    """Return the requests not yet answered, oldest first; what is no request is removed."""
     found = []
-    for path in sorted(folder.requests.glob("*.json")):
+    for path in folder.requests.glob("*.json"):
         try:
-            body = json.loads(path.read_bytes()[:4096])
-            kind, study = body["kind"], body["study"]
-        except (OSError, ValueError, KeyError, TypeError):
+            with path.open("rb") as file:
+                wanted = Wanted.model_validate_json(file.read(MAX_BYTES))
+                written = os.fstat(file.fileno()).st_mtime
+        except (OSError, ValidationError):
             path.unlink(missing_ok=True)
             continue
-        if kind in _KINDS:
-            found.append(Request(name=path.stem, kind=kind, study=str(study), path=path))
-        else:
-            path.unlink(missing_ok=True)
-    return tuple(found)
+        found.append(Request(name=path.stem, wanted=wanted, path=path, written=written))
+    return tuple(sorted(found, key=lambda request: (request.written, request.name)))

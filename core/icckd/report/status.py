@@ -52,6 +52,10 @@ def _session(progress: Progress) -> str:
         return text
     left = "unknown" if progress.eta_seconds is None else duration(progress.eta_seconds)
     age = "" if progress.newest is None else f", newest record {_age(progress.newest)} old"
+    if progress.stalled:
+        text = f"{text}, {display(progress.stalled)}"
+    elif progress.paused:
+        text = f"{text}, paused"
     return f"{text}, {progress.workers} workers, time left {left}{age}"
 
 

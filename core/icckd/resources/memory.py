@@ -1,9 +1,10 @@
-"""Peak resident memory of this process, from a moment on."""
+"""Peak resident memory of this process, from a moment on; what the kernel killed for memory."""
 
 import resource
 from pathlib import Path
 
 PROC = Path("/proc/self")
+VMSTAT = Path("/proc/vmstat")
 
 
 class PeakMemory:
@@ -47,3 +48,15 @@ def _high_water_mark(proc: Path) -> int:
 
 def _lifetime_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def oom_kills(vmstat: Path = VMSTAT) -> int:
+    """Return how many processes of this machine the kernel killed for memory since its boot.
+
+    Limits of control groups count too. 0 where the kernel does not say.
+    """
+    try:
+        lines = vmstat.read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -36,7 +36,9 @@ where study.is_latest and study.study = ?
 group by stage.stage
 """
 _SESSION = """
-select session.started, session_end.session is not null, live_session.session is not null
+select
+    session.started, session_end.session is not null, live_session.session is not null,
+    coalesce(live_session.paused, false), coalesce(live_session.stalled, '')
 from study
 inner join session using (session)
 left join session_end using (session)
@@ -124,7 +126,7 @@ def read_progress(
 ) -> Progress:
     """Return where a study stands."""
     stages = [_Stage(*row) for row in store.select(_STAGES, [study.name])]
-    started, has_ended, is_live = store.select(_SESSION, [study.name])[0]
+    started, has_ended, is_live, paused, stalled = store.select(_SESSION, [study.name])[0]
     workers = store.select(_WORKERS)[0][0] if is_live else 0
     status: SessionStatus = "live" if is_live else "ended" if has_ended else "interrupted"
     return Progress(
@@ -135,6 +137,8 @@ def read_progress(
         newest=store.select(_NEWEST, [study.name, study.revision])[0][0],
         eta_seconds=_eta(stages, estimates, workers),
         workers=workers,
+        paused=paused,
+        stalled=stalled,
     )
 
 

@@ -83,7 +83,8 @@ class Progress:
     """Where a study stands.
 
     `eta_seconds` is None while nothing allows an estimate, and 0 when nothing is left;
-    `newest` is the time of the newest journal line of this study.
+    `newest` is the time of the newest journal line of this study; `paused` says that its session
+    waits for a request to go on, `stalled` why it cannot go on just now, or "".
     """
 
     trials: StateCounts
@@ -93,6 +94,8 @@ class Progress:
     newest: float | None
     eta_seconds: float | None
     workers: int
+    paused: bool = False
+    stalled: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,6 +42,13 @@ def make_plan(study: Study, *, device: Device, root: Path) -> Plan:
     return build(trials, ground, students_per_teacher=study.study.students_per_teacher)
 
 
+def with_more_seeds(study: Study, count: int) -> Study:
+    """Return a study with `count` seeds after its last one."""
+    seeds = study.study.seeds.model_copy(update={"count": study.study.seeds.count + count})
+    header = study.study.model_copy(update={"seeds": seeds})
+    return study.model_copy(update={"study": header})
+
+
 def default_jobs(plan: Plan) -> int:
     """Return how many workers to start: one a GPU, or as many as their threads fill the CPUs."""
     numerics = next(iter(plan.stages.values())).numerics

@@ -1,40 +1,30 @@
 """Run one study: hand missing stages to the executor and journal what becomes of them."""
 
-import os
-import socket
+import contextlib
 import time
 import uuid
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
-from icckd import __version__
-from icckd.design import family, outcome_columns
 from icckd.execution.protocol import Executor, Report
 from icckd.journal import requests
 from icckd.journal.artifact import sweep
-from icckd.journal.events import (
-    Planned,
-    PlannedArm,
-    PlannedChange,
-    PlannedStage,
-    PlannedTrial,
-    RequestAnswered,
-    SessionClosed,
-    SessionHeader,
-    StageState,
-)
+from icckd.journal.events import Cause, RequestAnswered, SessionClosed, StageState
 from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.known import next_session_ordinal
+from icckd.journal.now import Now, NowFile
 from icckd.journal.order import Order
-from icckd.journal.origin import boot_id
+from icckd.journal.patience import Patience
 from icckd.journal.write import JournalWriter
-from icckd.plan import Plan, Stage, digest_of
+from icckd.plan import Stage
+from icckd.session.control import Control, Outcome
+from icckd.session.policy import POLICIES
+from icckd.session.record import Mission, header_of, planned
 from icckd.session.schedule import Schedule, Transition
-from icckd.spec.study import Study
 
 INTERRUPTED = 130
 POLL_SECONDS = 0.2
+ORDERS_PER_SESSION = 1_000_000
 Stopping = Literal["", "finish", "kill"]
 
 
@@ -44,19 +34,11 @@ class Listener(Protocol):
     def transition(self, change: Transition, stage: Stage) -> None:
         """A stage entered a state."""
 
+    def notice(self, text: str) -> None:
+        """Something that the user should know."""
+
     def tick(self) -> None:
         """A moment passed; the journals may have grown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mission:
-    """What a session is to do."""
-
-    study: Study
-    plan: Plan
-    complete: frozenset[str]
-    arguments: Sequence[str]
-    data_root: Path
 
 
 class Session:
@@ -84,17 +66,33 @@ class Session:
         self._listener = listener
         self._stopping = stopping
         self._schedule = Schedule(mission.plan, mission.complete)
+        self._control = Control(mission.study, self._schedule)
         self._finishing = False
+        self._stalled: dict[str, str] = {}
+        self._attempts: dict[str, str] = {}
+        self._orders = 0
         self._name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+
+    @property
+    def more_seeds(self) -> int:
+        """Seeds that viewers asked for beyond the study's."""
+        return self._control.more_seeds
 
     def run(self) -> int:
         """Train what is missing; return the exit code."""
         sweep(self._folder)
+        self._ordinal = next_session_ordinal(self._folder)
         home = self._folder.sessions / self._name
         home.mkdir(mode=0o700)
-        with JournalWriter(home / JOURNAL) as journal:
-            self._journal = journal
-            journal.append(_header(self._name, self._mission), planned(self._mission), durable=True)
+        patience = Patience(
+            stalled=lambda why: self._stall("", why), give_up=lambda: self._stopping() == "kill"
+        )
+        with (
+            contextlib.closing(NowFile(home)) as self._now,
+            JournalWriter(home / JOURNAL, patience=patience) as self._journal,
+        ):
+            header = header_of(self._name, self._ordinal, self._mission)
+            self._journal.append(header, planned(self._mission), durable=True)
             code = 4  # unless the work itself says otherwise
             try:
                 self._work()
@@ -102,8 +100,8 @@ class Session:
             finally:
                 self._executor.kill()
                 self._note(self._schedule.cancel())
-                closed = SessionClosed(exit_code=code, count=journal.count)
-                journal.append(closed, durable=True)
+                closed = SessionClosed(exit_code=code, count=self._journal.count)
+                self._journal.append(closed, durable=True)
         return code
 
     def _work(self) -> None:
@@ -117,34 +115,61 @@ class Session:
                 return
 
     def _hand_out(self) -> None:
-        while self._executor.idle():
-            stages = self._schedule.next_list(self._executor.capacity)
+        while not self._control.paused and self._executor.idle():
+            stages = self._schedule.next_list(self._executor.capacity, time.monotonic())
             if not stages:
                 return
+            if self._schedule.runs_alone(stages[0].digest):
+                self._executor.retire()
             self._executor.submit([self._order(stage) for stage in stages])
 
     def _order(self, stage: Stage) -> Order:
+        self._orders += 1
+        attempt = f"{stage.digest[:16]}-{uuid.uuid4().hex[:8]}"
+        self._attempts[stage.digest] = attempt
         return Order(
-            attempt=f"{stage.digest[:16]}-{uuid.uuid4().hex[:8]}",
+            attempt=attempt,
             session=self._name,
             state_folder=str(self._folder.root),
             data_root=str(self._mission.data_root),
             stage=stage,
+            ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
+            force=self._mission.force,
         )
 
     def _take(self, report: Report) -> None:
         digest, attempt = report.order.stage.digest, report.order.attempt
+        if report.what == "stalled":
+            self._stall(attempt, report.reason)
+            return
+        self._stall(attempt, "")
+        if report.what != "started":
+            self._attempts.pop(digest, None)
+        schedule = self._schedule
         if report.what == "started":
-            self._note([Transition(stage=digest, state="running")], attempt)
-        elif report.what == "ended":
-            assert report.state
-            self._note(self._schedule.ended(digest, report.state), attempt)
-        elif report.what == "lost":
-            self._note(self._schedule.lost(digest, report.reason), attempt)
+            if schedule.states[digest] == "running":
+                self._note([Transition(stage=digest, state="running")], attempt)
+        elif report.what == "returned":
+            self._note(schedule.returned(digest))
+        elif report.state == "complete":
+            done_here = not report.reason
+            changes = schedule.completed(digest, report.reason)
+            self._note(changes, attempt if done_here else None)
         else:
-            self._note([self._schedule.returned(digest)])
+            assert report.cause
+            words = POLICIES[report.cause].words if POLICIES[report.cause].tries > 1 else ""
+            changes = schedule.failed(
+                digest, report.cause, report.reason or words, time.monotonic()
+            )
+            self._note(changes, attempt, report.cause)
 
-    def _note(self, changes: Iterable[Transition], attempt: str | None = None) -> None:
+    def _note(
+        self,
+        changes: Iterable[Transition],
+        attempt: str | None = None,
+        cause: Cause | None = None,
+    ) -> None:
+        """Journal what changed; attempt and cause belong to the first change."""
         changes = list(changes)
         events = [
             StageState(
@@ -152,6 +177,7 @@ class Session:
                 state=change.state,
                 attempt=attempt if number == 0 else None,
                 reason=change.reason,
+                cause=cause if number == 0 else None,
             )
             for number, change in enumerate(changes)
         ]
@@ -160,85 +186,56 @@ class Session:
         for change in changes:
             self._listener.transition(change, self._mission.plan.stages[change.stage])
 
+    def _stall(self, attempt: str, why: str) -> None:
+        """Take note that an attempt, or the session itself (""), cannot go on just now, or can."""
+        if self._stalled.get(attempt, "") == why:
+            return
+        if why:
+            self._listener.notice(f"{why} ({attempt or 'session journal'})")
+            self._stalled[attempt] = why
+        else:
+            self._stalled.pop(attempt)
+        self._say_now()
+
+    def _say_now(self) -> None:
+        self._now.write(Now(paused=self._control.paused, stalled=self._stalled))
+
     def _obey(self) -> None:
-        wish = self._stopping()
         for request in requests.waiting(self._folder):
-            mine = request.study == self._mission.study.study.name
-            answer = "finishing the running stages" if mine else "that study is not running"
-            self._journal.append(
-                RequestAnswered(request=request.name, kind=request.kind, answer=answer),
-                durable=True,
-            )
-            request.path.unlink(missing_ok=True)
-            if mine:
-                wish = wish or "finish"
+            self._answer(request)
+        wish = self._stopping()
         if wish == "kill":
+            self._finishing = True
             self._executor.kill()
             self._note(self._schedule.cancel())
-        elif wish == "finish" and not self._finishing:
+        elif (wish == "finish" or self._control.finishing) and not self._finishing:
             self._finishing = True
             self._executor.finish()
 
+    def _answer(self, request: requests.Request) -> None:
+        """Carry out a request; the journal has the answer before the file is gone."""
+        was_paused = self._control.paused
+        if request.written < self._mission.asked:
+            outcome = Outcome(answer="the session that it was meant for has ended")
+        else:
+            outcome = self._control.carry_out(request.wanted)
+        self._journal.append(
+            RequestAnswered(request=request.name, kind=request.wanted.kind, answer=outcome.answer),
+            durable=True,
+        )
+        request.path.unlink(missing_ok=True)
+        for change in outcome.changes:
+            has_begun = change.state == "cancelled"
+            self._note([change], self._attempts.get(change.stage) if has_begun else None)
+        cancelled = {c.stage for c in outcome.changes if c.state == "cancelled"}
+        self._executor.cancel({self._attempts[d] for d in cancelled if d in self._attempts})
+        if self._control.paused and not was_paused:
+            self._executor.take_back()
+        if self._control.paused != was_paused:
+            self._say_now()
+
     def _exit_code(self) -> int:
         states = set(self._schedule.states.values())
-        if states & {"cancelled", "pending", "running"}:
+        if self._finishing and states & {"cancelled", "pending", "running"}:
             return INTERRUPTED
-        return 1 if states & {"failed", "blocked"} else 0
-
-
-def revision_of(mission: Mission) -> str:
-    """Return the digest that names this content of the study."""
-    return digest_of(planned(mission).study)[:16]
-
-
-def planned(mission: Mission) -> Planned:
-    """Return the plan as a journal tells it."""
-    plan, study = mission.plan, mission.study
-    return Planned(
-        study={
-            **study.model_dump(mode="json"),
-            "outcomes": list(outcome_columns(study)),
-            "family": list(family(study, plan.arms)),
-        },
-        arms=[
-            PlannedArm(
-                name=arm.name,
-                role=arm.role,
-                title=arm.title,
-                action=arm.action,
-                control_for=arm.control_for,
-                metrics=list(arm.metrics),
-                changes=[PlannedChange(**asdict(change)) for change in arm.changes],
-            )
-            for arm in plan.arms
-        ],
-        trials=[
-            PlannedTrial(arm=p.trial.arm.name, seed=p.trial.seed, stages=[p.teacher, *p.students])
-            for p in plan.trials
-        ],
-        stages=[
-            PlannedStage(
-                digest=stage.digest,
-                kind=stage.kind,
-                shape=stage.shape,
-                seed=stage.seed,
-                replicate=stage.replicate,
-                epochs=stage.epochs,
-                inputs=stage.inputs_by_kind(),
-            )
-            for stage in plan.stages.values()
-        ],
-    )
-
-
-def _header(name: str, mission: Mission) -> SessionHeader:
-    return SessionHeader(
-        session=name,
-        study=mission.study.study.name,
-        revision=revision_of(mission),
-        arguments=list(mission.arguments),
-        host=socket.gethostname(),
-        boot=boot_id(),
-        pid=os.getpid(),
-        version=__version__,
-    )
+        return 1 if states & {"failed", "blocked", "cancelled"} else 0

@@ -1,4 +1,4 @@
-"""Which session runs now: the newest one, if it has not ended and its process is alive."""
+"""Which session runs now, and how: the newest one, if it has not ended and its process is alive."""
 
 import os
 import socket
@@ -6,6 +6,7 @@ import socket
 from duckdb import DuckDBPyConnection
 
 from icckd.journal.folder import StateFolder
+from icckd.journal.now import read_now
 from icckd.journal.origin import boot_id
 from icckd.store.lock import owner_is_alive
 
@@ -13,20 +14,29 @@ _NEWEST_OPEN = """
 select session, host, boot, pid
 from session
 where not exists (from session_end where session_end.session = session.session)
-    and (started, session) = (select max((started, session)) from session)
+    and (ordinal, started, session) = (select max((ordinal, started, session)) from session)
 """
 
 
 def update_live_session(connection: DuckDBPyConnection, folder: StateFolder) -> bool:
-    """Bring the table `live_session` up to date; return whether it changed."""
+    """Bring `live_session` and `stalled_attempt` up to date; return whether they changed."""
     row = connection.execute(_NEWEST_OPEN).fetchone()
-    live = [row[0]] if row is not None and _is_alive(folder, *row[1:]) else []
-    known = [name for (name,) in connection.execute("from live_session").fetchall()]
-    if live == known:
+    live: list[tuple[str, bool, str]] = []
+    stalled: list[tuple[str, str]] = []
+    if row is not None and _is_alive(folder, *row[1:]):
+        now = read_now(folder.sessions / row[0])
+        live = [(row[0], now.paused, now.stalled.get("", ""))]
+        stalled = sorted((name, why) for name, why in now.stalled.items() if name)
+    known = connection.execute("from live_session").fetchall()
+    known_stalled = connection.execute("from stalled_attempt order by all").fetchall()
+    if live == known and stalled == known_stalled:
         return False
     connection.execute("delete from live_session")
-    for name in live:
-        connection.execute("insert into live_session values (?)", [name])
+    connection.execute("delete from stalled_attempt")
+    for session in live:
+        connection.execute("insert into live_session values (?, ?, ?)", session)
+    for attempt in stalled:
+        connection.execute("insert into stalled_attempt values (?, ?)", attempt)
     return True
 
 

@@ -55,7 +55,7 @@ def _session(event: SessionHeader, line: Line, name: str) -> Iterator[TableRow]:
     yield (
         "session",
         (name, event.study, event.revision, line.time, event.host, event.boot, event.pid,
-         event.version, event.arguments),
+         event.version, event.arguments, event.ordinal),
     )  # fmt: skip
 
 
@@ -102,8 +102,11 @@ def _study(event: Planned) -> Row:
 
 
 def _stage_state(event: StageState, line: Line, name: str) -> Iterator[TableRow]:
-    row = (name, line.sequence, line.time, event.stage, event.state, event.attempt, event.reason)
-    yield "stage_event", row
+    yield (
+        "stage_event",
+        (name, line.sequence, line.time, event.stage, event.state, event.attempt, event.reason,
+         event.cause),
+    )  # fmt: skip
 
 
 def _request(event: RequestAnswered, line: Line, name: str) -> Iterator[TableRow]:
@@ -120,7 +123,7 @@ def _attempt(event: AttemptHeader, line: Line, name: str) -> Iterator[TableRow]:
         (name, event.session, event.stage, event.kind, event.shape, event.seed, event.replicate,
          event.epochs, line.time, _json(event.settings), _json(event.inputs), event.fingerprint,
          _json(event.numerics), event.code_epoch, event.host, event.boot, event.pid,
-         _json(event.environment)),
+         _json(event.environment), event.ordinal),
     )  # fmt: skip
 
 
@@ -144,9 +147,11 @@ def _artifact(event: ArtifactPublished, line: Line, name: str) -> Iterator[Table
 
 def _attempt_end(event: AttemptClosed, line: Line, name: str) -> Iterator[TableRow]:
     why = event.failure
-    failure: Row = (None,) * 6
+    failure: Row = (None,) * 7
     if why is not None:
-        failure = (why.type, why.message, why.hint, why.step, why.term, why.traceback)
+        failure = (
+            why.type, why.message, why.cause, why.hint, why.step, why.term, why.traceback
+        )  # fmt: skip
     yield "attempt_end", (name, line.time, event.state, event.seconds, *failure)
 
 

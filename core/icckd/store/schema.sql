@@ -13,7 +13,8 @@ create table session (
     boot varchar not null,
     pid bigint not null,
     version varchar not null,
-    arguments varchar[] not null
+    arguments varchar[] not null,
+    ordinal bigint not null                 -- counts the sessions of the folder; orders them
 );
 
 -- One row a session that ended in good order.
@@ -89,7 +90,8 @@ create table stage_event (
     stage varchar not null,
     state varchar not null,
     attempt varchar,
-    reason varchar not null
+    reason varchar not null,
+    cause varchar                           -- why an attempt ended without a result
 );
 
 -- One row a request that a session answered.
@@ -121,7 +123,8 @@ create table attempt (
     host varchar not null,
     boot varchar not null,
     pid bigint not null,
-    environment varchar not null            -- JSON
+    environment varchar not null,           -- JSON
+    ordinal bigint not null                 -- grows with every order; orders attempts
 );
 
 -- One row an attempt that went on from a checkpoint; its series hold the epochs before, too.
@@ -140,6 +143,7 @@ create table attempt_end (
     seconds double not null,
     failure_type varchar,
     failure_message varchar,
+    failure_cause varchar,
     failure_hint varchar,
     failure_step bigint,
     failure_term varchar,
@@ -211,7 +215,15 @@ create table stage_now (
 -- At most one row: the session that runs now. What was true of processes when last looked, no fact
 -- of a journal.
 create table live_session (
-    session varchar not null
+    session varchar not null,
+    paused boolean not null,                -- waits for a request to go on
+    stalled varchar not null                -- why it cannot go on just now, or ''
+);
+
+-- One row an attempt of that session that cannot go on just now.
+create table stalled_attempt (
+    attempt varchar not null,
+    reason varchar not null
 );
 
 -- One row a metric of the catalogue (icckd.spec.metrics), no fact of a journal.

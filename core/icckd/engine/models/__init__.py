@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from icckd.engine.models.base import Classifier, Maps, Output
 from icckd.engine.models.cnn import Cnn
@@ -49,9 +49,13 @@ def build_model(
 def save_model(
     model: Classifier, settings: Model, *, in_channels: int, n_classes: int, folder: Path
 ) -> None:
-    """Write `model.safetensors` (weights) and `model.json` (what rebuilds the model)."""
+    """Write `model.safetensors` (weights) and `model.json` (what rebuilds the model).
+
+    Raises:
+        OSError: The disk refuses it; it may be tried again.
+    """
     tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
+    (folder / "model.safetensors").write_bytes(save(tensors))
     about = {
         "model": settings.model_dump(mode="json"),
         "in_channels": in_channels,

@@ -3,7 +3,7 @@
 -- Grain: attempt.
 create or replace view attempt_state as
 with word as (
-    select distinct on (attempt) attempt, state, reason
+    select distinct on (attempt) attempt, state, reason, cause
     from stage_event
     where attempt is not null
     order by attempt, session desc, sequence desc
@@ -29,6 +29,7 @@ judged as (
                 then attempt_end.failure_type || ': ' || attempt_end.failure_message
             when attempt_end.state is null then word.reason
         end as told,
+        coalesce(attempt_end.failure_cause, word.cause, '') as known_cause,
         attempt_end.ended,
         coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0))
             + coalesce(resumption.seconds, 0) as seconds,
@@ -45,6 +46,7 @@ judged as (
 select
     attempt, session, stage, kind, shape, seed, replicate,
     epoch, epochs,                          -- epochs done, of those planned
+    ordinal,                                -- orders attempts, whatever clocks said
     started, ended,                         -- Unix seconds
     seconds,                                -- of the stage until its end or so far: those of the
                                             -- attempts that it went on from are in it
@@ -54,5 +56,6 @@ select
         when 'stopped' then 'the session was stopped'
         when 'interrupted' then 'interrupted'
         else coalesce(told, '')
-    end as reason
+    end as reason,
+    known_cause as cause                    -- why it ended without a result, or ''
 from judged;

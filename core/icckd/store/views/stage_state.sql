@@ -12,7 +12,7 @@ newest_plan as (
         stage.stage, stage.session, stage.kind, stage.shape, stage.replicate, stage.epochs
     from stage
     inner join session using (session)
-    order by stage.stage, session.started desc, session.session desc
+    order by stage.stage, session.ordinal desc, session.started desc, session.session desc
 ),
 word as (
     select distinct on (session, stage) session, stage, state, reason, attempt
@@ -22,9 +22,9 @@ word as (
 tried as (
     select
         stage, count(*) as attempts,
-        max((started, attempt)) as newest,
-        max((started, attempt)) filter (where state = 'complete') as complete,
-        max((started, attempt)) filter (where state in ('running', 'failed')) as other
+        max((ordinal, started, attempt)) as newest,
+        max((ordinal, started, attempt)) filter (where state = 'complete') as complete,
+        max((ordinal, started, attempt)) filter (where state in ('running', 'failed')) as other
     from known
     group by stage
 ),
@@ -55,13 +55,15 @@ judged as (
             else word.state
         end as verdict,
         coalesce(word.reason, '') as word_reason,
-        coalesce(shown.reason, '') as attempt_reason
+        coalesce(shown.reason, '') as attempt_reason,
+        coalesce(stalled_attempt.reason, nullif(live_session.stalled, ''), '') as stalled
     from newest_plan as plan
     left join chosen using (stage)
-    left join known as shown on shown.attempt = chosen.standing[2]
+    left join known as shown on shown.attempt = chosen.standing[3]
     left join word on word.session = plan.session and word.stage = plan.stage
     left join known as spoken on spoken.attempt = word.attempt
     left join live_session on live_session.session = plan.session
+    left join stalled_attempt on stalled_attempt.attempt = shown.attempt
 )
 select
     stage, kind, shape, replicate, attempts, attempt, started,
@@ -69,7 +71,8 @@ select
     coalesce(seconds, 0) as seconds,        -- of that attempt
     case verdict when 'interrupted' then 'cancelled' else verdict end as state,
     case
-        when verdict in ('complete', 'running') then ''
+        when verdict = 'complete' then ''
+        when verdict = 'running' then stalled
         when verdict = 'interrupted' then 'interrupted'
         when verdict = 'failed' and attempt_reason <> '' and word_reason = '' then attempt_reason
         else word_reason

@@ -9,10 +9,11 @@ with planned as (
         plan.smallest_effect, plan.teacher_target, plan.student_target,
         row_number() over (
             partition by session.study, session.revision
-            order by session.started desc, session.session desc
+            order by session.ordinal desc, session.started desc, session.session desc
         ) as age_in_revision,
         row_number() over (
-            partition by session.study order by session.started desc, session.session desc
+            partition by session.study
+            order by session.ordinal desc, session.started desc, session.session desc
         ) as age_in_study
     from study_revision as plan
     inner join session using (session)

@@ -1,0 +1,55 @@
+"""What earlier journals of a state folder say, read without a database."""
+
+from pathlib import Path
+
+from icckd.journal.artifact import is_published
+from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.line import Line, decode
+from icckd.journal.stage_lock import PREFIX
+
+_TAIL_BYTES = 1 << 16
+
+
+def next_session_ordinal(folder: StateFolder) -> int:
+    """Return one more than any session's ordinal: an order that no clock can turn round."""
+    headers = (_first_line(path) for path in folder.sessions.glob(f"*/{JOURNAL}"))
+    known = [line.body.get("ordinal", 0) for line in headers if line is not None]
+    return 1 + max((number for number in known if isinstance(number, int)), default=0)
+
+
+def is_complete(folder: StateFolder, digest: str) -> bool:
+    """Say whether a stage's artifact is there and its newest attempt that ended is complete.
+
+    The caller holds the stage's lock, so that no attempt at it is going on.
+    """
+    if not is_published(folder, digest):
+        return False
+    newest: tuple[int, float, bool] = (-1, 0.0, False)
+    for path in folder.attempts.glob(f"{digest[:PREFIX]}-*/{JOURNAL}"):
+        header, close = _first_line(path), _last_line(path)
+        if header is None or close is None or close.kind != "z":
+            continue
+        if header.body.get("stage") == digest:
+            is_good = close.body.get("state") == "complete"
+            newest = max(newest, (int(header.body.get("ordinal", 0)), header.time, is_good))
+    return newest[2]
+
+
+def _first_line(path: Path) -> Line | None:
+    try:
+        with path.open("rb") as file:
+            return decode(file.readline(1 << 20).removesuffix(b"\n"))
+    except OSError:
+        return None
+
+
+def _last_line(path: Path) -> Line | None:
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - _TAIL_BYTES))
+            data = file.read()
+    except OSError:
+        return None
+    whole = data[: max(data.rfind(b"\n"), 0)]
+    return decode(whole[whole.rfind(b"\n") + 1 :])
