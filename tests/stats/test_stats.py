@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from icckd.stats import multiplicity, paired
+from icckd.stats import effect, exact, multiplicity, paired, power
 from icckd.stats.equivalence import equivalence
 from icckd.stats.multiplicity import holm
 from icckd.stats.paired import mean_interval, paired_difference
@@ -21,7 +21,7 @@ PAIRS = st.integers(2, 12).flatmap(
 )
 
 
-@pytest.mark.parametrize("module", [multiplicity, paired])
+@pytest.mark.parametrize("module", [effect, exact, multiplicity, paired, power])
 def test_the_examples_in_docstrings_hold(module):
     assert doctest.testmod(module).failed == 0
 

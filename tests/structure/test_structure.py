@@ -21,7 +21,8 @@ ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "core" / "icckd").rglob("*.py"), *(ROOT / "icckd_tui").rglob("*.py")])
 MODULE_LINES = 300
 FUNCTION_LINES = 45
-HEAVY = ("torch", "torchvision", "sklearn", "scipy.stats", "textual", "duckdb", "ray")
+HEAVY = ("torch", "torchvision", "sklearn", "scipy.stats", "textual", "duckdb", "ray",
+         "matplotlib", "prompt_toolkit")  # fmt: skip
 
 
 def modules_after(code: str) -> set[str]:

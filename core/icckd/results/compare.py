@@ -1,45 +1,32 @@
-"""Arms against the baseline over paired seeds, and what that says about each part.
+"""Arms against the baseline over paired seeds; `judge` adds what that says about each part.
 
-The verdict is about the *part*, on the primary metric, for the arms of the study's family. It is
-"equivalent" when two one-sided tests hold against the study's smallest effect, else it follows from
-a Holm-adjusted p below 0.05, else it is "undecided". Which way it goes depends on the action:
-
-    REMOVE   the arm lacks the part: the part helps when the arm is worse, hurts when it is better
-    REPLACE  the baseline has the part: it helps when the replacement is worse, hurts when better
-    ADD      the arm has the part: it helps when the arm is better, hurts when it is worse
-
-An arm without an action is judged as REPLACE. A metric without a better direction stays undecided.
-Where a seed never reached its target (value inf) no mean is formed: the table shows the median and
-how many never did, and a pair with such a seed leaves out the whole difference, for dropping the
-pair would favour the arm that fails.
+Where a seed never reached its target (value inf) no mean and no difference is formed: the table
+shows the median and how many never did, and p comes from signed worst ranks (see `pairing`). Once
+seeds were added after results had been seen, intervals and p are those of the sequential rule.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
-from icckd.results.types import ArmRow, Comparison, StudyInfo, Verdict
+from icckd.results.judge import judge
+from icckd.results.pairing import (
+    BySeed,
+    Outcomes,
+    Pairs,
+    diverged_seeds,
+    pair,
+    pair_with_diverged,
+)
+from icckd.results.types import Comparison, StudyInfo
 from icckd.spec.metrics import OUTCOMES
-from icckd.stats.equivalence import equivalence
-from icckd.stats.multiplicity import holm
-from icckd.stats.paired import paired_difference
+from icckd.stats.effect import standardized_effect
+from icckd.stats.exact import worst_rank_p, worst_rank_scores
+from icckd.stats.paired import FloatArray, PairedDifference, paired_difference
+from icckd.stats.sequential import anytime_sign_p, sequential_difference
 from icckd.store.store import Store
 
-LEVEL = 0.05
 _VALUES = "select metric, arm, seed, value from outcome where study = ? order by metric, arm, seed"
-
-BySeed = Mapping[int, float]
-Outcomes = Mapping[str, Mapping[str, BySeed]]
-
-
-@dataclass(frozen=True, slots=True)
-class _Paired:
-    """The pairs behind a comparison."""
-
-    count: int
-    treated: tuple[float, ...]
-    baseline: tuple[float, ...]
 
 
 def read_outcomes(store: Store, study: StudyInfo) -> Outcomes:
@@ -52,28 +39,51 @@ def read_outcomes(store: Store, study: StudyInfo) -> Outcomes:
 
 def compare(study: StudyInfo, outcomes: Outcomes) -> tuple[Comparison, ...]:
     """Return the comparison of every arm on every outcome column, both in the study's order."""
-    rows: list[Comparison] = []
-    for arm in study.arms:
-        for metric in study.metrics:
-            by_arm = outcomes.get(metric, {})
-            pairs = _pairs(by_arm.get(arm.name, {}), by_arm.get(study.baseline, {}))
-            is_baseline = arm.name == study.baseline
-            row = _describe(study, arm.name, metric, by_arm.get(arm.name, {}))
-            rows.append(row if is_baseline else _against_baseline(row, pairs))
-    judged = _judge(study, {row.arm: row for row in rows if row.metric == study.primary}, outcomes)
-    return tuple(judged.get(row.arm, row) if row.metric == study.primary else row for row in rows)
+    pairs = {
+        (arm.name, metric): _pairs(study, outcomes, arm.name, metric)
+        for arm in study.arms
+        for metric in study.metrics
+    }
+    rows = {
+        (arm, metric): _against_baseline(study, _describe(study, outcomes, arm, metric), found)
+        for (arm, metric), found in pairs.items()
+    }
+    primary = {arm: row for (arm, metric), row in rows.items() if metric == study.primary}
+    judged = judge(study, primary, {arm: pairs[arm, study.primary] for arm in primary})
+    return tuple({**rows, **{(row.arm, row.metric): row for row in judged}}.values())
 
 
-def _describe(study: StudyInfo, arm: str, metric: str, by_seed: BySeed) -> Comparison:
-    values = np.array([by_seed[seed] for seed in study.seeds if seed in by_seed])
+def difference_of(study: StudyInfo, differences: FloatArray) -> PairedDifference:
+    """Return mean, interval and p of differences by the rule that the study calls for."""
+    if study.is_sequential:
+        return sequential_difference(differences, effect=study.sequential_effect)
+    return paired_difference(differences, np.zeros_like(differences))
+
+
+def _pairs(study: StudyInfo, outcomes: Outcomes, arm: str, metric: str) -> Pairs:
+    """Return the pairs with the baseline; on the primary metric diverged seeds count as worst."""
+    if arm == study.baseline:
+        return pair({}, {})
+    if metric == study.primary:
+        return pair_with_diverged(outcomes, metric, (arm, study.baseline))
+    by_arm = outcomes.get(metric, {})
+    return pair(by_arm.get(arm, {}), by_arm.get(study.baseline, {}))
+
+
+def _describe(study: StudyInfo, outcomes: Outcomes, arm: str, metric: str) -> Comparison:
+    by_seed: BySeed = outcomes.get(metric, {}).get(arm, {})
+    planned = study.planned_seeds(arm)
+    values = np.array([by_seed[seed] for seed in planned if seed in by_seed])
     n, never = int(values.size), int(np.isinf(values).sum())
+    diverged = diverged_seeds(outcomes, arm)
     return Comparison(
         arm=arm,
         metric=metric,
         unit=OUTCOMES[metric].unit if metric in OUTCOMES else "",
         n=n,
         never=never,
-        missing=tuple(seed for seed in study.seeds if seed not in by_seed),
+        missing=tuple(seed for seed in planned if seed not in by_seed),
+        diverged=tuple(seed for seed in planned if seed in diverged),
         mean=float(values.mean()) if n and not never else None,
         spread=float(values.std(ddof=1)) if n > 1 and not never else None,
         median=_median(values.tolist()),
@@ -95,62 +105,30 @@ def _median(values: list[float]) -> float | None:
     return ordered[middle] if len(values) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
-def _pairs(arm: BySeed, baseline: BySeed) -> _Paired:
-    """Return the pairs; their values are left out when one never reached its target."""
-    shared = sorted(arm.keys() & baseline.keys())
-    treated = tuple(arm[seed] for seed in shared)
-    paired = tuple(baseline[seed] for seed in shared)
-    if not np.isfinite([*treated, *paired]).all():
-        return _Paired(len(shared), (), ())
-    return _Paired(len(shared), treated, paired)
+def _against_baseline(study: StudyInfo, row: Comparison, pairs: Pairs) -> Comparison:
+    row = replace(row, pairs=len(pairs.seeds), unpaired=pairs.unpaired)
+    if pairs.finite.size > 1 and not pairs.never:
+        row = _with_difference(study, row, pairs)
+    if pairs.is_complete or len(pairs.seeds) < 2:
+        return row
+    if study.is_sequential:
+        p = anytime_sign_p(worst_rank_scores(pairs.differences))
+        return replace(row, p=p, test="sequential sign")
+    return replace(row, p=worst_rank_p(pairs.differences), test="worst-rank")
 
 
-def _against_baseline(row: Comparison, pairs: _Paired) -> Comparison:
-    if len(pairs.treated) < 2:
-        return replace(row, pairs=pairs.count)
-    result = paired_difference(np.array(pairs.treated), np.array(pairs.baseline))
+def _with_difference(study: StudyInfo, row: Comparison, pairs: Pairs) -> Comparison:
+    result = difference_of(study, pairs.finite)
+    has_interval = bool(np.isfinite([result.low, result.high]).all())
     return replace(
         row,
-        pairs=pairs.count,
+        pairs=result.n,
         difference=result.mean,
-        low=result.low,
-        high=result.high,
+        low=result.low if has_interval else None,
+        high=result.high if has_interval else None,
         p=result.p,
+        test="sequential" if study.is_sequential else "t",
+        baseline_mean=pairs.baseline_mean,
+        difference_spread=result.spread,
+        effect_size=standardized_effect(pairs.finite),
     )
-
-
-def _judge(
-    study: StudyInfo, rows: Mapping[str, Comparison], outcomes: Outcomes
-) -> dict[str, Comparison]:
-    """Return the rows of the family with adjusted p and verdict.
-
-    The family counts as planned: an arm without a result yet does not favour the others.
-    """
-    family = [name for name in study.family if name in rows and name != study.baseline]
-    tested = {name: p for name in family if (p := rows[name].p) is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values()), family_size=len(family)), strict=True))
-    arms = {arm.name: arm for arm in study.arms}
-    by_arm = outcomes.get(study.primary, {})
-    judged = {}
-    for name in family:
-        row = replace(rows[name], p_adjusted=adjusted.get(name))
-        pairs = _pairs(by_arm.get(name, {}), by_arm.get(study.baseline, {}))
-        judged[name] = replace(row, verdict=_verdict(study, arms[name], row, pairs))
-    return judged
-
-
-def _verdict(study: StudyInfo, arm: ArmRow, row: Comparison, pairs: _Paired) -> Verdict:
-    if not row.pairs:
-        return ""
-    if row.difference is None or row.p_adjusted is None:
-        return "undecided"
-    if study.smallest_effect is not None:
-        differences = np.array(pairs.treated) - np.array(pairs.baseline)
-        if equivalence(differences, bound=study.smallest_effect).p < LEVEL:
-            return "equivalent"
-    direction = OUTCOMES[row.metric].direction if row.metric in OUTCOMES else "none"
-    if row.p_adjusted >= LEVEL or direction == "none":
-        return "undecided"
-    arm_is_better = (row.difference > 0) == (direction == "higher")
-    arm_has_part = arm.action == "ADD"
-    return "helps" if arm_is_better == arm_has_part else "hurts"

@@ -7,15 +7,18 @@ from typing import Any, TypeVar, cast
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.results.attempts import read_attempts
-from icckd.results.compare import Outcomes, compare, read_outcomes
+from icckd.results.compare import compare, read_outcomes
 from icckd.results.curves import read_curves, read_series
+from icckd.results.effects import effects
 from icckd.results.log import read_log
+from icckd.results.pairing import Outcomes
 from icckd.results.progress import read_estimates, read_progress, read_trials
 from icckd.results.studies import find_study, read_studies
 from icckd.results.types import (
     AttemptRow,
     Comparison,
     Curve,
+    Effect,
     Estimate,
     LogRow,
     Progress,
@@ -129,6 +132,10 @@ class Results:
         return self._once(
             ("comparisons", study.name), lambda: compare(study, self._outcomes(study))
         )
+
+    def effects(self, study: StudyInfo) -> tuple[Effect, ...]:
+        """Return main effects and two-way interactions of a factorial design, else nothing."""
+        return self._once(("effects", study.name), lambda: effects(study, self._outcomes(study)))
 
     def values(self, study: StudyInfo, metric: str) -> Mapping[str, Mapping[int, float]]:
         """Return the values of any outcome by arm and seed, a column of the study or not."""

@@ -4,7 +4,8 @@ Units: accuracy in percent, time in seconds, memory in bytes, loss in nats. Time
 seconds. A metric that was never reached is `math.inf`, one that has no value is None.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from icckd.journal.events import State
 
 Role = Literal["baseline", "ablation", "control", "combination", "variant"]
 Verdict = Literal["", "helps", "hurts", "equivalent", "undecided"]
+Test = Literal["", "t", "worst-rank", "sequential", "sequential sign"]
 SessionStatus = Literal["live", "ended", "interrupted", "none"]
 
 
@@ -42,7 +44,16 @@ class ArmRow:
 class StudyInfo:
     """One revision of a study: its question, arms, seeds and outcome columns.
 
-    `metrics` are the outcomes for the table, the primary one first.
+    Attributes:
+        metrics: The outcomes for the table, the primary one first.
+        smallest_effect: Smallest difference of the primary metric that matters, in its unit.
+        family: Arms whose primary comparisons are corrected together.
+        resolved: The whole study as planned, defaults included.
+        sequential_effect: What the rule for repeated looks is made for (`study.sequential.effect`).
+        always_sequential: Whether the study declared that rule for every report.
+        added: Seeds that were planned after results of others had been seen.
+        left_out: Seeds with results in earlier sessions that the newest one did not plan.
+        stopped: Arms that were given no more seeds, with how many each was given.
     """
 
     name: str
@@ -56,6 +67,21 @@ class StudyInfo:
     smallest_effect: float | None
     family: tuple[str, ...]
     planned_at: float
+    resolved: Mapping[str, Any] = field(default_factory=dict)
+    sequential_effect: float = 1.0
+    always_sequential: bool = False
+    added: tuple[int, ...] = ()
+    left_out: tuple[int, ...] = ()
+    stopped: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def is_sequential(self) -> bool:
+        """Whether comparisons must stand up to looking before the last seed."""
+        return self.always_sequential or bool(self.added)
+
+    def planned_seeds(self, arm: str) -> tuple[int, ...]:
+        """Return the seeds that an arm is given."""
+        return self.seeds[: self.stopped.get(arm, len(self.seeds))]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +180,26 @@ class Comparison:
             too small.
         median: Median over seeds, defined also with never-reached ones (may be inf).
         pairs: Paired seeds behind the difference.
-        difference, low, high: Mean of arm minus baseline, its 95 % t interval; None for the
-            baseline, with fewer than two pairs, or when a pair never reached the target.
-        p, p_adjusted: Paired t test, and Holm-adjusted within the study's family (primary
+        difference, low, high: Mean of arm minus baseline, its 95 % interval (of Student's t, or of
+            the confidence sequence where `test` is sequential); None for the baseline, with fewer
+            than two pairs, or when a pair never reached the target. The interval alone is None
+            while a confidence sequence has too few pairs.
+        p, p_adjusted: Of `test`, two-sided, and Holm-adjusted within the study's family (primary
             metric only).
         verdict: About the *part*, for arms of the family on the primary metric.
+        test: What p comes from: paired t test, exact sign flips of the signed worst ranks where a
+            seed never reached its target or diverged, or their counterparts for repeated looks.
+        unpaired: Seeds that have a value in one of arm and baseline only.
+        diverged: Planned seeds whose training in the arm met a NaN or infinite loss.
+        baseline_mean: Mean of the baseline over the pairs behind the difference.
+        difference_spread: Standard deviation of the paired differences.
+        effect_size: d_z with Hedges' correction.
+        p_exact, p_exact_smallest: Exact sign-flip p as a check, the smallest that so many pairs
+            allow; judged arms only, and not for repeated looks.
+        p_equivalence: Of two one-sided tests against the smallest effect; judged arms only.
+        bootstrap_low, bootstrap_high: 95 % BCa bootstrap interval, judged arms from ten pairs on.
+        more_seeds: For "undecided": how many more seeds would decide, by smallest effect and
+            observed spread; None where that cannot be said.
     """
 
     arm: str
@@ -177,6 +218,47 @@ class Comparison:
     p: float | None
     p_adjusted: float | None
     verdict: Verdict
+    test: Test = ""
+    unpaired: tuple[int, ...] = ()
+    diverged: tuple[int, ...] = ()
+    baseline_mean: float | None = None
+    difference_spread: float | None = None
+    effect_size: float | None = None
+    p_exact: float | None = None
+    p_exact_smallest: float | None = None
+    p_equivalence: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+    more_seeds: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A main effect or two-way interaction of a factorial design, on the primary metric.
+
+    Attributes:
+        factors: Names of the one or two factors.
+        levels: The level of each that is set against its reference.
+        n: Seeds in which every combination of levels has a finite value.
+        mean, low, high: Mean over seeds in the metric's unit and its 95 % interval; an interaction
+            is a difference of differences.
+        p, p_adjusted: Two-sided, and Holm-adjusted over all effects shown.
+    """
+
+    factors: tuple[str, ...]
+    levels: tuple[str, ...]
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+
+    @property
+    def name(self) -> str:
+        """Factors and levels in one word."""
+        pairs = zip(self.factors, self.levels, strict=True)
+        return " x ".join(f"{factor}={level}" for factor, level in pairs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

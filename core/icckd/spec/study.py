@@ -38,6 +38,20 @@ class Convergence(Settings):
     student: float = Field(default=90.0, gt=0, le=100)
 
 
+class Sequential(Settings):
+    """The rule for reports after seeds were added: a confidence sequence, valid at every look."""
+
+    effect: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="standardized paired effect (d_z) that the rule is made for",
+    )
+    always: bool = Field(
+        default=False, description="use it from the first seed, added seeds or not"
+    )
+
+
 class StudyHeader(Settings):
     """The `[study]` table."""
 
@@ -61,6 +75,7 @@ class StudyHeader(Settings):
     smallest_effect: float | None = Field(
         default=None, gt=0, description="smallest difference of the primary metric that matters"
     )
+    sequential: Sequential = Sequential()
 
 
 class Ablation(Settings):

@@ -1,0 +1,103 @@
+"""Looking again and again: intervals and p values that stay valid however often one looks.
+
+For paired differences X_1, X_2, ... drawn from a normal distribution of unknown mean and spread,
+and the t statistic t_n of "mean = m0" after n of them, the ratio
+
+    M_n = (1 + n g)^(-1/2) * [(1 + t_n^2 / (n - 1)) / (1 + t_n^2 / ((n - 1)(1 + n g)))]^(n / 2)
+
+is the likelihood of t_n when the standardized effect is drawn from N(0, g), over its likelihood
+when it is 0. If m0 is the mean, M_n is a non-negative martingale that starts at 1, whatever the
+spread, so that it ever exceeds 1 / alpha with probability at most alpha (Ville). The means m0 for
+which M_n < 1 / alpha form a confidence sequence: they hold the true mean for all n at once with
+probability at least 1 - alpha, and therefore also at any n that was chosen by looking at the data.
+
+Lai 1976, Annals of Statistics 4. Wang and Ramdas, "Anytime-valid t-tests and confidence sequences
+for Gaussian means with unknown variance", Sequential Analysis, 2025. Perez-Ortiz, Lardy, de Heide
+and Grunwald, "E-statistics, group invariance and anytime-valid testing", Annals of Statistics 52.
+"""
+
+import math
+
+from icckd.stats.paired import FloatArray, PairedDifference, mean_and_error
+
+
+def critical_t(n: int, *, effect: float, alpha: float = 0.05) -> float:
+    """Return the |t| at which M_n reaches 1 / alpha: infinite while n is too small for that.
+
+    With r = ((1 + n g) / alpha^2)^(1 / n) it is sqrt((n - 1)(r - 1) / (1 - r / (1 + n g))), from
+    solving M_n = 1 / alpha for t.
+
+    Args:
+        n: Pairs, at least 2.
+        effect: sqrt(g), the standard deviation of the standardized effects that the rule is made
+            for. Any value is valid; near the true one the intervals are shortest.
+        alpha: Chance of ever being wrong.
+    """
+    grown = 1 + n * effect * effect
+    log_ratio = (math.log(grown) - 2 * math.log(alpha)) / n
+    if log_ratio >= math.log(grown):
+        return math.inf
+    ratio = math.exp(log_ratio)
+    return math.sqrt((n - 1) * (ratio - 1) / (1 - ratio / grown))
+
+
+def anytime_p(n: int, t: float, *, effect: float) -> float:
+    """Return min(1, 1 / M_n), a p value that may be looked at after every pair.
+
+    Args:
+        n: Pairs, at least 2.
+        t: The t statistic of the mean difference; may be infinite.
+        effect: As for `critical_t`.
+    """
+    grown = 1 + n * effect * effect
+    if math.isinf(t):
+        ratio = math.log(grown)
+    else:
+        square = t * t / (n - 1)
+        ratio = math.log1p(square) - math.log1p(square / grown)
+    return math.exp(min(0.0, 0.5 * math.log(grown) - n / 2 * ratio))
+
+
+def sequential_difference(
+    differences: FloatArray, *, effect: float, alpha: float = 0.05
+) -> PairedDifference:
+    """Return mean and confidence-sequence interval of paired differences, and the anytime p.
+
+    While n is too small for the rule the interval is the whole line. When all differences are equal
+    the interval is that one value.
+
+    Args:
+        differences: Differences arm minus baseline, finite, shape (S,), S >= 2.
+        effect: As for `critical_t`.
+        alpha: Chance that the interval is ever wrong.
+    """
+    n = int(differences.size)
+    mean, error = mean_and_error(differences)
+    half = critical_t(n, effect=effect, alpha=alpha) * error if error else 0.0
+    t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
+    return PairedDifference(
+        n=n,
+        mean=mean,
+        spread=error * math.sqrt(n),
+        low=mean - half,
+        high=mean + half,
+        p=anytime_p(n, t, effect=effect),
+    )
+
+
+def anytime_sign_p(signs: FloatArray) -> float:
+    """Return an anytime-valid p of "both signs are equally likely".
+
+    It is 1 / M with M = 2^n B(k + 1/2, n - k + 1/2) / B(1/2, 1/2) for k positive of n signs that
+    are not zero: a fair coin against one whose bias is drawn from Jeffreys' prior (Robbins 1970,
+    Annals of Mathematical Statistics 41).
+
+    Args:
+        signs: Scores of which only the sign counts, shape (S,).
+    """
+    plus, minus = int((signs > 0).sum()), int((signs < 0).sum())
+    n = plus + minus
+    if n == 0:
+        return 1.0
+    beta = math.lgamma(plus + 0.5) + math.lgamma(minus + 0.5) - math.lgamma(n + 1)
+    return math.exp(min(0.0, math.log(math.pi) - n * math.log(2) - beta))

@@ -1,0 +1,84 @@
+"""Exact tests and worst ranks, against slow enumeration and scipy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from icckd.stats.effect import hedges_correction, standardized_effect
+from icckd.stats.exact import sign_flip_p, smallest_p, worst_rank_p, worst_rank_scores
+from icckd.stats.resample import bootstrap_interval
+
+NUMBERS = arrays(np.float64, st.integers(1, 8), elements=st.integers(-20, 20).map(float))
+
+
+@given(NUMBERS)
+def test_sign_flips_are_counted_one_by_one(differences):
+    observed = abs(differences.sum())
+    flips = itertools.product([1, -1], repeat=len(differences))
+    extreme = [abs(sum(s * d for s, d in zip(f, differences, strict=True))) for f in flips]
+
+    assert sign_flip_p(differences) == pytest.approx(np.mean(np.array(extreme) >= observed - 1e-9))
+
+
+def test_sign_flips_agree_with_scipy():
+    differences = np.random.default_rng(1).normal(0.5, 1, 9)
+    theirs = scipy.stats.permutation_test(
+        (differences,), np.sum, permutation_type="samples", n_resamples=np.inf
+    )
+
+    assert sign_flip_p(differences) == pytest.approx(theirs.pvalue)
+
+
+@pytest.mark.parametrize("n", [2, 5, 6, 8])
+def test_the_smallest_p_is_reached_when_all_signs_agree(n):
+    assert sign_flip_p(np.arange(1.0, n + 1)) == smallest_p(n) == 2 / 2**n
+
+
+def test_many_pairs_are_sampled_and_p_is_never_zero():
+    generator = np.random.default_rng(2)
+    null = generator.normal(0, 1, 30)
+
+    assert sign_flip_p(np.ones(40)) == pytest.approx(1e-5)
+    assert sign_flip_p(null) == pytest.approx(scipy.stats.ttest_1samp(null, 0).pvalue, abs=0.02)
+
+
+def test_worst_ranks_agree_with_wilcoxon_where_all_are_finite():
+    differences = np.random.default_rng(4).normal(0.4, 1, 10)
+    theirs = scipy.stats.wilcoxon(differences, method="exact")
+
+    assert worst_rank_p(differences) == pytest.approx(theirs.pvalue)
+
+
+@given(NUMBERS, st.integers(0, 7))
+def test_an_infinite_difference_ranks_as_a_larger_one_than_all(differences, place):
+    infinite, large = differences.copy(), differences.copy()
+    infinite[place % len(differences)], large[place % len(differences)] = np.inf, 1e6
+
+    assert worst_rank_scores(infinite).tolist() == worst_rank_scores(large).tolist()
+
+
+def test_hedges_correction_removes_the_bias_of_d_z():
+    samples = np.random.default_rng(5).normal(0.8, 1, (40_000, 6))
+    effects = np.array([standardized_effect(sample) for sample in samples])
+
+    assert effects.mean() == pytest.approx(0.8, abs=0.01)
+    assert (samples.mean(axis=1) / samples.std(axis=1, ddof=1)).mean() > 0.9  # uncorrected
+    assert hedges_correction(5) == pytest.approx(1 - 3 / (4 * 5 - 1), abs=2e-3)  # Hedges' formula
+    assert standardized_effect(np.array([1.0, 2.0])) is None
+    assert standardized_effect(np.ones(5)) is None
+
+
+def test_the_bootstrap_waits_for_ten_pairs():
+    values = np.random.default_rng(6).normal(1, 1, 12)
+    low, high = bootstrap_interval(values)
+
+    assert bootstrap_interval(values[:9]) is None
+    assert bootstrap_interval(np.ones(12)) is None
+    assert (low, high) == bootstrap_interval(values[::-1])
+    t = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (low, high) == pytest.approx((t.low, t.high), abs=0.4)
