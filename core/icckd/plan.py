@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from icckd.design import Arm, Trial
 from icckd.spec.data import Data
+from icckd.spec.models import WeightsFile
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
@@ -227,3 +228,11 @@ def _stage(
 def datasets(trials: Sequence[Trial]) -> tuple[Data, ...]:
     """Return the distinct data settings of some trials."""
     return tuple(dict.fromkeys(trial.arm.method.data for trial in trials))
+
+
+def weights_files(trials: Sequence[Trial]) -> tuple[WeightsFile, ...]:
+    """Return the distinct weights that networks of some trials start from."""
+    methods = [trial.arm.method for trial in trials]
+    models = [model for m in methods for model in (m.teacher.model, m.student.model)]
+    given = [model.weights for model in models if model.kind == "torchvision"]
+    return tuple(dict.fromkeys(weights for weights in given if weights != "off"))
