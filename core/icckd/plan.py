@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from icckd.design import Arm, Trial
 from icckd.spec.data import Data
+from icckd.spec.models import WeightsFile
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
@@ -122,10 +123,13 @@ def build(trials: Sequence[Trial], ground: Ground, *, students_per_teacher: int 
 def canonical(model: BaseModel) -> dict[str, Any]:
     """Return the settings that differ from their default, `kind` always, as JSON values.
 
-    A field added later with a default therefore leaves existing digests alone.
+    A field added later with a default therefore leaves existing digests alone. Settings that say
+    where something lies are left out.
     """
     kept: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
+        if name in getattr(model, "places", ()):
+            continue
         value = getattr(model, name)
         if name != "kind" and value == field.get_default(call_default_factory=True):
             continue
@@ -227,3 +231,11 @@ def _stage(
 def datasets(trials: Sequence[Trial]) -> tuple[Data, ...]:
     """Return the distinct data settings of some trials."""
     return tuple(dict.fromkeys(trial.arm.method.data for trial in trials))
+
+
+def weights_files(trials: Sequence[Trial]) -> tuple[WeightsFile, ...]:
+    """Return the distinct weights that networks of some trials start from."""
+    methods = [trial.arm.method for trial in trials]
+    models = [model for m in methods for model in (m.teacher.model, m.student.model)]
+    given = [model.weights for model in models if model.kind == "torchvision"]
+    return tuple(dict.fromkeys(weights for weights in given if weights != "off"))

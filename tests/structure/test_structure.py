@@ -85,7 +85,7 @@ def test_functions_stay_small():
     ("registry", "annotation"),
     [
         ("icckd.engine.data.datasets:DATASETS", data.Data),
-        ("icckd.engine.models:MODELS", models.CnnModel),
+        ("icckd.engine.models:MODELS", models.Model),
         ("icckd.engine.distillers:DISTILLERS", student.KdDistiller),
     ],
 )

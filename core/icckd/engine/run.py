@@ -16,6 +16,7 @@ from icckd.engine.fit_teacher import fit_teacher
 from icckd.engine.material import Material, load_material
 from icckd.engine.memory import StageMemory
 from icckd.engine.models import Classifier, load_model, save_model
+from icckd.engine.models.count import count_macs, count_parameters
 from icckd.engine.numerics import environment, prepare
 from icckd.engine.protocol import Place, Recorder, StudentJob, TeacherJob
 from icckd.errors import StageError
@@ -78,7 +79,7 @@ def _finish(
     values = outcomes | memory.outcomes()
     if not memory.is_exact:
         recorder.log("memory_rss is the peak of the whole process: its mark cannot be reset here")
-    values |= _test(model, material)
+    values |= _test(model, material) | _size(model, material)
     place.artifact_folder.mkdir(parents=True, exist_ok=True)
     place.patience(
         lambda: save_model(
@@ -90,6 +91,11 @@ def _finish(
         )
     )
     recorder.outcomes({f"{kind}.{name}": value for name, value in values.items()})
+
+
+def _size(model: Classifier, material: Material) -> dict[str, float]:
+    image = material.normalise(material.train.images[:1])
+    return {"parameters": count_parameters(model), "macs": count_macs(model, image)}
 
 
 def _test(model: Classifier, material: Material) -> dict[str, float]:

@@ -6,12 +6,37 @@ Streams are CPU generators, so that a device draws the same numbers as any other
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 Key = tuple[str | int, ...]
+Draw = Callable[[Tensor, Generator], Tensor]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """How convolutions and linear layers start; batch norm always starts as the identity.
+
+    `uniform` is torch's own rule, within plus and minus 1 / sqrt(inputs of one output), for
+    weights and biases. `fan-out` and `fan-in` are the normal distributions of He et al. 2015
+    (arXiv 1502.01852), deviation sqrt(2 / (kernel area * channels)) with the channels of the
+    output or the input of one group; such convolutions start without bias.
+
+    Attributes:
+        conv: Rule for convolutions.
+        linear: Rule for the weights of linear layers; `normal` has the deviation 0.01, `outputs`
+            is uniform within plus and minus 1 / sqrt(outputs).
+        linear_bias: Rule for their biases.
+    """
+
+    conv: Literal["uniform", "fan-out", "fan-in"] = "uniform"
+    linear: Literal["uniform", "normal", "outputs"] = "uniform"
+    linear_bias: Literal["uniform", "zero"] = "uniform"
 
 
 def generator(key: Key) -> Generator:
@@ -23,11 +48,8 @@ def generator(key: Key) -> Generator:
     return Generator().manual_seed(int.from_bytes(digest, "big"))
 
 
-def initialise(model: nn.Module, key: Key) -> None:
+def initialise(model: nn.Module, key: Key, start: Start = Start()) -> None:
     """Set every parameter and buffer, each from a stream keyed by its own name.
-
-    The distributions are torch's: convolutions and linear layers are uniform between plus and
-    minus 1 / sqrt(inputs of one output), batch norm starts as the identity.
 
     Raises:
         TypeError: If a module has parameters of a kind that has no rule here.
@@ -36,14 +58,42 @@ def initialise(model: nn.Module, key: Key) -> None:
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
         elif isinstance(module, nn.Conv2d | nn.Linear):
-            bound = module.weight[0].numel() ** -0.5
             for part, parameter in module.named_parameters(recurse=False):
-                _fill(parameter, bound, (*key, f"{name}.{part}"))
+                draw = _rule(module, part, start)
+                _fill(parameter, draw, (*key, f"{name}.{part}"))
         elif next(module.parameters(recurse=False), None) is not None:
             raise TypeError(f"no initialisation rule for {type(module).__name__} {name!r}")
 
 
+def _rule(module: nn.Conv2d | nn.Linear, part: str, start: Start) -> Draw:
+    outputs, inputs = module.weight.shape[0], module.weight[0].numel()
+    if isinstance(module, nn.Conv2d):
+        if start.conv == "uniform":
+            return _uniform(inputs**-0.5)
+        if part == "bias":
+            return _zero
+        area = module.weight[0, 0].numel()
+        fan = outputs * area if start.conv == "fan-out" else inputs
+        return _normal((2 / fan) ** 0.5)
+    if part == "bias":
+        return _zero if start.linear_bias == "zero" else _uniform(inputs**-0.5)
+    if start.linear == "normal":
+        return _normal(0.01)
+    return _uniform((outputs if start.linear == "outputs" else inputs) ** -0.5)
+
+
+def _uniform(bound: float) -> Draw:
+    return lambda values, stream: values.uniform_(-bound, bound, generator=stream)
+
+
+def _normal(deviation: float) -> Draw:
+    return lambda values, stream: values.normal_(0, deviation, generator=stream)
+
+
+def _zero(values: Tensor, stream: Generator) -> Tensor:
+    return values.zero_()
+
+
 @torch.no_grad()
-def _fill(parameter: Tensor, bound: float, key: Key) -> None:
-    values = torch.empty(parameter.shape)
-    parameter.copy_(values.uniform_(-bound, bound, generator=generator(key)))
+def _fill(parameter: Tensor, draw: Draw, key: Key) -> None:
+    parameter.copy_(draw(torch.empty(parameter.shape), generator(key)))

@@ -7,9 +7,10 @@ from typing import Literal
 from icckd.design import expand
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.epoch import CODE_EPOCH
+from icckd.engine.weights import read_weights
 from icckd.journal.artifact import is_published
 from icckd.journal.folder import StateFolder
-from icckd.plan import Ground, Plan, build, datasets, numerics_class
+from icckd.plan import Ground, Plan, build, datasets, numerics_class, weights_files
 from icckd.resources import available_cpus, cuda_device_names, resolve_device
 from icckd.spec.study import Study
 
@@ -31,9 +32,11 @@ def make_plan(study: Study, *, device: Device, root: Path) -> Plan:
 
     Raises:
         SpecError: The study's arms are not sound.
-        MachineError: The device or a data set is missing.
+        MachineError: The device, a data set or a weights file is missing.
     """
     trials = expand(study)
+    for weights in weights_files(trials):
+        read_weights(weights)
     ground = Ground(
         numerics=numerics_class(study.numerics, resolve_device(device)),
         fingerprints=tuple((data, fingerprint(data, root)) for data in datasets(trials)),

@@ -68,6 +68,10 @@ _OUTCOMES = (
         "sub-class accuracy of 5-NN within the class on probabilities at T = 4",
         needs_subclasses=True,
     ),
+    *_for_both("parameters", "1", "lower", "trainable numbers of the network"),
+    *_for_both(
+        "macs", "1", "lower", "multiply-adds of convolutions and linear layers for one image"
+    ),
     *_for_both("seconds", "s", "lower", "training time, evaluation excluded"),
     *_for_both(
         "memory_rss", "bytes", "lower", "peak resident memory of the process, reset per stage"

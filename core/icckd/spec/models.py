@@ -1,6 +1,6 @@
 """Which networks there are. docs/models.md describes them."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -96,6 +96,8 @@ class WeightsFile(Settings):
 
     The digest is what identifies them; the file is refused when it has another one.
     """
+
+    places: ClassVar[frozenset[str]] = frozenset({"file"})
 
     file: str = Field(min_length=1, max_length=4096, description="path, as seen by the worker")
     sha256: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]

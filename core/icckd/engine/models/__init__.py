@@ -1,6 +1,6 @@
 """Models, and how one is built, stored and read back.
 
-`MODELS` maps the `kind` of the settings to a class.
+`MODELS` maps the `kind` of the settings to what builds a network.
 """
 
 import json
@@ -11,11 +11,12 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from icckd.engine.models.base import Classifier, Maps, Output
+from icckd.engine.models.base import Builder, Classifier, Maps, Output
+from icckd.engine.models.cifar import build_cifar
 from icckd.engine.models.cnn import Cnn
-from icckd.engine.seeding import Key, initialise
+from icckd.engine.seeding import Key
 from icckd.errors import StageError
-from icckd.spec.models import Model
+from icckd.spec.models import Model, TorchvisionModel
 
 __all__ = [
     "LAYOUT",
@@ -34,7 +35,15 @@ LAYOUT = {"cpu": torch.channels_last, "cuda": torch.contiguous_format}
 On a CPU channels-last makes a step of the default teacher a third shorter.
 """
 
-MODELS: dict[str, type[Classifier]] = {"cnn": Cnn}
+
+def _torchvision(settings: TorchvisionModel, *, in_channels: int, n_classes: int) -> Classifier:
+    """Return a network of torchvision, whose models take a worker a while to import."""
+    from icckd.engine.models.imagenet import Torchvision
+
+    return Torchvision(settings, in_channels=in_channels, n_classes=n_classes)
+
+
+MODELS: dict[str, Builder] = {"cnn": Cnn, "cifar": build_cifar, "torchvision": _torchvision}
 
 
 def build_model(
@@ -42,7 +51,7 @@ def build_model(
 ) -> Classifier:
     """Return a new model on the device, initialised from streams under `key`."""
     model = MODELS[settings.kind](settings, in_channels=in_channels, n_classes=n_classes)
-    initialise(model, key)
+    model.initialise(key)
     return model.to(device).to(memory_format=LAYOUT[device])
 
 

@@ -3,9 +3,12 @@
 Shape suffixes: B batch, C classes, D features, H height, W width.
 """
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from torch import Tensor, nn
+
+from icckd.engine.seeding import Key, Start, initialise
 
 
 class Maps(NamedTuple):
@@ -32,12 +35,17 @@ class Output(NamedTuple):
 
 
 class Classifier(nn.Module):
-    """A network that ends in one linear layer on pooled features."""
+    """A network that ends in one linear layer on pooled features.
 
+    Attributes:
+        start: How its parameters start.
+        activated: Whether each stage is the ReLU of its preact; otherwise the two are the same
+            map, which has no activation (linear bottlenecks).
+    """
+
+    start: Start = Start()
+    activated: bool = True
     classifier: nn.Linear
-
-    def __init__(self, settings: Any, *, in_channels: int, n_classes: int) -> None:
-        super().__init__()
 
     def maps(self, images_BCHW: Tensor) -> Maps:
         """Return everything below the classifier of one forward pass."""
@@ -51,3 +59,11 @@ class Classifier(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor:
         """Return the logits, shape (batch, classes)."""
         return self.outputs(images_BCHW).logits
+
+    def initialise(self, key: Key) -> None:
+        """Set every parameter and buffer from streams under `key`."""
+        initialise(self, key, self.start)
+
+
+Builder = Callable[..., Classifier]
+"""Makes a network from its settings, `in_channels` and `n_classes` (both by name)."""

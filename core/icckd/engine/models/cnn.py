@@ -25,7 +25,7 @@ class Cnn(Classifier):
     """Three blocks with ReLU, 2x2 max-pooling between them, global average pooling, linear."""
 
     def __init__(self, settings: CnnModel, *, in_channels: int, n_classes: int) -> None:
-        super().__init__(settings, in_channels=in_channels, n_classes=n_classes)
+        super().__init__()
         first, second, third = settings.widths
         self.block1 = Block(in_channels, first)
         self.block2 = Block(first, second)
