@@ -122,10 +122,13 @@ def build(trials: Sequence[Trial], ground: Ground, *, students_per_teacher: int 
 def canonical(model: BaseModel) -> dict[str, Any]:
     """Return the settings that differ from their default, `kind` always, as JSON values.
 
-    A field added later with a default therefore leaves existing digests alone.
+    A field added later with a default therefore leaves existing digests alone. Settings that say
+    where something lies are left out.
     """
     kept: dict[str, Any] = {}
     for name, field in type(model).model_fields.items():
+        if name in getattr(model, "places", ()):
+            continue
         value = getattr(model, name)
         if name != "kind" and value == field.get_default(call_default_factory=True):
             continue

@@ -33,14 +33,13 @@ def predict(model: Classifier, split: Split, normalise: Normaliser) -> Seen:
     """Return features and logits of all images, in evaluation mode; the mode is put back."""
     was_training = model.training
     model.eval()
-    outputs = [
-        model.outputs(normalise(images)) for images in torch.split(split.images, IMAGES_AT_ONCE)
-    ]
+    features, logits = [], []
+    for images in split.chunks(IMAGES_AT_ONCE):
+        output = model.outputs(normalise(images))
+        features.append(output.features)
+        logits.append(output.logits)
     model.train(was_training)
-    return Seen(
-        torch.cat([output.features for output in outputs]),
-        torch.cat([output.logits for output in outputs]),
-    )
+    return Seen(torch.cat(features), torch.cat(logits))
 
 
 def top1(logits_NC: Tensor, labels_N: Tensor) -> float:
