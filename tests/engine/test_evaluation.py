@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from icckd.engine.data.splits import Split
-from icckd.engine.evaluate import cosine, nearness, soft_probabilities, subclass_accuracy, top1
+from icckd.engine.evaluate import soft_probabilities, top1
 from icckd.engine.numerics import environment
+from icckd.engine.probes import cosine, nearness, subclass_accuracy
 from icckd.engine.stability import stability
 
 
@@ -44,7 +45,7 @@ def test_images_of_another_label_do_not_vote_even_if_they_are_nearer():
 
 
 def test_accuracy_is_over_all_test_images_in_chunks(monkeypatch):
-    monkeypatch.setattr("icckd.engine.evaluate.IMAGES_AT_ONCE", 2)
+    monkeypatch.setattr("icckd.engine.probes.IMAGES_AT_ONCE", 2)
     train = split([0, 0], [1, 2])
 
     value = probe([0, 1, 9, 10, 11], split([0] * 5, [1, 1, 2, 2, 1]), [0, 10], train)

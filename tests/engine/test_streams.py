@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from icckd.engine.data.splits import Split
 from icckd.engine.data.stream import Normaliser, TrainStream
+from icckd.engine.data.views import Crops
 from icckd.engine.models import build_model
 from icckd.engine.seeding import generator, initialise
 from icckd.spec.data import Augmentation
@@ -27,6 +28,11 @@ def stream(*, key=("teacher", 0), views=2, padding=1, flip=True, batch_size=5):
     augment = Augmentation(padding=padding, flip=flip)
     normalise = Normaliser(split)
     return TrainStream(split, normalise, augment, batch_size=batch_size, views=views, key=key)
+
+
+def drawn(*, padding=1, flip=True, rotation=0.0):
+    augment = Augmentation(padding=padding, flip=flip, rotation=rotation)
+    return Crops(augment, 5, 5, torch.device("cpu")).draw(23, ("teacher", 0), 1, 4)
 
 
 def view(batches, number):
@@ -70,9 +76,9 @@ def test_the_order_does_not_depend_on_the_augmentation():
 
 
 def test_flips_do_not_shift_the_crops_and_crops_do_not_shift_the_flips():
-    plain = stream(flip=False)._draw(1, 4)
-    flipped = stream(flip=True)._draw(1, 4)
-    wider = stream(flip=True, padding=2)._draw(1, 4)
+    plain = drawn(flip=False)
+    flipped = drawn(flip=True)
+    wider = drawn(flip=True, padding=2)
 
     assert torch.equal(plain[0], flipped[0])
     assert torch.equal(flipped[1], wider[1])

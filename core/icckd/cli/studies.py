@@ -69,7 +69,9 @@ def watch(
 
 
 def fetch(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="cifar10 or cifar100.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="cifar10, cifar100 or tiny-imagenet.")
+    ],
 ) -> None:
     """Download a data set with torchvision into ICCKD_DATA_DIR (default: ./data)."""
     from icckd.engine.data import fetch as download

@@ -10,8 +10,9 @@ from pydantic import ValidationError
 from icckd.design.drafts import Draft, from_ablation_tables, from_arm_tables
 from icckd.design.factors import from_factors
 from icckd.errors import SpecError
-from icckd.spec.data import has_subclasses
+from icckd.spec.data import Data, class_count, has_subclasses, has_superclasses
 from icckd.spec.method import Method
+from icckd.spec.metric import MANY_CLASSES
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.paths import Change, assign, changes, is_under, keys_at, nearest
 from icckd.spec.study import Ablation, ArmSpec, Study
@@ -218,8 +219,25 @@ def _check_references(study: Study, found: tuple[Arm, ...]) -> None:
     for metric in outcome_columns(study):
         if metric not in OUTCOMES:
             raise SpecError(f"unknown metric {metric!r}", hint=nearest(metric, list(OUTCOMES)))
-        if OUTCOMES[metric].needs_subclasses and not has_subclasses(study.data):
-            raise SpecError(
-                f"metric {metric!r} needs labels that hide sub-classes",
-                hint='set data.labels = "coarse" on data that have them',
-            )
+        _check_labels(metric, found[0].method.data)
+
+
+def _check_labels(metric: str, data: Data) -> None:
+    """Check that the labels have what the metric is about."""
+    needs = OUTCOMES[metric].needs
+    if needs == "sub-classes" and not has_subclasses(data):
+        raise SpecError(
+            f"metric {metric!r} needs labels that hide sub-classes",
+            hint='set data.labels = "coarse" on data that have them',
+        )
+    if needs == "super-classes" and not has_superclasses(data):
+        raise SpecError(
+            f"metric {metric!r} needs labels that form super-classes",
+            hint='set data.labels = "fine" on data that have them',
+        )
+    count = class_count(data)
+    if needs == "six classes" and count is not None and count < MANY_CLASSES:
+        raise SpecError(
+            f"metric {metric!r} needs more than 5 classes, {data.kind} has {count} here",
+            hint="use top1",
+        )

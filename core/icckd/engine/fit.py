@@ -15,6 +15,7 @@ from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.evaluate import predict, top1
 from icckd.engine.material import Material
 from icckd.engine.models import Classifier
+from icckd.engine.outcomes import diagnose
 from icckd.engine.protocol import Recorder
 from icckd.engine.sgd import Sgd, learning_rate
 from icckd.engine.stability import stability
@@ -90,8 +91,9 @@ def fit(
 ) -> Fit:
     """Train the model and record every epoch; training seconds exclude validation.
 
-    `observe` is asked at the epochs that `training` declares for diagnostics, after validation
-    and outside training seconds. It leaves model, step and streams as they are.
+    At the epochs that `training` declares for diagnostics, the validation images are looked at
+    more closely and `observe` is asked, outside training seconds. It leaves model, step and
+    streams as they are.
 
     Raises:
         NonFiniteError: If a loss, the gradient norm, or a weight in the end is not finite;
@@ -119,12 +121,12 @@ def fit(
             raise
         columns = log.read(stream.steps)
         course.spent["seconds"] += perf_counter() - begin
-        logits_NC = predict(model, material.validation, material.normalise).logits
+        seen = predict(model, material.validation, material.normalise)
         values = {term: float(column.mean()) for term, column in columns.items()}
-        values["val_top1"] = top1(logits_NC, material.validation.labels)
+        values["val_top1"] = top1(seen.logits, material.validation.labels)
         values |= {"lr": lr, "train_seconds": course.spent["seconds"]}
         if epoch in diagnosed:
-            values |= observe(epoch)
+            values |= diagnose(seen, material.validation) | observe(epoch)
         course.record(recorder, {f"{kind}.{name}": value for name, value in values.items()})
         course.spent["wall_seconds"] = before + perf_counter() - start
         if epoch < training.epochs and checkpoints.after_epoch(course.snapshot):

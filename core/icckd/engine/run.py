@@ -3,14 +3,6 @@
 from typing import Literal
 
 from icckd.engine.checkpoint import Checkpoints
-from icckd.engine.evaluate import (
-    cosine,
-    nearness,
-    predict,
-    soft_probabilities,
-    subclass_accuracy,
-    top1,
-)
 from icckd.engine.fit_student import fit_student
 from icckd.engine.fit_teacher import fit_teacher
 from icckd.engine.material import Material, load_material
@@ -18,6 +10,7 @@ from icckd.engine.memory import StageMemory
 from icckd.engine.models import Classifier, load_model, save_model
 from icckd.engine.models.count import count_macs, count_parameters
 from icckd.engine.numerics import environment, prepare
+from icckd.engine.outcomes import outcomes_on_test
 from icckd.engine.protocol import Place, Recorder, StudentJob, TeacherJob
 from icckd.errors import StageError
 from icckd.spec.models import Model
@@ -62,7 +55,17 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
             hint="train teacher and student on the same labels",
         )
     model, outcomes = fit_student(job, teacher, material, recorder, Checkpoints(place, recorder))
-    _finish("student", model, job.student.model, outcomes, memory, material, recorder, place)
+    _finish(
+        "student",
+        model,
+        job.student.model,
+        outcomes,
+        memory,
+        material,
+        recorder,
+        place,
+        teacher=teacher,
+    )
 
 
 def _finish(
@@ -74,12 +77,14 @@ def _finish(
     material: Material,
     recorder: Recorder,
     place: Place,
+    *,
+    teacher: Classifier | None = None,
 ) -> None:
     """Read the memory peaks, test once, write the artifact, record the outcomes."""
     values = outcomes | memory.outcomes()
     if not memory.is_exact:
         recorder.log("memory_rss is the peak of the whole process: its mark cannot be reset here")
-    values |= _test(model, material) | _size(model, material)
+    values |= outcomes_on_test(model, material, teacher) | _size(model, material)
     place.artifact_folder.mkdir(parents=True, exist_ok=True)
     place.patience(
         lambda: save_model(
@@ -96,17 +101,3 @@ def _finish(
 def _size(model: Classifier, material: Material) -> dict[str, float]:
     image = material.normalise(material.train.images[:1])
     return {"parameters": count_parameters(model), "macs": count_macs(model, image)}
-
-
-def _test(model: Classifier, material: Material) -> dict[str, float]:
-    train, test = material.train, material.test
-    seen = predict(model, test, material.normalise)
-    values = {"top1": top1(seen.logits, test.labels)}
-    if test.subclasses is not None:
-        known = predict(model, train, material.normalise)
-        values["subclass_features"] = subclass_accuracy(
-            seen.features, test, known.features, train, cosine
-        )
-        soft_NC, soft_RC = soft_probabilities(seen.logits), soft_probabilities(known.logits)
-        values["subclass_soft"] = subclass_accuracy(soft_NC, test, soft_RC, train, nearness)
-    return values

@@ -62,11 +62,17 @@ class _Outline:
 
 def image_shape(data: Data) -> ImageShape | None:
     """Return the shape of the images, or None where only the files tell."""
-    return {
+    fixed = {
         "digits": ImageShape(channels=1, height=8, width=8),
         "cifar10": ImageShape(channels=3, height=32, width=32),
         "cifar100": ImageShape(channels=3, height=32, width=32),
-    }.get(data.kind)
+        "tiny-imagenet": ImageShape(channels=3, height=64, width=64),
+    }
+    if data.kind == "synthetic":
+        return ImageShape(channels=1, height=data.size, width=data.size)
+    if data.kind in ("image-folder", "imagenet"):
+        return ImageShape(channels=3, height=data.size, width=data.size)
+    return fixed[data.kind]
 
 
 def network_shape(model: Model, image: ImageShape) -> NetworkShape | None:

@@ -30,7 +30,7 @@ def load_cifar10(data: Cifar10Data, root: Path) -> Splits:
 
 
 def load_cifar100(data: Cifar100Data, root: Path) -> Splits:
-    """Return the splits of CIFAR-100; coarse labels keep the fine ones as sub-classes.
+    """Return the splits of CIFAR-100; the label level that is not used is kept beside it.
 
     Raises:
         MachineError: If the files are missing or their checksums are wrong.
@@ -39,21 +39,19 @@ def load_cifar100(data: Cifar100Data, root: Path) -> Splits:
 
     parts = [_read(CIFAR100, "cifar100", root, train=train) for train in (True, False)]
     fine = [torch.tensor(part.targets) for part in parts]
-    if data.labels == "fine":
-        labels, n_classes = fine, 100
-    else:
-        names = (CIFAR100.train_list[0][0], CIFAR100.test_list[0][0])
-        folder = root / CIFAR100.base_folder
-        labels, n_classes = [_coarse_labels(folder / name) for name in names], 20
+    names = (CIFAR100.train_list[0][0], CIFAR100.test_list[0][0])
+    coarse = [_coarse_labels(root / CIFAR100.base_folder / name) for name in names]
+    by_fine = data.labels == "fine"
     official = [
         Split(
             images=_images(part),
-            labels=labels_N,
-            subclasses=fine_N if data.labels == "coarse" else None,
+            labels=fine_N if by_fine else coarse_N,
+            subclasses=None if by_fine else fine_N,
+            superclasses=coarse_N if by_fine else None,
         )
-        for part, labels_N, fine_N in zip(parts, labels, fine, strict=True)
+        for part, fine_N, coarse_N in zip(parts, fine, coarse, strict=True)
     ]
-    return _hold_out(official, fine[0], data, n_classes=n_classes)
+    return _hold_out(official, fine[0], data, n_classes=100 if by_fine else 20)
 
 
 def _read(reader: Any, kind: str, root: Path, *, train: bool) -> Any:

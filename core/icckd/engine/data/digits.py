@@ -14,7 +14,8 @@ from icckd.spec.data import DigitsData
 def load_digits(data: DigitsData, root: Path) -> Splits:
     """Return the splits; pixel values are 0 to 16. `root` is not used: the data are bundled.
 
-    Coarse labels are the digit halved, and the digit is the sub-class.
+    Coarse labels are the digit halved, and the digit is the sub-class; with fine labels the coarse
+    one is the super-class.
     """
     with gzip.open(digits_file(), "rt") as lines:
         table = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
@@ -24,6 +25,7 @@ def load_digits(data: DigitsData, root: Path) -> Splits:
         images=torch.from_numpy(table[:, :64].reshape(-1, 8, 8, 1).copy()),
         labels=digits_N // 2 if coarse else digits_N,
         subclasses=digits_N if coarse else None,
+        superclasses=None if coarse else digits_N // 2,
     )
     train, validation, test = divide(digits_N, (data.train, data.validation), data.split_seed)
     return Splits(

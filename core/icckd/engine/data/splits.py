@@ -3,42 +3,68 @@
 Shape suffixes: N images, H height, W width, K channels.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from icckd.engine.data.images import FileImages
 from icckd.engine.seeding import generator
+
+Images = Tensor | FileImages
+"""Resident images, uint8 [N, H, W, K], or files that are decoded to such."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statistics:
+    """Mean and standard deviation of the pixels, 0 to 255, for each channel."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split:
-    """Images uint8 [N, H, W, K] with labels int64 [N]; sub-classes are None where unknown.
+    """Images with labels int64 [N]; sub-classes and super-classes are None where unknown.
 
-    The row number of a training image is its stable sample index.
+    The row number of a training image is its stable sample index. `statistics` are given where
+    they do not follow from all training images.
     """
 
-    images: Tensor
+    images: Images
     labels: Tensor
     subclasses: Tensor | None
+    superclasses: Tensor | None = None
+    statistics: Statistics | None = None
 
     def take(self, rows: Tensor) -> "Split":
         """Return the chosen images, in the order of `rows`."""
-        subclasses_N = self.subclasses
-        return Split(
-            images=self.images[rows],
+        images = self.images
+        return replace(
+            self,
+            images=images[rows] if isinstance(images, Tensor) else images.take(rows),
             labels=self.labels[rows],
-            subclasses=None if subclasses_N is None else subclasses_N[rows],
+            subclasses=None if self.subclasses is None else self.subclasses[rows],
+            superclasses=None if self.superclasses is None else self.superclasses[rows],
         )
 
     def to(self, device: str) -> "Split":
         """Return the split on a device."""
-        subclasses_N = self.subclasses
-        return Split(
+        return replace(
+            self,
             images=self.images.to(device),
             labels=self.labels.to(device),
-            subclasses=None if subclasses_N is None else subclasses_N.to(device),
+            subclasses=None if self.subclasses is None else self.subclasses.to(device),
+            superclasses=None if self.superclasses is None else self.superclasses.to(device),
         )
+
+    def chunks(self, size: int) -> Iterator[Tensor]:
+        """Yield the images in order, `size` at a time: uint8 on the device."""
+        if isinstance(self.images, Tensor):
+            yield from torch.split(self.images, size)
+        else:
+            yield from self.images.chunks(size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Training batches: resident images, random order, random views.
+"""Training batches: random order, random views.
 
 Shape suffixes: N images, B batch, V views, H height, W width, K channels, S steps of an epoch.
 """
@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from icckd.engine.data.splits import Split
+from icckd.engine.data.splits import Split, Statistics
+from icckd.engine.data.views import make_views
 from icckd.engine.models import LAYOUT
 from icckd.engine.seeding import Key, generator
+from icckd.errors import StageError
 from icckd.spec.data import Augmentation
+
+IMAGES_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,9 +40,10 @@ class Normaliser:
     """Turns uint8 pixels into float32 with mean 0 and deviation 1 per channel of a split."""
 
     def __init__(self, split: Split) -> None:
-        pixels = split.images.cpu().double().flatten(0, 2)
-        mean_K, std_K = pixels.mean(dim=0), pixels.std(dim=0, unbiased=False)
-        device = split.images.device
+        found = split.statistics or pixel_statistics(split)
+        mean_K = torch.tensor(found.mean, dtype=torch.float64)
+        std_K = torch.tensor(found.std, dtype=torch.float64)
+        device = split.labels.device
         self._layout = LAYOUT[device.type]
         self._scale_K = (1 / std_K).float().to(device)
         self._shift_K = (-mean_K / std_K).float().to(device)
@@ -50,11 +54,32 @@ class Normaliser:
         return scaled.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
 
 
+def pixel_statistics(split: Split) -> Statistics:
+    """Return mean and deviation over all pixels, from exact counts of their 256 values."""
+    channels = split.images.shape[3]
+    count_KL = torch.zeros(channels, 256, dtype=torch.int64)
+    for images in split.chunks(IMAGES_AT_ONCE):
+        pixels_PK = images.cpu().flatten(0, 2)
+        for channel in range(channels):
+            count_KL[channel] += torch.bincount(pixels_PK[:, channel], minlength=256)
+    level_L = torch.arange(256, dtype=torch.float64)
+    share_KL = count_KL / count_KL.sum(dim=1, keepdim=True).double()
+    mean_K = (share_KL * level_L).sum(dim=1)
+    variance_K = (share_KL * (level_L - mean_K[:, None]).square()).sum(dim=1)
+    # A channel that never changes is only shifted.
+    std_K = torch.where(variance_K > 0, variance_K.sqrt(), 1.0)
+    return Statistics(mean=tuple(mean_K.tolist()), std=tuple(std_K.tolist()))
+
+
 class TrainStream:
     """Yields the batches of an epoch; the last partial batch is left out.
 
-    Order, crops and flips have streams of their own under `key`, one for each epoch and view, so
-    view 1 is the same with one view and with two, and the order does not depend on augmentation.
+    Order, crops, flips and turns have streams of their own under `key`, one for each epoch and
+    view, so view 1 is the same with one view and with two, and the order does not depend on
+    augmentation.
+
+    Raises:
+        StageError: If there are fewer images than a batch holds.
     """
 
     def __init__(
@@ -67,20 +92,17 @@ class TrainStream:
         views: int,
         key: Key,
     ) -> None:
-        self._key, self._batch_size, self._views = key, batch_size, views
-        self._normalise, self._augment = normalise, augment
+        self._key, self._batch_size = key, batch_size
         self._labels_N, self._host_labels_N = split.labels, split.labels.cpu()
         self._device = split.labels.device
-        self._n, self._height, self._width, channels = split.images.shape
-        pad = augment.padding
-        padded = functional.pad(split.images, (0, 0, pad, pad, pad, pad))
-        self._padded_height, self._padded_width = padded.shape[1:3]
-        self._pixels_PK = padded.reshape(-1, channels)
-        column_W = torch.arange(self._width, device=self._device)
-        row_H = torch.arange(self._height, device=self._device) * self._padded_width
-        offset_HW = row_H[:, None] + column_W
-        self._offset_2HW = torch.stack([offset_HW, offset_HW.flip(1)])
+        self._n = len(split.labels)
+        self._views = make_views(split.images, normalise, augment, views=views, key=key)
         self.steps = self._n // batch_size
+        if not self.steps:
+            raise StageError(
+                f"a batch of {batch_size} images is more than the {self._n} training images",
+                hint="lower training.batch_size",
+            )
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, counted from 1."""
@@ -88,38 +110,15 @@ class TrainStream:
         order_N = torch.randperm(self._n, generator=generator((*self._key, "order", epoch)))
         order_SB = order_N[:used].view(self.steps, self._batch_size)
         largest = self._largest_classes(order_SB)
-        views = [self._draw(view, epoch) for view in range(1, self._views + 1)]
-        start_SVB = torch.stack([start_N[order_SB] for start_N, _ in views], dim=1)
-        mirror_SVB = torch.stack([mirror_N[order_SB] for _, mirror_N in views], dim=1)
         ids_SB = order_SB.to(self._device)
-        start_SX = start_SVB.flatten(1).to(self._device)
-        mirror_SX = mirror_SVB.flatten(1).to(self._device)
         labels_SB = self._labels_N[ids_SB]
-        for step in range(self.steps):
+        for step, images in enumerate(self._views.of(order_SB, epoch)):
             yield Batch(
-                images=self._gather(start_SX[step], mirror_SX[step]),
+                images=images,
                 labels=labels_SB[step],
                 ids=ids_SB[step],
                 largest_class=largest[step],
             )
-
-    def _draw(self, view: int, epoch: int) -> tuple[Tensor, Tensor]:
-        """Return the first pixel of each image's crop, and 1 where the image is mirrored."""
-        crop_N2 = torch.randint(
-            2 * self._augment.padding + 1,
-            (self._n, 2),
-            generator=generator((*self._key, f"view{view}.crop", epoch)),
-        )
-        row_N = torch.arange(self._n) * self._padded_height + crop_N2[:, 0]
-        start_N = row_N * self._padded_width + crop_N2[:, 1]
-        coin = generator((*self._key, f"view{view}.flip", epoch))
-        coin_N = torch.randint(2, (self._n,), generator=coin)
-        return start_N, coin_N * self._augment.flip
-
-    def _gather(self, start_B: Tensor, mirror_B: Tensor) -> Tensor:
-        """Return the crops by one gather of pixels."""
-        index_BHW = start_B[:, None, None] + self._offset_2HW[mirror_B]
-        return self._normalise(self._pixels_PK[index_BHW])
 
     def _largest_classes(self, order_SB: Tensor) -> list[int]:
         classes = int(self._host_labels_N.max()) + 1
