@@ -12,7 +12,7 @@ from duckdb import DuckDBPyConnection
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
-from icckd.store.schema import create_tables, create_views, tables_digest
+from icckd.store.schema import create_tables, create_views, made_by_this_code
 
 FILE = "store"
 MEMORY = "memory"
@@ -94,12 +94,18 @@ def first_line(error: duckdb.Error) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
+def attach(connection: DuckDBPyConnection, path: Path, *, read_only: bool = False) -> None:
+    """Attach a database file as `FILE`."""
+    name = str(path).replace("'", "''")
+    how = "read_only" if read_only else f"storage_version '{STORAGE_VERSION}'"
+    connection.execute(f"attach '{name}' as {FILE} ({how})")
+
+
 def _try_file(path: Path) -> DuckDBPyConnection | None:
     """Open the file, making it where there is none; None when its tables are not ours."""
     connection = connect()
     try:
-        name = str(path).replace("'", "''")
-        connection.execute(f"attach '{name}' as {FILE} (storage_version '{STORAGE_VERSION}')")
+        attach(connection, path)
         connection.execute(f"use {FILE}")
         tables = connection.execute(
             "select table_name from duckdb_tables() where database_name = current_database()"
@@ -108,7 +114,7 @@ def _try_file(path: Path) -> DuckDBPyConnection | None:
             create_tables(connection)
             create_views(connection)
             connection.execute("checkpoint")
-        elif ("made_by",) not in tables or _made_by(connection) != tables_digest():
+        elif not made_by_this_code(connection, FILE):
             connection.close()
             return None
         else:
@@ -117,11 +123,6 @@ def _try_file(path: Path) -> DuckDBPyConnection | None:
         connection.close()
         raise
     return connection
-
-
-def _made_by(connection: DuckDBPyConnection) -> str | None:
-    row = connection.execute("select tables from made_by").fetchone()
-    return row[0] if row else None
 
 
 def move_aside(folder: StateFolder) -> Path:
