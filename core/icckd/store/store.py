@@ -60,8 +60,13 @@ class Store:
         self._chunk_bytes = chunk_bytes
         self._writing = threading.RLock()
         self._file_wanted_at = math.inf
-        self._adopt(connection, on_file=on_file)
-        if on_file and self._ingester.is_ahead():
+        try:
+            self._adopt(connection, on_file=on_file)
+        except duckdb.Error as error:
+            if not on_file:
+                raise
+            self._replace_file(f"cannot be read ({first_line(error)})")
+        if self._on_file and self._ingester.is_ahead():
             self._replace_file("holds what its journals do not")
 
     @classmethod
