@@ -1,8 +1,9 @@
 """`python -m icckd.worker`: attempts stages and writes journals and artifacts, nothing else.
 
-Standard input brings lists of orders, one JSON line each, and which of them to skip; its end means
-stop after the current stage. The original standard output carries `started`, `stalled`, `skipped`
-and `ended`; what a stage prints goes to its attempt's output.log.
+Standard input brings lists of orders, one JSON line each, and which of them to skip. When it ends
+after a word of farewell, the current stage is finished; without one the session has died, and the
+stage is saved at the end of its epoch. The original standard output carries `started`, `stalled`,
+`skipped` and `ended`; what a stage prints goes to its attempt's output.log.
 """
 
 import contextlib
@@ -88,18 +89,31 @@ class Voice:
 
     def __init__(self, out: IO[bytes]) -> None:
         self._out = out
-        self._lists: queue.SimpleQueue[list[Order] | None] = queue.SimpleQueue()
-        self._skipped: set[str] = set()
-        self.is_alone = threading.Event()
+        self._lists: queue.SimpleQueue[tuple[Order, ...] | None] = queue.SimpleQueue()
+        self._skipped: frozenset[str] = frozenset()
+        self._ended = threading.Event()
+        self._dismissed = threading.Event()
         threading.Thread(target=self._listen, daemon=True).start()
 
     def orders(self) -> Iterator[Order]:
         """Yield orders until the session is gone or wants no more."""
         while (orders := self._lists.get()) is not None:
             for order in orders:
-                if self.is_alone.is_set():
+                if self.is_over():
                     return
                 yield order
+
+    def is_orphan(self) -> bool:
+        """Say whether the session died."""
+        return self._ended.is_set() and not self._dismissed.is_set()
+
+    def should_stop(self) -> bool:
+        """Say whether the current stage is to be saved and left at the end of its epoch."""
+        return STOP.is_set() or self.is_orphan()
+
+    def is_over(self) -> bool:
+        """Say whether nothing is to be begun any more."""
+        return STOP.is_set() or self._ended.is_set()
 
     def is_skipped(self, order: Order) -> bool:
         """Say whether the session took an order back."""
@@ -115,11 +129,13 @@ class Voice:
 
     def _listen(self) -> None:
         for line in sys.stdin.buffer:
-            orders, skipped = from_line(line)
-            self._skipped |= skipped
-            if orders:
-                self._lists.put(orders)
-        self.is_alone.set()
+            told = from_line(line)
+            self._skipped |= told.skipped
+            if told.is_last:
+                self._dismissed.set()
+            if told.orders:
+                self._lists.put(told.orders)
+        self._ended.set()
         self._lists.put(None)
 
 
@@ -140,13 +156,13 @@ def work(order: Order, voice: Voice) -> None:
     folder = StateFolder(Path(order.state_folder))
 
     def is_unwanted() -> bool:
-        return voice.is_alone.is_set() or voice.is_skipped(order)
+        return voice.is_over() or voice.is_skipped(order)
 
     def waiting() -> None:
         voice.say(order, "stalled", reason="another worker is training this stage")
 
     with stage_lock(folder, order.stage.digest, waiting=waiting, give_up=is_unwanted) as held:
-        if not held or voice.is_skipped(order):
+        if not held or is_unwanted():
             voice.say(order, "skipped")
         elif not order.force and is_complete(folder, order.stage.digest):
             voice.say(order, "ended", state="complete", reason="trained by another worker")
@@ -169,7 +185,7 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
     """Attempt one stage; return the last line of its journal, which tells the rest."""
     patience = Patience(
         stalled=lambda why: voice.say(order, "stalled", reason=why),
-        give_up=voice.is_alone.is_set,
+        give_up=voice.is_orphan,
     )
     home = folder.attempts / order.attempt
     patience(lambda: home.mkdir(mode=0o700))
@@ -180,7 +196,7 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
         failure, paused = None, False
         try:
             prepared = patience(lambda: workspace(folder, order.attempt))
-            place = _place(order, folder, prepared, patience)
+            place = _place(order, folder, prepared, patience, voice)
             _train(order, folder, JournalRecorder(journal), place)
             manifest = patience(lambda: publish(folder, order.stage.digest, prepared))
             journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
@@ -206,7 +222,9 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
     return closed
 
 
-def _place(order: Order, folder: StateFolder, prepared: Path, patience: Patience) -> Place:
+def _place(
+    order: Order, folder: StateFolder, prepared: Path, patience: Patience, voice: Voice
+) -> Place:
     return Place(
         device=order.stage.numerics.device,
         data_root=Path(order.data_root),
@@ -214,7 +232,7 @@ def _place(order: Order, folder: StateFolder, prepared: Path, patience: Patience
         patience=patience,
         checkpoint_folder=folder.checkpoints / order.stage.digest,
         checkpoint_seconds=float(os.environ.get("ICCKD_CHECKPOINT_SECONDS") or 30),
-        should_stop=STOP.is_set,
+        should_stop=voice.should_stop,
         stage=order.stage.digest,
         attempt=order.attempt,
     )

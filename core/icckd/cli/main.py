@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from icckd import __version__
-from icckd.cli import inspect, studies
+from icckd.cli import inspect, studies, upkeep
 from icckd.errors import IcckdError
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command("ls")(inspect.list_studies)
 app.command("show")(inspect.show)
 app.command("logs")(inspect.logs)
 app.command("fetch")(studies.fetch)
+app.command("fsck")(upkeep.fsck)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 A worker is `python -m icckd.worker`. It reads lists of orders, and which of them to skip, from its
 standard input and says `started`, `stalled`, `skipped` and `ended` on its standard output, one JSON
 line each. It lives in a process group of
-its own, so that Ctrl-C in the terminal reaches the session alone, and stops by itself when the
-session dies and its standard input ends.
+its own, so that Ctrl-C in the terminal reaches the session alone. SIGTERM makes it save its stage
+and die of that signal; when the session dies and its standard input ends, it does the same.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from typing import IO
 from icckd.errors import MachineError
 from icckd.execution.protocol import Report, What
 from icckd.journal.events import Cause
-from icckd.journal.order import Order, skip_line, to_line
+from icckd.journal.order import Order, last_line, skip_line, to_line
 from icckd.resources.memory import oom_kills
 
 MAX_STARTS_WITHOUT_WORK = 3
@@ -101,11 +101,6 @@ class LocalExecutor:
                 reports += self._died(worker)
         return reports
 
-    def take_back(self) -> None:
-        """Ask for the orders that no worker has begun; `wait` returns them."""
-        for worker in self._workers.values():
-            _skip(worker, worker.orders[1 if worker.begun else 0 :])
-
     def cancel(self, attempts: Collection[str]) -> None:
         """End attempts now: a begun one with its worker, which costs no other attempt."""
         for worker in self._workers.values():
@@ -121,11 +116,19 @@ class LocalExecutor:
             if not worker.orders:
                 worker.stdin.close()
 
+    def save(self) -> None:
+        """Have every busy worker save its stage at the end of the epoch; then it is lost."""
+        for worker in self._workers.values():
+            if worker.orders:
+                worker.process.terminate()
+
     def finish(self) -> None:
         """Let every worker finish its current stage; the rest of its list comes back."""
         self._finishing = True
         for worker in self._workers.values():
-            worker.stdin.close()
+            if not worker.stdin.closed:
+                _tell(worker, last_line())
+                worker.stdin.close()
 
     def kill(self) -> None:
         """End every worker at once."""

@@ -41,8 +41,8 @@ class Executor(Protocol):
     def wait(self, timeout: float) -> list[Report]:
         """Return what happened, waiting at most `timeout` seconds for something to happen."""
 
-    def take_back(self) -> None:
-        """Ask for the orders that no worker has begun."""
+    def save(self) -> None:
+        """Have running stages saved and given back soon, as lost ones of cause `preempted`."""
 
     def cancel(self, attempts: Collection[str]) -> None:
         """End attempts now, begun or not."""

@@ -30,17 +30,38 @@ def to_line(orders: Sequence[Order]) -> bytes:
     return json.dumps([asdict(order) for order in orders]).encode() + b"\n"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What one line tells a worker.
+
+    Attributes:
+        orders: Stages to attempt, in this order.
+        skipped: Attempts not to begin.
+        is_last: Whether the session wants the running stage finished, and nothing after it.
+    """
+
+    orders: tuple[Order, ...] = ()
+    skipped: frozenset[str] = frozenset()
+    is_last: bool = False
+
+
 def skip_line(attempts: Sequence[str]) -> bytes:
     """Return one JSON line that takes orders back, by their attempts."""
     return json.dumps({"skip": list(attempts)}).encode() + b"\n"
 
 
-def from_line(line: bytes) -> tuple[list[Order], frozenset[str]]:
-    """Return the orders that a line brings, and the attempts that it takes back."""
+def last_line() -> bytes:
+    """Return one JSON line that says that no other follows."""
+    return json.dumps({"last": True}).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Told:
+    """Return what a line of the functions above tells."""
     said = json.loads(line)
     if isinstance(said, dict):
-        return [], frozenset(said["skip"])
-    return [Order(**{**fields, "stage": _stage(fields["stage"])}) for fields in said], frozenset()
+        return Told(skipped=frozenset(said.get("skip", ())), is_last=said.get("last", False))
+    orders = (Order(**{**fields, "stage": _stage(fields["stage"])}) for fields in said)
+    return Told(orders=tuple(orders))
 
 
 def _stage(fields: dict[str, Any]) -> Stage:

@@ -24,9 +24,10 @@ class Wanted(BaseModel):
     """What is asked.
 
     Attributes:
-        kind: `stop` lets running stages finish and starts no more; `pause` starts no more until
-            `resume`; `cancel` gives up an arm or one trial of it; `retry` takes up what failed,
-            was blocked or cancelled there; `more-seeds` extends the study by `count` seeds.
+        kind: `stop` lets running stages finish and starts no more; `pause` saves running stages at
+            the end of their epoch and starts no more until `resume`; `cancel` gives up an arm or
+            one trial of it; `retry` takes up what failed, was blocked or cancelled there;
+            `more-seeds` extends the study by `count` seeds.
         study: Name of the study.
         arm: For `cancel` and `retry`.
         seed: One trial of that arm; None means all its trials.

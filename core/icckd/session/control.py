@@ -45,7 +45,7 @@ class Control:
 
     def _pause(self, wanted: Wanted) -> Outcome:
         self.paused = True
-        return Outcome(answer="paused: running stages finish, no other starts")
+        return Outcome(answer="paused: running stages are saved at the end of their epoch")
 
     def _resume(self, wanted: Wanted) -> Outcome:
         self.paused = False

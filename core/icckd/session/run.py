@@ -151,6 +151,8 @@ class Session:
                 self._note([Transition(stage=digest, state="running")], attempt)
         elif report.what == "returned":
             self._note(schedule.returned(digest))
+        elif report.cause == "preempted" and self._control.paused:
+            self._note(schedule.returned(digest, "paused"), attempt, report.cause)
         elif report.state == "complete":
             done_here = not report.reason
             changes = schedule.completed(digest, report.reason)
@@ -230,7 +232,7 @@ class Session:
         cancelled = {c.stage for c in outcome.changes if c.state == "cancelled"}
         self._executor.cancel({self._attempts[d] for d in cancelled if d in self._attempts})
         if self._control.paused and not was_paused:
-            self._executor.take_back()
+            self._executor.save()
         if self._control.paused != was_paused:
             self._say_now()
 

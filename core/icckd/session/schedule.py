@@ -96,11 +96,11 @@ class Schedule:
             reason = f"{reason}, {ends} times"
         return [self._enter(digest, "failed", reason), *self._block_users(digest)]
 
-    def returned(self, digest: str) -> list[Transition]:
-        """Take back a stage that no worker began."""
+    def returned(self, digest: str, reason: str = "") -> list[Transition]:
+        """Take back a stage that no worker began, or that was left on purpose."""
         if self.states[digest] == "cancelled":
             return []
-        return [self._enter(digest, "pending", "")]
+        return [self._enter(digest, "pending", reason)]
 
     def cancel(self) -> list[Transition]:
         """Give up what has not ended."""

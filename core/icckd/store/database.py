@@ -12,12 +12,15 @@ from duckdb import DuckDBPyConnection
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
-from icckd.store.schema import create_tables, create_views, tables_digest
+from icckd.store.schema import create_tables, create_views, made_by_this_code
 
 FILE = "store"
 MEMORY = "memory"
 STORAGE_VERSION = "v1.5.0"
-_NOT_ITS_FAULT = ("lock", "No space left", "Permission denied", "Read-only file system")
+_NOT_ITS_FAULT = (
+    "Could not set lock", "No space left", "Permission denied", "Read-only file system",
+    "File too large", "Disk quota exceeded",
+)  # fmt: skip
 
 
 def connect() -> DuckDBPyConnection:
@@ -60,16 +63,18 @@ def connect_file(folder: StateFolder, notice: Callable[[str], None]) -> DuckDBPy
     Raises:
         MachineError: The file is in use, or the disk refuses to hold one.
     """
+    if not folder.database.exists() and _log_of(folder.database).exists():
+        notice(f"the database is gone, its write-ahead log is not; moved to {move_aside(folder)}")
     try:
         connection = _try_file(folder.database)
         if connection is not None:
             return connection
         why = "was made by another version of icckd"
     except duckdb.Error as error:
-        if any(words in str(error) for words in _NOT_ITS_FAULT):
+        if is_refusal(error):
             raise _unusable(folder.database, error) from error
         why = "cannot be read"
-    moved = _move_aside(folder)
+    moved = move_aside(folder)
     notice(f"the database {why}; moved to {moved}, rebuilding from the journals")
     try:
         connection = _try_file(folder.database)
@@ -79,12 +84,28 @@ def connect_file(folder: StateFolder, notice: Callable[[str], None]) -> DuckDBPy
     return connection
 
 
+def is_refusal(error: duckdb.Error) -> bool:
+    """Say whether an error speaks of disk, rights or locks, not of what the file holds."""
+    return any(words in str(error) for words in _NOT_ITS_FAULT)
+
+
+def first_line(error: duckdb.Error) -> str:
+    """Return the part of an error that one reads first."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def attach(connection: DuckDBPyConnection, path: Path, *, read_only: bool = False) -> None:
+    """Attach a database file as `FILE`."""
+    name = str(path).replace("'", "''")
+    how = "read_only" if read_only else f"storage_version '{STORAGE_VERSION}'"
+    connection.execute(f"attach '{name}' as {FILE} ({how})")
+
+
 def _try_file(path: Path) -> DuckDBPyConnection | None:
     """Open the file, making it where there is none; None when its tables are not ours."""
     connection = connect()
     try:
-        name = str(path).replace("'", "''")
-        connection.execute(f"attach '{name}' as {FILE} (storage_version '{STORAGE_VERSION}')")
+        attach(connection, path)
         connection.execute(f"use {FILE}")
         tables = connection.execute(
             "select table_name from duckdb_tables() where database_name = current_database()"
@@ -93,7 +114,7 @@ def _try_file(path: Path) -> DuckDBPyConnection | None:
             create_tables(connection)
             create_views(connection)
             connection.execute("checkpoint")
-        elif ("made_by",) not in tables or _made_by(connection) != tables_digest():
+        elif not made_by_this_code(connection, FILE):
             connection.close()
             return None
         else:
@@ -104,23 +125,24 @@ def _try_file(path: Path) -> DuckDBPyConnection | None:
     return connection
 
 
-def _made_by(connection: DuckDBPyConnection) -> str | None:
-    row = connection.execute("select tables from made_by").fetchone()
-    return row[0] if row else None
+def move_aside(folder: StateFolder) -> Path:
+    """Rename the database and its write-ahead log, whichever is there; neither is opened here.
 
+    Returns:
+        Where the database went.
 
-def _move_aside(folder: StateFolder) -> Path:
-    """Rename the database and its write-ahead log; the file is never opened here."""
+    Raises:
+        MachineError: The disk refuses it.
+    """
     database = folder.database
     try:
         folder.quarantine.mkdir(mode=0o700, exist_ok=True)
         number = 1
-        while (target := folder.quarantine / f"{database.stem}-{number}.duckdb").exists():
+        while _is_taken(target := folder.quarantine / f"{database.stem}-{number}.duckdb"):
             number += 1
-        log = database.with_name(f"{database.name}.wal")
-        if log.exists():
-            log.rename(target.with_name(f"{target.name}.wal"))
-        database.rename(target)
+        for old, new in ((_log_of(database), _log_of(target)), (database, target)):
+            if old.exists():
+                old.rename(new)
     except OSError as error:
         raise MachineError(
             f"cannot move the unreadable database {database} aside: {error.strerror}",
@@ -129,9 +151,16 @@ def _move_aside(folder: StateFolder) -> Path:
     return target
 
 
+def _is_taken(database: Path) -> bool:
+    return database.exists() or _log_of(database).exists()
+
+
+def _log_of(database: Path) -> Path:
+    return database.with_name(f"{database.name}.wal")
+
+
 def _unusable(path: Path, error: duckdb.Error) -> MachineError:
-    first_line = str(error).strip().splitlines()[0]
     return MachineError(
-        f"cannot open the database {path}: {first_line}",
+        f"cannot open the database {path}: {first_line(error)}",
         hint="close the program that has it open; the journals are complete without it",
     )

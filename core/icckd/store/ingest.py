@@ -79,6 +79,13 @@ class Ingester:
             group = self._folder.sessions if row[0] == SESSION else self._folder.attempts
             self._positions[group / position.name] = position
 
+    def is_ahead(self) -> bool:
+        """Say whether the database holds rows of journals that are gone or were cut.
+
+        It must hold nothing that its journals do not: they are the truth.
+        """
+        return any(not _reaches(home / JOURNAL, p.offset) for home, p in self._positions.items())
+
     def run(
         self,
         connection: DuckDBPyConnection,
@@ -176,6 +183,13 @@ class Ingester:
                 " (select (unnest($1::varchar[]), unnest($2::varchar[])))",
                 [[p.source for p in known], [p.name for p in known]],
             )
+
+
+def _reaches(path: Path, offset: int) -> bool:
+    try:
+        return path.stat().st_size >= offset
+    except OSError:
+        return False
 
 
 def _insert(table: str, columns: Sequence[Column]) -> str:

@@ -52,6 +52,18 @@ def create_views(connection: DuckDBPyConnection) -> None:
         connection.execute("update made_by set views = ?", [views_digest()])
 
 
+def made_by_this_code(connection: DuckDBPyConnection, database: str) -> bool:
+    """Say whether an attached database has the tables of this version."""
+    has_mark = connection.execute(
+        "select 1 from duckdb_tables() where database_name = ? and table_name = 'made_by'",
+        [database],
+    ).fetchone()
+    if has_mark is None:
+        return False
+    row = connection.execute(f"select tables from {database}.main.made_by").fetchone()
+    return row is not None and row[0] == tables_digest()
+
+
 @cache
 def tables_digest() -> str:
     """Return what names this version of the tables."""
