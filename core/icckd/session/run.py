@@ -30,6 +30,7 @@ from icckd.journal.order import Order
 from icckd.journal.origin import boot_id
 from icckd.journal.write import JournalWriter
 from icckd.plan import Plan, Stage, digest_of
+from icckd.session.code_state import capture_code
 from icckd.session.schedule import Schedule, Transition
 from icckd.spec.study import Study
 
@@ -92,6 +93,7 @@ class Session:
         sweep(self._folder)
         home = self._folder.sessions / self._name
         home.mkdir(mode=0o700)
+        capture_code(home, Path.cwd())
         with JournalWriter(home / JOURNAL) as journal:
             self._journal = journal
             journal.append(_header(self._name, self._mission), planned(self._mission), durable=True)
