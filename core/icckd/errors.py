@@ -4,6 +4,7 @@
     ├── UsageError          exit 2: the command line cannot be carried out
     ├── SpecError           exit 3: the study is invalid, or its plan is
     ├── MachineError        exit 4: device, disk, lock or data set is missing
+    ├── GateError           exit 6: a condition asked for by --gate does not hold
     ├── StageError          a stage cannot go on; its journal says so, the session continues
     │   └── NonFiniteError  a loss term became NaN or infinite
     └── StagePaused         a stage was asked to stop and can be resumed
@@ -39,6 +40,12 @@ class MachineError(IcckdError):
     """The machine lacks what the study needs: device, disk space, lock, data set."""
 
     exit_code = 4
+
+
+class GateError(IcckdError):
+    """The report is fine, and what it says is not what --gate asked for."""
+
+    exit_code = 6
 
 
 class StageError(IcckdError):

@@ -10,7 +10,7 @@ from icckd.errors import UsageError
 from icckd.journal.events import EpochMetrics, LogLine
 from icckd.journal.folder import StateFolder
 from icckd.report import REPORTERS
-from icckd.results.read import open_results
+from icckd.results.read import about_views, open_results
 from icckd.store.lock import owner_is_alive, owner_lock
 from icckd.store.store import Store
 from tests.store.conftest import ARMS, planned
@@ -190,7 +190,9 @@ def test_a_stage_whose_worker_died_is_pending_until_it_is_tried_again(lab, resul
         found.refresh()
         assert state_of(found, "full", 0) == ("complete", "")
         assert found.trials(found.study())[0].attempts == 3
-        attempts = found.query("select state, reason from attempt_state order by started").rows
+        attempts = found.query("select state, reason from attempt_state order by started", rows=99)[
+            0
+        ].rows
     session.end()
 
     assert attempts[0] == ("failed", "worker killed by signal 9; trying again")
@@ -462,7 +464,7 @@ def test_looking_holds_no_lock_and_fills_the_database(lab, results):
     assert not owner_is_alive(lab.folder)
     with owner_lock(lab.folder), Store.open_file(lab.folder) as store:
         assert store.select("select count(*) from attempt") == [(8,)]
-    assert found.query("select count(*) from attempt").rows == ((8,),)
+    assert found.query("select count(*) from attempt", rows=9)[0].rows == ((8,),)
 
 
 def test_while_a_session_owns_the_folder_nothing_is_written_there(lab, results):
@@ -542,13 +544,20 @@ def test_queries_answer_with_columns_and_rows(lab, results):
     with lab.finished("s1", planned(seeds=(0,))) as session:
         session.train_all()
     found = results()
-    table = found.query("select arm, mean from comparison where metric = 'teacher.top1' order by 1")
+    table, is_cut = found.query(
+        "select arm, mean from comparison where metric = 'teacher.top1' order by 1", rows=3
+    )
+    assert is_cut
+    table, is_cut = found.query(
+        "select arm, mean from comparison where metric = 'teacher.top1' order by 1", rows=4
+    )
+    assert not is_cut
 
     assert table.columns == ("arm", "mean")
     assert len(table.rows) == 4
     with pytest.raises(UsageError, match="cannot be run"):
-        found.query("drop table metric")
-    assert "comparison" in dict(found.views())
+        found.query("drop table metric", rows=1)
+    assert "comparison" in dict(about_views())
 
 
 # --- law 1 --------------------------------------------------------------------------------------

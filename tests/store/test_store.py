@@ -417,7 +417,7 @@ def test_sql_of_a_user_can_harm_nothing(lab, on_file):
             before = contents(store, FACTS)
             for sql in FORBIDDEN if not on_file else FORBIDDEN[5:7]:
                 with pytest.raises(UsageError, match="SQL"):
-                    store.ask(sql)
+                    store.ask(sql, rows=1000)
             assert contents(store, FACTS) == before
 
 
@@ -432,7 +432,7 @@ def test_sql_of_a_user_can_read(lab):
     busy(lab)
     with in_memory(lab.folder) as store:
         for sql in READING:
-            answer = store.ask(sql)
+            answer = store.ask(sql, rows=1000)
             assert answer.columns
             assert all(len(row) == len(answer.columns) for row in answer.rows)
 

@@ -1,4 +1,4 @@
-"""Verbs that look: report, status, ls, show, logs. They never disturb a running session."""
+"""Verbs that look: report, status, ls, show, logs. They never disturb a session."""
 
 import contextlib
 import sys
@@ -19,43 +19,62 @@ StudyName = Annotated[
     str | None,
     typer.Argument(metavar="[STUDY]", help="A study's name or file; default: the newest."),
 ]
-Format = Literal["table", "md", "csv", "json"]
+Format = Literal["table", "md", "latex", "html", "csv", "json", "parquet"]
 FOLLOW_SECONDS = 0.5
 
 
 def report(
     study: StudyName = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print.")] = "table",
+    output: Annotated[
+        Format | None,
+        typer.Option("--format", help="How to print; default: by the file's suffix, or a table."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Write there, provenance beside it."),
+    ] = None,
+    figures: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Draw figures there: PDF, SVG, PNG (needs matplotlib)."),
+    ] = None,
+    gate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit 6 unless it holds: 'diff(no-margin, student.top1) > -0.5'; repeatable.",
+        ),
+    ] = None,
     sql: Annotated[
         str | None, typer.Option(help="A query over the views instead; `.views` lists them.")
     ] = None,
 ) -> None:
-    """Print the comparison table of a study, or the answer to a query."""
-    from icckd.report import REPORTERS
-    from icckd.report.query import write_query, write_views
+    """Print verdicts and comparison table of a study, or the answer to a query."""
+    from icckd.cli.reporting import Wanted
+    from icckd.cli.reporting import report as carry_out
 
-    with _results() as results:
-        if sql == ".views":
-            write_views(results, sys.stdout)
-        elif sql is not None:
-            write_query(results.query(sql), output, sys.stdout)
-        else:
-            REPORTERS[output](results, _study(results, study), sys.stdout)
+    if sql is not None:
+        from icckd.cli.sql import print_answer
+
+        print_answer(sql, output or "table")
+        return
+    wanted = Wanted(output=output, file=file, figures=figures, gates=tuple(gate or ()))
+    with open_folder() as results:
+        carry_out(results, find(results, study), wanted)
 
 
 def status(study: StudyName = None) -> None:
     """Print where a study stands, once, in plain lines."""
     from icckd.report.status import write_status
 
-    with _results() as results:
-        write_status(results, _study(results, study), sys.stdout)
+    with open_folder() as results:
+        write_status(results, find(results, study), sys.stdout)
 
 
 def list_studies() -> None:
     """List the studies of this state folder, newest first."""
     from icckd.report.status import write_studies
 
-    with _results() as results:
+    with open_folder() as results:
         write_studies(results, sys.stdout)
 
 
@@ -70,8 +89,8 @@ def show(
     """Show an arm or a trial: what differs, stages, attempts, environment, outcomes, failures."""
     from icckd.report.show import write_arm, write_trial
 
-    with _results() as results:
-        info = _study(results, study)
+    with open_folder() as results:
+        info = find(results, study)
         arm, seed = _target(info, target)
         if seed is None:
             write_arm(results, info, arm, sys.stdout)
@@ -92,8 +111,8 @@ def logs(
     """Print the newest log lines of a study, an arm or a trial."""
     from icckd.report.status import write_log_row
 
-    with _results() as results:
-        info = _study(results, study)
+    with open_folder() as results:
+        info = find(results, study)
         arm, seed = _target(info, target) if target else (None, None)
         printed = 0
         with contextlib.suppress(KeyboardInterrupt):
@@ -119,7 +138,8 @@ def study_name(study: str | None) -> str | None:
 
 
 @contextlib.contextmanager
-def _results() -> "Iterator[Results]":
+def open_folder() -> "Iterator[Results]":
+    """Yield the results of the current state folder."""
     from icckd.journal.folder import StateFolder
     from icckd.results.read import open_results
 
@@ -130,7 +150,8 @@ def _results() -> "Iterator[Results]":
         yield results
 
 
-def _study(results: "Results", study: str | None) -> "StudyInfo":
+def find(results: "Results", study: str | None) -> "StudyInfo":
+    """Return the study of that name or file, or the newest."""
     return results.study(study_name(study))
 
 

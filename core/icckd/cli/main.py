@@ -6,7 +6,8 @@ from typing import Annotated
 import typer
 
 from icckd import __version__
-from icckd.cli import inspect, studies, upkeep
+from icckd.cli import inspect, studies, upkeep, versus
+from icckd.cli import sql as sql_console
 from icckd.errors import IcckdError
 
 app = typer.Typer(
@@ -37,6 +38,9 @@ app.command("plan")(studies.plan)
 app.command("run")(studies.run)
 app.command("watch")(studies.watch)
 app.command("report")(inspect.report)
+app.command("compare")(versus.compare)
+app.command("diff")(versus.diff)
+app.command("sql")(sql_console.sql)
 app.command("status")(inspect.status)
 app.command("ls")(inspect.list_studies)
 app.command("show")(inspect.show)

@@ -3,7 +3,7 @@
 .icckd/
   owner.lock                        held by the one process that may write the database
   icckd.duckdb                      projection of the journals; may be deleted at any time
-  sessions/<session>/journal.jsonl  one folder per `icckd run`
+  sessions/<session>/journal.jsonl  one folder per `icckd run`, with code.json (git state)
   attempts/<attempt>/journal.jsonl  one folder per attempt, with output.log
   artifacts/<digest>/               what a stage left: manifest.json and its files
   checkpoints/<digest>/             where an unfinished stage goes on; gone when it is finished
@@ -20,6 +20,7 @@ from pathlib import Path
 from icckd.errors import MachineError
 
 JOURNAL = "journal.jsonl"
+CODE = "code.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 

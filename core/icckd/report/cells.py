@@ -57,11 +57,19 @@ def mean_cell(row: Comparison, scale: Scale) -> str:
 
 def difference_cell(row: Comparison, scale: Scale) -> str:
     """Return the paired difference and its interval, or "" where there is none."""
-    if row.difference is None or row.low is None or row.high is None:
-        return ""
-    interval = f"[{scale.difference(row.low)}, {scale.difference(row.high)}]"
     pairs = "" if row.pairs == row.n else f" {row.pairs} pairs"
-    return f"{scale.difference(row.difference)} {interval}{pairs}"
+    text = interval_text((row.difference, row.low, row.high), scale)
+    return f"{text}{pairs}" if text else ""
+
+
+def interval_text(known: tuple[float | None, float | None, float | None], scale: Scale) -> str:
+    """Return an estimate and its interval, which may be missing, or "" where there is none."""
+    middle, low, high = known
+    if middle is None:
+        return ""
+    if low is None or high is None:
+        return f"{scale.difference(middle)} [no interval yet]"
+    return f"{scale.difference(middle)} [{scale.difference(low)}, {scale.difference(high)}]"
 
 
 def p_text(p: float | None) -> str:

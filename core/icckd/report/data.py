@@ -10,7 +10,7 @@ import math
 from dataclasses import asdict, fields
 from typing import Any, TextIO
 
-from icckd.report.notes import notes
+from icckd.report.notes import incomplete, notes
 from icckd.report.text import display
 from icckd.results.read import Results
 from icckd.results.types import ArmRow, Comparison, StudyInfo
@@ -45,6 +45,14 @@ def write_json(results: Results, study: StudyInfo, out: TextIO) -> None:
             dict(zip(_FIELDS, map(_json_value, _values(row)), strict=True))
             for row in results.comparisons(study)
         ],
+        "effects": [
+            {name: _json_value(value) for name, value in _rounded(asdict(effect)).items()}
+            for effect in results.effects(study)
+        ],
+        "added_seeds": list(study.added),
+        "left_out_seeds": list(study.left_out),
+        "stopped": dict(study.stopped),
+        "incomplete": incomplete(results, study),
         "notes": notes(results, study),
     }
     json.dump(document, out, indent=2, allow_nan=False)
@@ -52,8 +60,14 @@ def write_json(results: Results, study: StudyInfo, out: TextIO) -> None:
 
 
 def _values(row: Comparison) -> list[Any]:
-    values = (getattr(row, name) for name in _FIELDS)
-    return [float(f"{value:.10g}") if isinstance(value, float) else value for value in values]
+    return list(_rounded({name: getattr(row, name) for name in _FIELDS}).values())
+
+
+def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: float(f"{value:.10g}") if isinstance(value, float) else value
+        for name, value in fields.items()
+    }
 
 
 def _csv_value(value: Any) -> Any:

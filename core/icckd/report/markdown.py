@@ -3,8 +3,10 @@
 import json
 from typing import TextIO
 
-from icckd.report.cells import difference_cell, mean_cell, p_text, scale_of
-from icckd.report.notes import label, notes, verdict_text
+from icckd.report.cells import difference_cell, mean_cell, scale_of
+from icckd.report.methods import methods
+from icckd.report.notes import incomplete, label, notes
+from icckd.report.sections import Cells, effects, verdicts
 from icckd.report.text import display, write_lines
 from icckd.results.read import Results
 from icckd.results.types import Comparison, StudyInfo
@@ -16,6 +18,7 @@ def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
     """Write the same as the table, for a README or an issue."""
     rows = {(row.arm, row.metric): row for row in results.comparisons(study)}
     done = results.progress(study).trials
+    missing = incomplete(results, study) or ["Nothing: every planned trial is complete."]
     lines = [
         f"## {_plain(study.name)}",
         "",
@@ -23,11 +26,20 @@ def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
         f"Revision {_plain(study.revision)}: {len(study.arms)} arms x {len(study.seeds)} seeds,"
         f" {done.complete} of {done.total} trials complete.",
         "",
+        *_section(f"Verdicts on {study.primary}", verdicts(results, study)),
+        *_section(f"Effects on {study.primary}", effects(results, study)),
         *_comparison(study, rows),
-        *_verdicts(study, rows),
         f"### What differs from {_plain(study.baseline)}",
         "",
         *_changes(study),
+        "",
+        "### Incomplete",
+        "",
+        *(f"- {_plain(text)}" for text in missing),
+        "",
+        "### Methods",
+        "",
+        _plain(methods(results, study)),
         "",
         "### Notes",
         "",
@@ -37,7 +49,7 @@ def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
 
 
 def _plain(text: str) -> str:
-    return display(text, 2000).translate(_SPECIAL)
+    return display(text, 4000).translate(_SPECIAL)
 
 
 def _table(head: list[str], body: list[list[str]]) -> list[str]:
@@ -62,17 +74,11 @@ def _comparison(study: StudyInfo, rows: dict[tuple[str, str], Comparison]) -> li
     return [*_table(["arm", *head], body), ""]
 
 
-def _verdicts(study: StudyInfo, rows: dict[tuple[str, str], Comparison]) -> list[str]:
-    judged = [arm for arm in study.arms if arm.name in study.family]
-    if not judged:
+def _section(title: str, cells: Cells) -> list[str]:
+    if not cells:
         return []
-    body = []
-    for arm in judged:
-        row = rows[arm.name, study.primary]
-        p = [_plain(p_text(row.p)), _plain(p_text(row.p_adjusted))]
-        body.append([_plain(arm.name), _plain(arm.title), verdict_text(arm, row), *p])
-    head = ["arm", "", "verdict", "p", "Holm p"]
-    return [f"### Verdicts on {_plain(study.primary)}", "", *_table(head, body), ""]
+    plain = [[_plain(cell) for cell in row] for row in cells]
+    return [f"### {_plain(title)}", "", *_table(plain[0], plain[1:]), ""]
 
 
 def _changes(study: StudyInfo) -> list[str]:
@@ -83,5 +89,6 @@ def _changes(study: StudyInfo) -> list[str]:
             for change in arm.changes
         )
         if changes:
-            lines.append(f"- {_plain(arm.name)} ({_plain(label(arm))}): {_plain(changes)}")
+            title = f", {_plain(arm.title)}" if arm.title else ""
+            lines.append(f"- {_plain(arm.name)} ({_plain(label(arm))}{title}): {_plain(changes)}")
     return lines

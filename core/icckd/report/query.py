@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TextIO
 
 from icckd.report.text import display
-from icckd.results.read import Results
+from icckd.results.read import about_views
 from icckd.results.types import Table
 
 
@@ -16,9 +16,9 @@ def write_query(table: Table, output: str, out: TextIO) -> None:
     _WRITERS[output](table, out)
 
 
-def write_views(results: Results, out: TextIO) -> None:
+def write_views(out: TextIO) -> None:
     """Write the name of each view and what it holds."""
-    views = results.views()
+    views = about_views()
     width = max(len(name) for name, _ in views)
     out.writelines(f"{name:<{width}}  {about}\n" for name, about in views)
 
@@ -71,3 +71,4 @@ _WRITERS: dict[str, Callable[[Table, TextIO], None]] = {
     "csv": _write_csv,
     "json": _write_json,
 }
+FORMATS = tuple(_WRITERS)

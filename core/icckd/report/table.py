@@ -4,8 +4,9 @@ import json
 import textwrap
 from typing import TextIO
 
-from icckd.report.cells import difference_cell, mean_cell, p_text, scale_of
-from icckd.report.notes import label, notes, verdict_text
+from icckd.report.cells import difference_cell, mean_cell, scale_of
+from icckd.report.notes import incomplete, label, notes
+from icckd.report.sections import Cells, effects, verdicts
 from icckd.report.text import display, write_lines
 from icckd.results.read import Results
 from icckd.results.types import Comparison, StudyInfo
@@ -16,18 +17,33 @@ _ARM_WIDTH = 30
 
 
 def write_table(results: Results, study: StudyInfo, out: TextIO) -> None:
-    """Write question, comparison, verdicts, differences in settings, and notes."""
+    """Write question, verdicts, comparison, differences in settings, what is missing, notes."""
     rows = {(row.arm, row.metric): row for row in results.comparisons(study)}
+    missing = incomplete(results, study) or ["Nothing: every planned trial is complete."]
     lines = [
         *_head(results, study),
+        *_section(f"verdicts on {display(study.primary)}", verdicts(results, study)),
+        *_section(f"effects on {display(study.primary)}", effects(results, study)),
         *_comparison(study, rows),
-        *_verdicts(study, rows),
         *_changes(study),
-        "",
-        "notes",
-        *(line for note in notes(results, study) for line in _wrapped(note, "  - ", "    ")),
+        *_list("incomplete", missing),
+        *_list("notes", notes(results, study)),
     ]
     write_lines(out, lines)
+
+
+def _list(title: str, texts: list[str]) -> list[str]:
+    return ["", title, *(line for text in texts for line in _wrapped(text, "  - ", "    "))]
+
+
+def _section(title: str, cells: Cells) -> list[str]:
+    """Lay a table of cells out; the first column gives way where it is too wide."""
+    if not cells:
+        return []
+    others = sum(max(map(len, column)) + _GAP for column in list(zip(*cells, strict=True))[1:])
+    cells = [[display(row[0], max(8, WIDTH - 2 - others)), *row[1:]] for row in cells]
+    columns = [list(column) for column in zip(*cells, strict=True)]
+    return ["", title, *(f"  {line}" for line in _side_by_side(columns))]
 
 
 def _wrapped(text: str, first: str, following: str = "") -> list[str]:
@@ -89,30 +105,13 @@ def _side_by_side(columns: list[list[str]]) -> list[str]:
     ]
 
 
-def _verdicts(study: StudyInfo, rows: dict[tuple[str, str], Comparison]) -> list[str]:
-    judged = [arm for arm in study.arms if arm.name in study.family]
-    if not judged:
-        return []
-    cells = [["arm", "verdict", "p", "Holm p"]]
-    for arm in judged:
-        row = rows[arm.name, study.primary]
-        title = f" ({display(arm.title, 36)})" if arm.title else ""
-        name = display(arm.name, _ARM_WIDTH) + title
-        cells.append([name, verdict_text(arm, row), p_text(row.p), p_text(row.p_adjusted)])
-    columns = [list(column) for column in zip(*cells, strict=True)]
-    return [
-        "",
-        f"verdicts on {display(study.primary)}",
-        *(f"  {line}" for line in _side_by_side(columns)),
-    ]
-
-
 def _changes(study: StudyInfo) -> list[str]:
     lines = ["", f"what differs from {display(study.baseline)}"]
     for arm in study.arms:
         for number, change in enumerate(arm.changes):
             if number == 0:
-                lines += _wrapped(f"{display(arm.name)} - {label(arm)}", "  ", "    ")
+                title = f": {display(arm.title)}" if arm.title else ""
+                lines += _wrapped(f"{display(arm.name)} - {label(arm)}{title}", "  ", "    ")
             text = f"{change.path}: {json.dumps(change.before)} -> {json.dumps(change.after)}"
             lines += _wrapped(display(text), "      ", "        ")
     return lines

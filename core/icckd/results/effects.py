@@ -39,6 +39,23 @@ def effects(study: StudyInfo, outcomes: Outcomes) -> tuple[Effect, ...]:
     )
 
 
+def levels_of(study: StudyInfo) -> dict[str, tuple[int, ...]]:
+    """Return the level of every factor, by arm that the factors made; 0 is the reference."""
+    factors = study.resolved.get("factor", [])
+    tokens = [
+        {f"{factor['name']}={label(value)}": level for level, value in enumerate(factor["levels"])}
+        for factor in factors
+    ]
+    found = {}
+    for arm in study.arms:
+        named = [] if arm.name == REFERENCE else arm.name.split("+")
+        if factors and all(any(name in each for each in tokens) for name in named):
+            found[arm.name] = tuple(
+                next((each[name] for name in named if name in each), 0) for each in tokens
+            )
+    return found
+
+
 def _factors(study: StudyInfo) -> list[Mapping[str, Any]]:
     header = study.resolved.get("study", {})
     factors = study.resolved.get("factor", [])

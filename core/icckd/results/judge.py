@@ -64,7 +64,7 @@ def more_seeds(study: StudyInfo, row: Comparison, family_size: int) -> int | Non
     observed so far. The observed difference plays no part.
     """
     spread = row.difference_spread
-    if study.smallest_effect is None or not spread or row.difference is None:
+    if study.smallest_effect is None or not spread or row.pairs < 3:
         return None
     real, alike = critical_values(study, family_size)
     effect = study.smallest_effect / spread

@@ -1,6 +1,8 @@
 """Results of a state folder: one object that reports, screens and the command line ask."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -13,6 +15,7 @@ from icckd.results.effects import effects
 from icckd.results.log import read_log
 from icckd.results.pairing import Outcomes
 from icckd.results.progress import read_estimates, read_progress, read_trials
+from icckd.results.provenance import Provenance, read_provenance
 from icckd.results.studies import find_study, read_studies
 from icckd.results.types import (
     AttemptRow,
@@ -26,8 +29,10 @@ from icckd.results.types import (
     Table,
     TrialRow,
 )
+from icckd.store.export import export_views as export_views
+from icckd.store.export import write_parquet
 from icckd.store.lock import try_owner_lock
-from icckd.store.schema import about_views
+from icckd.store.schema import about_views as about_views
 from icckd.store.store import Store
 
 T = TypeVar("T")
@@ -171,6 +176,15 @@ class Results:
         """Return every attempt at the stages of a trial, stage by stage, oldest first."""
         return read_attempts(self._store, study, arm, seed)
 
+    def provenance(self, study: StudyInfo) -> Provenance:
+        """Return the sessions and stages behind the results of a study."""
+        return read_provenance(self._store, study)
+
+    @property
+    def folder(self) -> StateFolder:
+        """The state folder that these results are of."""
+        return self._store.folder
+
     def complete_stages(self) -> frozenset[str]:
         """Return the digests of the stages that are complete."""
         rows = self._store.select("select stage from stage_now where state = 'complete'")
@@ -180,18 +194,34 @@ class Results:
         """Return what complete stages took, by shape."""
         return self._once(("estimates",), lambda: read_estimates(self._store))
 
-    def query(self, sql: str) -> Table:
-        """Return the answer to one reading statement in SQL; it can harm nothing.
+    def write_comparisons(self, study: StudyInfo, target: Path) -> None:
+        """Write every comparison of a study as one Parquet file.
+
+        Raises:
+            MachineError: The file cannot be written.
+        """
+        names = [field.name for field in fields(Comparison)]
+        rows = [
+            [study.name, study.revision, *(getattr(row, name) for name in names)]
+            for row in self.comparisons(study)
+        ]
+        write_parquet(["study", "revision", *names], rows, target)
+
+    def query(self, sql: str, *, rows: int) -> tuple[Table, bool]:
+        """Return the answer to one reading statement in SQL, and whether rows were cut.
+
+        It changes nothing, but may take all memory and time: what a user typed goes through
+        `icckd.results.fence` instead.
+
+        Args:
+            sql: The statement.
+            rows: How many rows at most.
 
         Raises:
             UsageError: It is not one reading statement, or the database refuses it.
         """
-        answer = self._store.ask(sql)
-        return Table(columns=answer.columns, rows=answer.rows)
-
-    def views(self) -> list[tuple[str, str]]:
-        """Return the name of every view and what it holds."""
-        return about_views()
+        answer = self._store.ask(sql, rows=rows)
+        return Table(columns=answer.columns, rows=answer.rows), answer.is_cut
 
     def close(self) -> None:
         """Release the store."""

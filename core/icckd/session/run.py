@@ -4,6 +4,7 @@ import contextlib
 import time
 import uuid
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Literal, Protocol
 
 from icckd.execution.protocol import Executor, Report
@@ -17,6 +18,7 @@ from icckd.journal.order import Order
 from icckd.journal.patience import Patience
 from icckd.journal.write import JournalWriter
 from icckd.plan import Stage
+from icckd.session.code_state import capture_code
 from icckd.session.control import Control, Outcome
 from icckd.session.policy import POLICIES
 from icckd.session.record import Mission, header_of, planned
@@ -84,6 +86,8 @@ class Session:
         self._ordinal = next_session_ordinal(self._folder)
         home = self._folder.sessions / self._name
         home.mkdir(mode=0o700)
+        with contextlib.suppress(OSError):  # for the record; a full disk stalls what counts
+            capture_code(home, Path.cwd())
         patience = Patience(
             stalled=lambda why: self._stall("", why), give_up=lambda: self._stopping() == "kill"
         )

@@ -19,14 +19,15 @@ _READING = (StatementType.SELECT, StatementType.EXPLAIN, StatementType.MULTI)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """Column names and rows."""
+    """Column names and rows; `is_cut` when there were more than asked for."""
 
     columns: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
+    is_cut: bool
 
 
-def ask(cursor: DuckDBPyConnection, sql: str) -> Answer:
-    """Return the answer to one reading statement on a sealed connection.
+def ask(cursor: DuckDBPyConnection, sql: str, *, rows: int) -> Answer:
+    """Return the answer to one reading statement on a sealed connection, so many rows at most.
 
     Raises:
         UsageError: It is not one reading statement, or DuckDB refuses it.
@@ -37,7 +38,7 @@ def ask(cursor: DuckDBPyConnection, sql: str) -> Answer:
         cursor.execute("begin transaction read only")
         try:
             result = cursor.execute(statements[0])
-            rows = tuple(result.fetchall())
+            found = tuple(result.fetchmany(rows + 1))
             columns = tuple(str(column[0]) for column in result.description or ())
         finally:
             with contextlib.suppress(duckdb.Error):
@@ -46,7 +47,7 @@ def ask(cursor: DuckDBPyConnection, sql: str) -> Answer:
         raise UsageError(
             f"SQL: {str(error).strip()}", hint="views and tables: show tables"
         ) from error
-    return Answer(columns=columns, rows=rows)
+    return Answer(columns=columns, rows=found[:rows], is_cut=len(found) > rows)
 
 
 def _refuse_unless_reading(statements: list[Any]) -> None:

@@ -21,7 +21,11 @@ VIEWS = (
     "curve",
     "paired_difference",
     "comparison",
+    "convergence",
+    "stability",
+    "memory",
     "stage_cost",
+    "lineage",
     "log",
 )
 

@@ -52,8 +52,8 @@ class Store:
         connection: DuckDBPyConnection,
         *,
         on_file: bool,
-        notice: Callable[[str], None],
-        chunk_bytes: int,
+        notice: Callable[[str], None] = _say_nothing,
+        chunk_bytes: int = CHUNK_BYTES,
     ) -> None:
         self.folder = folder
         self._notice = notice
@@ -129,17 +129,17 @@ class Store:
 
         return self._mending(rows)
 
-    def ask(self, sql: str) -> Answer:
-        """Return the answer to a statement that somebody typed; it can change nothing.
+    def ask(self, sql: str, *, rows: int) -> Answer:
+        """Return the answer to a statement, so many rows at most; it can change nothing.
 
         Raises:
             UsageError: It is not one reading statement, or DuckDB refuses it.
         """
         if not self._on_file:
-            return ask(self._cursor(), sql)
+            return ask(self._cursor(), sql, rows=rows)
         with Store.in_memory(self.folder) as copy:
             copy.ingest()
-            return copy.ask(sql)
+            return copy.ask(sql, rows=rows)
 
     def leave_file(self) -> None:
         """Let go of the database file and go on in memory with what it holds."""
