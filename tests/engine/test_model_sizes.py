@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of every network against published figures."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -86,6 +87,17 @@ def test_a_cifar_network_has_the_parameters_and_multiply_adds_of_the_field(name)
     assert round(at_32 / 1e6, 2) == macs
     if not name.startswith("vgg"):  # which pools once more
         assert macs_at(networks[100], 64) == 4 * (at_32 - head) + head
+
+
+def test_the_documentation_states_the_same_sizes():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = [[c.strip() for c in row.split("|")] for row in page.splitlines() if "MACs" not in row]
+    stated = {row[1].strip("`"): row[4:7] for row in rows if len(row) == 9}
+
+    for name, (hundred, ten, macs) in REFERENCE.items():
+        assert stated[name][0] == f"{hundred:,}"
+        assert ten is None or stated[name][1] == f"{ten:,}"
+        assert float(stated[name][2]) == macs
 
 
 @pytest.mark.parametrize("name", get_args(TorchvisionName))
