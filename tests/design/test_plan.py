@@ -4,11 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from icckd.design import expand
+from icckd.errors import MachineError
 from icckd.plan import Ground, build, canonical, datasets, digest_of, numerics_class
+from icckd.session.prepare import make_plan
 from icckd.spec.load import load, parse
 from icckd.spec.method import Method
 
@@ -153,3 +156,41 @@ def test_two_grounds_of_equal_content_give_equal_plans():
 
     assert plan_of(study) == plan
     assert replace(plan, trials=()) != plan
+
+
+PRETRAINED = """
+[study]
+name = "pretrained"
+baseline = "full"
+seeds = { count = 1 }
+[data]
+kind = "cifar100"
+[teacher]
+model = { kind = "torchvision", name = "resnet18", weights = { file = "FILE", sha256 = "DIGEST" } }
+[[arm]]
+name = "full"
+"""
+
+
+def pretrained(file, digest):
+    return parse(PRETRAINED.replace("FILE", file).replace("DIGEST", digest), where="x")
+
+
+def test_weights_are_part_of_a_stage_by_their_digest_and_not_by_their_path():
+    here = plan_of(pretrained("here.safetensors", "0" * 64))
+    there = plan_of(pretrained("there.safetensors", "0" * 64))
+    other = plan_of(pretrained("here.safetensors", "1" * 64))
+
+    assert set(here.stages) == set(there.stages)
+    assert set(here.stages) != set(other.stages)
+
+
+def test_weights_that_are_missing_or_others_are_refused_before_anything_runs(tmp_path):
+    file = tmp_path / "resnet18.safetensors"
+    study = pretrained(str(file), "0" * 64)
+
+    with pytest.raises(MachineError, match="cannot read the weights"):
+        make_plan(study, device="cpu", root=tmp_path)
+    file.write_bytes(b"not those")
+    with pytest.raises(MachineError, match="not those of the study"):
+        make_plan(study, device="cpu", root=tmp_path)

@@ -59,7 +59,8 @@ def run_teacher(tmp_path):
 
     def run(*, data=TINY, seed=0, device="cpu", training=BRIEF, place=None, **settings):
         notes = Notes(folder=tmp_path / f"teacher-{next(count)}")
-        teacher = Teacher(model=CnnModel(widths=(4, 4, 8)), training=training, **settings)
+        model = settings.pop("model", CnnModel(widths=(4, 4, 8)))
+        teacher = Teacher(model=model, training=training, **settings)
         job = TeacherJob(data=data, teacher=teacher, numerics=Numerics(), seed=seed)
         folders = {"data_root": tmp_path, "artifact_folder": notes.folder}
         train_teacher(job, notes, Place(device=device, **folders, **(place or {})))
@@ -78,7 +79,8 @@ def run_student(tmp_path):
         place=None, **s,
     ):  # fmt: skip
         notes = Notes(folder=tmp_path / f"student-{next(count)}")
-        student = Student(model=CnnModel(widths=(2, 4, 4)), training=training, **s)
+        model = s.pop("model", CnnModel(widths=(2, 4, 4)))
+        student = Student(model=model, training=training, **s)
         job = StudentJob(
             data=data,
             student=student,

@@ -5,11 +5,13 @@ import torch
 
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
+from icckd.engine.models import build_model
 from icckd.engine.numerics import prepare
 from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.teacher import IntraLoss
 from icckd.spec.training import Training
+from tests.engine.test_models import CONTRACT, label
 
 pytestmark = [
     pytest.mark.gpu,
@@ -92,3 +94,24 @@ def _drawn_before(original):
         yield from batches
 
     return epoch
+
+
+@pytest.mark.parametrize("settings", CONTRACT, ids=label)
+def test_every_network_repeats_its_gradients_on_cuda_and_agrees_with_the_cpu(settings):
+    prepare("cuda", 1)
+    key = ("cuda", 0)
+    images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    on_cpu = build_model(settings, in_channels=3, n_classes=10, key=key, device="cpu").eval()
+    network = build_model(settings, in_channels=3, n_classes=10, key=key, device="cuda")
+    with torch.no_grad():
+        expected, seen = on_cpu(images), network.eval()(images.cuda()).cpu()
+    gradients = []
+    for _ in range(2):
+        network.train().zero_grad()
+        torch.nn.functional.cross_entropy(
+            network(images.cuda()), torch.arange(8, device="cuda")
+        ).backward()
+        gradients.append([parameter.grad.clone() for parameter in network.parameters()])
+
+    assert (seen - expected).norm() < 1e-3 * expected.norm()
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))

@@ -1,5 +1,6 @@
 """Parameters and multiply-adds of every network against published figures."""
 
+from pathlib import Path
 from typing import get_args
 
 import pytest
@@ -46,7 +47,8 @@ LEFT_OUT = {
                                                     "convnext_small", "convnext_tiny"},
     "auxiliary classifiers": {"googlenet", "inception_v3"},
     "no linear layer on pooled features": {"squeezenet1_0", "squeezenet1_1"},
-    "not needed by any study we know": {"alexnet", "efficientnet_v2_l", "efficientnet_v2_m", "efficientnet_v2_s",
+    "in no study we know": {"alexnet", "efficientnet_v2_l", "efficientnet_v2_m",
+                         "efficientnet_v2_s",
                          "mnasnet0_5", "mnasnet0_75", "mnasnet1_0", "mnasnet1_3",
                          "regnet_x_16gf", "regnet_x_1_6gf", "regnet_x_32gf", "regnet_x_3_2gf",
                          "regnet_x_400mf", "regnet_x_800mf", "regnet_x_8gf", "regnet_y_128gf",
@@ -85,6 +87,17 @@ def test_a_cifar_network_has_the_parameters_and_multiply_adds_of_the_field(name)
     assert round(at_32 / 1e6, 2) == macs
     if not name.startswith("vgg"):  # which pools once more
         assert macs_at(networks[100], 64) == 4 * (at_32 - head) + head
+
+
+def test_the_documentation_states_the_same_sizes():
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text()
+    rows = [[c.strip() for c in row.split("|")] for row in page.splitlines() if "MACs" not in row]
+    stated = {row[1].strip("`"): row[4:7] for row in rows if len(row) == 9}
+
+    for name, (hundred, ten, macs) in REFERENCE.items():
+        assert stated[name][0] == f"{hundred:,}"
+        assert ten is None or stated[name][1] == f"{ten:,}"
+        assert float(stated[name][2]) == macs
 
 
 @pytest.mark.parametrize("name", get_args(TorchvisionName))

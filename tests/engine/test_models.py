@@ -9,8 +9,10 @@ from torch.nn import functional
 
 from icckd.engine.models import MODELS, build_model, load_model, save_model
 from icckd.engine.models.count import count_macs, count_parameters
+from icckd.engine.models.resnet import Resnet
 from icckd.spec.models import CifarModel, CifarName, CnnModel, TorchvisionModel, TorchvisionName
 from icckd.spec.shapes import ImageShape, network_shape
+from icckd.spec.training import Training
 
 
 def cifar(name):
@@ -182,6 +184,19 @@ def test_names_are_those_that_the_engine_builds():
 
     assert tuple(CIFAR) == get_args(CifarName)
     assert {settings.kind for settings in CONTRACT} == set(MODELS)
+
+
+def test_a_stage_trains_a_network_and_records_its_size(run_teacher, run_student):
+    brief = Training(epochs=1, batch_size=32)
+    teacher = run_teacher(model=cifar("resnet8"), training=brief)
+    student = run_student(teacher.folder, model=cifar("shufflenetv2"), training=brief)
+
+    one_channel_less_two = 2 * 9 * 16
+    assert teacher.values["teacher.parameters"] == 78_042 - 5 * 65 - one_channel_less_two
+    assert student.values["student.parameters"] == 1_263_278 - 5 * 1025 - 2 * 24
+    convs = 12_507_392 - 100 * 64 - one_channel_less_two * 32 * 32
+    assert teacher.values["teacher.macs"] == convs / 16 + 5 * 64
+    assert isinstance(load_model(teacher.folder, device="cpu"), Resnet)
 
 
 def test_parameters_are_the_trainable_numbers():

@@ -8,6 +8,7 @@ import typer
 from icckd import __version__
 from icckd.cli import inspect, studies, upkeep, versus
 from icckd.cli import sql as sql_console
+from icckd.cli.published import published
 from icckd.errors import IcckdError
 
 app = typer.Typer(
@@ -45,6 +46,7 @@ app.command("status")(inspect.status)
 app.command("ls")(inspect.list_studies)
 app.command("show")(inspect.show)
 app.command("logs")(inspect.logs)
+app.command("published")(published)
 app.command("fetch")(studies.fetch)
 app.command("fsck")(upkeep.fsck)
 

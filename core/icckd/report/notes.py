@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
+from icckd.report.context import published_notes
 from icckd.report.text import display
 from icckd.results.read import Results
 from icckd.results.types import ArmRow, Comparison, StudyInfo, TrialRow
@@ -61,6 +62,7 @@ def notes(results: Results, study: StudyInfo) -> list[str]:
         *_special(study, rows),
         *_matched(study, results.values(study, STRENGTH)),
         *_without_value(study, rows),
+        *published_notes(study),
     ]
 
 

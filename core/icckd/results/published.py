@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
+from typing import Any
 
 from icckd.results.types import Table
 
@@ -26,7 +27,8 @@ class Published:
         source: Where the number was read.
         rule: Which epoch it is of, as far as the source says.
         work: The work that the source belongs to.
-        note: What else a reader must know.
+        remark: What a reader must know about all numbers of that source.
+        footnote: The same about this number.
     """
 
     teacher: str
@@ -37,7 +39,8 @@ class Published:
     source: str
     rule: str
     work: str
-    note: str
+    remark: str
+    footnote: str
 
 
 @cache
@@ -65,17 +68,17 @@ def published_table() -> Table:
     )
 
 
-def _number(pair: str, row: dict[str, dict[str, float]], source: dict[str, str]) -> Published:
+def _number(pair: str, row: dict[str, Any], source: dict[str, str]) -> Published:
     teacher, student = pair.split(SEPARATOR)
-    remarks = (row.get("footnote", {}).get(pair), source["remark"])
     return Published(
         teacher=teacher,
         student=student,
-        method=str(row["method"]),
+        method=row["method"],
         top1=row["top1"][pair],
         spread=row.get("spread", {}).get(pair),
         source=source["title"],
         rule=source["rule"],
         work=source["work"],
-        note="; ".join(str(remark) for remark in remarks if remark),
+        remark=source["remark"],
+        footnote=row.get("footnote", {}).get(pair, ""),
     )
