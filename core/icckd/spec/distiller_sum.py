@@ -30,11 +30,10 @@ from icckd.spec.distillers import (
     Term,
     VidDistiller,
 )
+from icckd.spec.metrics import OUTCOMES, SERIES
 from icckd.spec.settings import Off, Settings
 from icckd.spec.shapes import NetworkShape
 
-TAKEN_NAMES = ("ce", "val_top1", "grad_norm", "lr", "train_seconds")
-"""Series of every student, which a term of a sum cannot be called."""
 TermName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 
 
@@ -50,9 +49,17 @@ class SumDistiller(Settings):
 
     @model_validator(mode="after")
     def _names_and_weights_are_clear(self) -> "SumDistiller":
+        taken: dict[str, str] = {}
         for name, term in self.terms.items():
-            if name in TAKEN_NAMES:
-                raise ValueError(f"terms.{name}: every student has a series of that name already")
+            for own, usual in () if term == "off" else term.loss_names(name):
+                known = f"student.{own}" in {**SERIES, **OUTCOMES} and own != usual
+                if known or own in taken:
+                    other = f"terms.{taken[own]}" if own in taken else "another metric"
+                    raise ValueError(
+                        f"terms.{name}: its loss would be called {own!r} as {other} is;"
+                        " name the term otherwise"
+                    )
+                taken[own] = name
             if term != "off" and "ce_weight" in term.model_fields_set:
                 raise ValueError(
                     f"terms.{name}.ce_weight: a sum has one cross-entropy;"

@@ -29,6 +29,10 @@ class DistillerSettings(Settings):
     weight: float = Field(default=1.0, ge=0, description="weight of the method's terms (beta)")
     ce_weight: float = Field(default=1.0, ge=0, description="weight of the cross-entropy")
 
+    def loss_names(self, name: str) -> tuple[tuple[str, str], ...]:
+        """Return what each loss is called if the method is called `name`, and as a rule."""
+        return tuple((name + part, self.kind + part) for part in self.parts)
+
     def obstacle(self, student: NetworkShape, teacher: NetworkShape) -> str | None:
         """Return why the method cannot join two networks, or None if it can."""
         return stages_obstacle(self.needs, student, teacher)

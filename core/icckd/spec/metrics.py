@@ -83,7 +83,7 @@ _OUTCOMES = (
     ),
 )
 
-_TERMS = (
+TERMS = (
     ("kd", "nats", "KD's divergence from the teacher, with T^2"),
     ("fitnet", "1", "FitNet's squared error of the regressed map"),
     ("at", "1", "AT's squared difference of attention maps, summed over stages"),
@@ -120,7 +120,7 @@ _SERIES = (
     ),
     *(
         Metric(name=f"student.{name}", unit=unit, direction="lower", about=about)
-        for name, unit, about in _TERMS
+        for name, unit, about in TERMS
     ),
 )
 

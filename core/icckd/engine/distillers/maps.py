@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from icckd.engine.data.stream import Batch
 from icckd.engine.distillers.base import Distiller, Pairing, network_shape
-from icckd.engine.distillers.numbers import precise, to_common_size, unit_rows
+from icckd.engine.distillers.numbers import SMALLEST_NORM, precise, to_common_size, unit_rows
 from icckd.engine.models import Output
 from icckd.engine.seeding import initialise
 from icckd.spec.distillers import FitnetDistiller, VidDistiller
@@ -50,6 +50,9 @@ class At(Distiller):
         return functional.mse_loss(s_BN, t_BN)
 
     def _attention(self, x_BKHW: Tensor) -> Tensor:
+        """Return the flattened attention maps; an image's scale cancels, so it is taken out."""
+        size_B111 = x_BKHW.detach().abs().amax(dim=(1, 2, 3), keepdim=True)
+        x_BKHW = x_BKHW / torch.where(size_B111 > SMALLEST_NORM, size_B111, 1.0)
         return unit_rows(x_BKHW.abs().pow(self.settings.power).mean(dim=1).flatten(1))
 
 
