@@ -6,7 +6,7 @@ from pathlib import Path
 from torch.optim import SGD
 
 from icckd.engine.data.stream import TrainStream
-from icckd.engine.distillers import DISTILLERS, Pairing
+from icckd.engine.distillers import Pairing, build_distiller
 from icckd.engine.fit import Step
 from icckd.engine.fit_student import StudentStep, example_output
 from icckd.engine.fit_teacher import IntraPart, TeacherStep
@@ -41,9 +41,9 @@ def student_epoch() -> Callable[[], None]:
     teacher = _model(STUDY.teacher.model, "teacher").eval()
     pairing = Pairing(
         student=example_output(model, material), teacher=example_output(teacher, material),
-        n_images=len(material.train.labels), key=("bench", 0, "distiller"),
+        labels=material.train.labels, key=("bench", 0, "distiller"),
     )  # fmt: skip
-    distiller = DISTILLERS[settings.distiller.kind](settings.distiller, pairing)
+    distiller = build_distiller(settings.distiller, pairing)
     return _epochs(material, model, StudentStep(model, teacher, distiller), views=1)
 
 

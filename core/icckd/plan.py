@@ -15,7 +15,9 @@ from pydantic import BaseModel
 
 from icckd.design import Arm, Trial
 from icckd.spec.data import Data
+from icckd.spec.distiller_sum import Distiller
 from icckd.spec.models import WeightsFile
+from icckd.spec.settings import Off
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
@@ -133,8 +135,17 @@ def canonical(model: BaseModel) -> dict[str, Any]:
         value = getattr(model, name)
         if name != "kind" and value == field.get_default(call_default_factory=True):
             continue
-        kept[name] = canonical(value) if isinstance(value, BaseModel) else value
+        kept[name] = _canonical_value(value)
     return kept
+
+
+def _canonical_value(value: Any) -> Any:
+    """Return a setting as JSON values; of a table with free keys, an "off" entry is as none."""
+    if isinstance(value, BaseModel):
+        return canonical(value)
+    if isinstance(value, dict):
+        return {key: _canonical_value(entry) for key, entry in value.items() if entry != "off"}
+    return value
 
 
 def digest_of(content: dict[str, Any]) -> str:
@@ -163,6 +174,7 @@ def _teacher(trial: Trial, ground: Ground) -> Stage:
 
 def _student(trial: Trial, ground: Ground, teacher: Stage, replicate: int) -> Stage:
     method = trial.arm.method
+    is_alone = method.student.distiller == "off"
     return _stage(
         kind="student",
         role=method.student,
@@ -172,12 +184,21 @@ def _student(trial: Trial, ground: Ground, teacher: Stage, replicate: int) -> St
         ground=ground,
         shape={
             "model": canonical(method.student.model),
-            "teacher": canonical(method.teacher.model),
-            "distiller": method.student.distiller.kind,
+            "teacher": None if is_alone else canonical(method.teacher.model),
+            "distiller": _methods(method.student.distiller),
         },
-        inputs=(teacher.digest,),
+        inputs=() if is_alone else (teacher.digest,),
         replicate=replicate,
     )
+
+
+def _methods(distiller: Distiller | Off) -> str:
+    """Return which methods a distiller consists of: what decides the cost of a step."""
+    if distiller == "off":
+        return "off"
+    if distiller.kind == "sum":
+        return "+".join(sorted(term.kind for _, term in distiller.terms_on()))
+    return distiller.kind
 
 
 def _stage(

@@ -258,7 +258,7 @@ def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, place: 
             numerics=numerics,
             seed=stage.seed,
             replicate=stage.replicate,
-            teacher_folder=verified(folder, stage.inputs[0]),
+            teacher_folder=verified(folder, stage.inputs[0]) if stage.inputs else None,
         )
         train_student(student, recorder, place)
 

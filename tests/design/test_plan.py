@@ -143,6 +143,41 @@ def test_the_digests_of_the_shipped_study_change_only_on_purpose():
     assert "".join(f"{d}\n" for d in plan.stages) == golden.read_text()
 
 
+ALONE = 'student.distiller="off"'
+
+
+def test_a_student_alone_reads_no_teacher_and_is_shared_by_arms_that_differ_in_it():
+    plan = plan_of(small("s", 1, ALONE).model_copy(update={"arm": small().arm[::2]}))
+    students = [stage for stage in plan.stages.values() if stage.kind == "student"]
+
+    assert len(plan.arms) == 2
+    assert [(stage.inputs, stage.seed) for stage in students] == [((), 0), ((), 1)]
+    assert plan.trials[0].students == plan.trials[1].students
+    assert plan.trials[0].teacher != plan.trials[1].teacher
+
+
+SUM = "student.distiller={{kind='sum',terms={{{}}}}}"
+
+
+def sum_plan(terms):
+    study = small("s", 1, SUM.format(terms))
+    return plan_of(study.model_copy(update={"arm": study.arm[::2]}))
+
+
+def test_a_term_that_is_off_and_the_order_of_terms_are_no_part_of_a_digest():
+    plain = sum_plan("kd={kind='kd'},rkd={kind='rkd'}")
+
+    assert set(sum_plan("rkd={kind='rkd'},kd={kind='kd'}").stages) == set(plain.stages)
+    assert set(sum_plan("kd={kind='kd'},rkd={kind='rkd'},at='off'").stages) == set(plain.stages)
+    assert set(sum_plan("kd={kind='kd'},rkd={kind='rkd',weight=2.0}").stages) != set(plain.stages)
+    assert set(sum_plan("kd={kind='kd'},other={kind='rkd'}").stages) != set(plain.stages)
+
+
+def test_stages_of_a_sum_survive_json():
+    for stage in sum_plan("kd={kind='kd'},rkd={kind='rkd'},at='off'").stages.values():
+        assert Method.model_validate_json(json.dumps(stage.settings)).model_dump(mode="json")
+
+
 def test_users_of_a_shared_teacher_are_the_trials_that_need_it():
     plan = plan_of(small())
     teacher = plan.trials[0].teacher

@@ -8,9 +8,11 @@ from functools import partial
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from safetensors.torch import load_file
 
 from icckd.engine.data.stream import TrainStream
+from icckd.engine.distillers import DISTILLERS
 from icckd.engine.fit_teacher import IntraPart, TeacherStep
 from icckd.engine.groups import group_by_class
 from icckd.engine.material import load_material
@@ -21,9 +23,10 @@ from icckd.engine.sgd import Sgd, learning_rate
 from icckd.engine.steplog import StepLog
 from icckd.errors import MachineError, NonFiniteError, StageError
 from icckd.spec.data import DigitsData
-from icckd.spec.metrics import OUTCOMES, SERIES
+from icckd.spec.distiller_sum import Distiller, SumDistiller
+from icckd.spec.distillers import CrdDistiller, FitnetDistiller, KdDistiller, VidDistiller
+from icckd.spec.metrics import OUTCOMES, SERIES, TERMS
 from icckd.spec.models import CnnModel
-from icckd.spec.student import KdDistiller
 from icckd.spec.teacher import IntraLoss, MarginFilter, NegativeCache
 from icckd.spec.training import MultistepSchedule, Training
 
@@ -118,6 +121,61 @@ def test_distillation_weight_matters_and_terms_are_recorded_unweighted(run_teach
     assert none.epochs[0]["student.kd"] > 0
 
 
+def test_weight_0_has_the_bits_of_a_student_alone(run_teacher, run_student):
+    teacher = run_teacher().folder
+    weightless = run_student(teacher, distiller=KdDistiller(weight=0.0, ce_weight=1.0))
+    alone = run_student(None, distiller="off")
+
+    assert alone.weights == weightless.weights
+    assert "student.kd" not in alone.epochs[0]
+    assert alone.values["student.distiller_parameters"] == 0
+
+
+def test_a_sum_of_one_method_has_the_bits_of_that_method(run_teacher, run_student):
+    teacher = run_teacher().folder
+    one = run_student(teacher, distiller=CrdDistiller(kind="crd", dimensions=8))
+    term = CrdDistiller(kind="crd", dimensions=8)
+    summed = SumDistiller(kind="sum", terms={"crd": term, "kd": "off"})
+
+    assert run_student(teacher, distiller=summed).weights == one.weights
+
+
+def test_what_a_distiller_learns_is_counted_and_stored_apart_from_the_student(
+    run_teacher, run_student
+):
+    teacher = run_teacher().folder
+    plain = run_student(teacher)
+    term = VidDistiller(kind="vid")
+    vid = run_student(teacher, distiller=SumDistiller(kind="sum", terms={"v": term}))
+    learnt = load_file(vid.folder / "distiller.safetensors")
+
+    assert vid.values["student.distiller_parameters"] == sum(v.numel() for v in learnt.values())
+    assert learnt["methods.v.scales.0"].shape == (4,)
+    assert not torch.equal(learnt["methods.v.scales.0"], torch.full((4,), 5.0).expm1().log())
+    assert load_file(vid.folder / "model.safetensors").keys() == (
+        load_file(plain.folder / "model.safetensors").keys()
+    )
+    assert not (plain.folder / "distiller.safetensors").exists()
+    assert {"student.ce", "student.v"} <= set(vid.epochs[0])
+
+
+@pytest.mark.parametrize("kind", sorted(DISTILLERS.keys() - {"sum"}))
+def test_a_student_learns_by_every_method(kind, run_teacher, run_student):
+    distiller = TypeAdapter(Distiller).validate_python({"kind": kind})
+    notes = run_student(run_teacher().folder, distiller=distiller)
+
+    for part in distiller.parts:
+        assert notes.epochs[0][f"student.{kind}{part}"] >= 0
+        assert f"student.{kind}{part}" in SERIES
+
+
+def test_networks_that_a_method_cannot_join_fail_before_the_first_step(run_teacher, run_student):
+    hint = FitnetDistiller(kind="fitnet", stage=4)
+
+    with pytest.raises(StageError, match="stage = 4, and the student has 3 stages"):
+        run_student(run_teacher().folder, distiller=hint)
+
+
 def test_a_teacher_records_every_series_and_outcome_that_applies(run_teacher):
     notes = run_teacher()
 
@@ -133,7 +191,8 @@ def test_a_teacher_records_every_series_and_outcome_that_applies(run_teacher):
 def test_a_student_records_every_series_and_outcome_that_applies(run_teacher, run_student):
     notes = run_student(run_teacher().folder)
 
-    assert all(set(epoch) == names_of(SERIES, "student") for epoch in notes.epochs)
+    terms = {f"student.{name}" for name, _, _ in TERMS} - {"student.kd"}
+    assert all(set(epoch) == names_of(SERIES, "student") - terms for epoch in notes.epochs)
     assert set(notes.values) == names_of(OUTCOMES, "student")
 
 

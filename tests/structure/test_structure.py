@@ -11,7 +11,7 @@ from typing import get_args
 import pytest
 from pydantic import BaseModel
 
-from icckd.spec import data, models, student
+from icckd.spec import data, distiller_sum, models
 from icckd.spec.metrics import OUTCOMES, SERIES
 from icckd.spec.paths import tables_in
 from icckd.spec.study import Study
@@ -86,7 +86,7 @@ def test_functions_stay_small():
     [
         ("icckd.engine.data.datasets:DATASETS", data.Data),
         ("icckd.engine.models:MODELS", models.Model),
-        ("icckd.engine.distillers:DISTILLERS", student.KdDistiller),
+        ("icckd.engine.distillers:DISTILLERS", distiller_sum.Distiller),
     ],
 )
 def test_the_keys_of_a_plug_in_point_are_the_tags_of_its_settings(registry, annotation):

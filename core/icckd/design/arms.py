@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from icckd.design.drafts import Draft, from_ablation_tables, from_arm_tables
 from icckd.design.factors import from_factors
+from icckd.design.pairings import refuse_impossible_pairing
 from icckd.errors import SpecError
 from icckd.spec.data import Data, class_count, has_subclasses, has_superclasses
 from icckd.spec.method import Method
@@ -60,8 +61,8 @@ def arms(study: Study) -> tuple[Arm, ...]:
 
     Raises:
         SpecError: An arm is defined twice, equals another, sets what does not exist, or differs
-            from the baseline in something it does not declare; or baseline, metrics, family or
-            a control name something unknown.
+            from the baseline in something it does not declare, or its distiller cannot join its
+            networks; or baseline, metrics, family or a control name something unknown.
     """
     drafts = [*from_ablation_tables(study), *from_arm_tables(study), *from_factors(study)]
     _refuse_duplicate_names(drafts)
@@ -77,6 +78,8 @@ def arms(study: Study) -> tuple[Arm, ...]:
     ordered = _in_order(drafts, header.baseline)
     found = tuple(_arm(draft, methods[draft.name], baseline, header.baseline) for draft in ordered)
     _refuse_equal_arms(found)
+    for arm in found:
+        refuse_impossible_pairing(arm.name, arm.method)
     _check_references(study, found)
     return found
 

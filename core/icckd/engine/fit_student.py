@@ -1,15 +1,17 @@
-"""Training of a student by distillation."""
+"""Training of a student: by distillation, or alone."""
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.data.stream import Batch, TrainStream
-from icckd.engine.distillers import DISTILLERS, Distiller, Pairing
-from icckd.engine.fit import StepValues, fit
+from icckd.engine.distillers import Distiller, Pairing, build_distiller
+from icckd.engine.fit import Step, StepValues, fit
 from icckd.engine.material import Material
-from icckd.engine.models import Classifier, Output, build_model
+from icckd.engine.models import LAYOUT, Classifier, Output, build_model
 from icckd.engine.protocol import Recorder, StudentJob
+from icckd.spec.distiller_sum import Distiller as DistillerSettings
 
 
 class StudentStep:
@@ -26,31 +28,51 @@ class StudentStep:
         """Set the gradients of one step."""
         with torch.no_grad():
             seen = self._teacher.outputs(batch.images)
-        terms = self._distiller.terms(self._model.outputs(batch.images), seen, batch)
+        terms = self._distiller.terms(self._model.outputs(batch.images), seen, batch, step=step)
         weights = self._distiller.weights(epoch)
         weighted = [weight * terms[name] for name, weight in weights.items()]
         torch.autograd.backward(torch.stack(weighted).sum())
         return StepValues(losses=tuple(terms[name].detach() for name in self.losses))
 
 
+class AloneStep:
+    """Sets the gradients of a student that has no teacher: cross-entropy."""
+
+    losses: tuple[str, ...] = ("ce",)
+    diagnostics: tuple[str, ...] = ()
+
+    def __init__(self, model: Classifier) -> None:
+        self._model = model
+        self.state: nn.Module = nn.Module()
+
+    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
+        """Set the gradients of one step."""
+        ce = functional.cross_entropy(self._model.outputs(batch.images).logits, batch.labels)
+        torch.autograd.backward(ce)
+        return StepValues(losses=(ce.detach(),))
+
+
 def fit_student(
     job: StudentJob,
-    teacher: Classifier,
+    teacher: Classifier | None,
     material: Material,
     recorder: Recorder,
     checkpoints: Checkpoints,
-) -> tuple[Classifier, dict[str, float]]:
-    """Return the trained student and the outcomes of its training, without the stage kind.
+) -> tuple[Classifier, nn.Module, dict[str, float]]:
+    """Return the trained student, what its distiller learnt, and the outcomes of its training.
+
+    The outcomes are named without the stage kind.
 
     Args:
         job: Its seed and replicate key every stream.
-        teacher: In evaluation mode; it is not changed.
+        teacher: In evaluation mode, not changed; None where the distiller is off.
         material: Data on the device.
         recorder: Told every epoch.
         checkpoints: Where training goes on from, and what may stop it.
 
     Raises:
         NonFiniteError: If a loss or the gradient norm is not finite.
+        StageError: If the distiller cannot join the two networks.
         StagePaused: If the stage was asked to stop.
     """
     settings, key = job.student, ("student", job.seed, job.replicate)
@@ -69,30 +91,41 @@ def fit_student(
         views=1,
         key=key,
     )
+    step: Step
+    if teacher is None or settings.distiller == "off":
+        step = AloneStep(model)
+    else:
+        distiller = _distiller(job, settings.distiller, model, teacher, material)
+        step = StudentStep(model, teacher, distiller)
     done = fit(
         "student",
         model,
-        StudentStep(model, teacher, _distiller(job, model, teacher, material)),
+        step,
         stream,
         material=material,
         training=settings.training,
         recorder=recorder,
         checkpoints=checkpoints,
     )
-    return model, done.outcomes()
+    learnt = sum(parameter.numel() for parameter in step.state.parameters())
+    return model, step.state, {**done.outcomes(), "distiller_parameters": learnt}
 
 
 def _distiller(
-    job: StudentJob, model: Classifier, teacher: Classifier, material: Material
+    job: StudentJob,
+    settings: DistillerSettings,
+    model: Classifier,
+    teacher: Classifier,
+    material: Material,
 ) -> Distiller:
-    settings = job.student.distiller
     pairing = Pairing(
         student=example_output(model, material),
         teacher=example_output(teacher, material),
-        n_images=len(material.train.labels),
+        labels=material.train.labels.cpu(),
         key=("student", job.seed, job.replicate, "distiller"),
     )
-    return DISTILLERS[settings.kind](settings, pairing).to(material.device)
+    distiller = build_distiller(settings, pairing).to(material.device)
+    return distiller.to(memory_format=LAYOUT[material.device])
 
 
 @torch.no_grad()

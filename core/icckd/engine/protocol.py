@@ -24,7 +24,7 @@ class TeacherJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StudentJob:
-    """Distil one student from a trained teacher.
+    """Distil one student from a trained teacher; without a folder there is none.
 
     `replicate` counts the students of one teacher from 0; each has its own streams.
     """
@@ -34,7 +34,7 @@ class StudentJob:
     numerics: Numerics
     seed: int
     replicate: int
-    teacher_folder: Path
+    teacher_folder: Path | None
 
 
 def never() -> bool:

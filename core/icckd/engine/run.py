@@ -3,6 +3,7 @@
 from typing import Literal
 
 from icckd.engine.checkpoint import Checkpoints
+from icckd.engine.distillers import save_learnt
 from icckd.engine.fit_student import fit_student
 from icckd.engine.fit_teacher import fit_teacher
 from icckd.engine.material import Material, load_material
@@ -47,14 +48,17 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
     prepare(place.device, job.numerics.threads)
     memory = StageMemory(place.device)
     material = load_material(job.data, place)
-    teacher = load_model(job.teacher_folder, device=place.device)
-    if teacher.classifier.out_features != material.n_classes:
+    teacher = None
+    if job.teacher_folder is not None:
+        teacher = load_model(job.teacher_folder, device=place.device)
+    if teacher is not None and teacher.classifier.out_features != material.n_classes:
         raise StageError(
             f"the teacher knows {teacher.classifier.out_features} classes, the data have"
             f" {material.n_classes}",
             hint="train teacher and student on the same labels",
         )
-    model, outcomes = fit_student(job, teacher, material, recorder, Checkpoints(place, recorder))
+    checkpoints = Checkpoints(place, recorder)
+    model, learnt, outcomes = fit_student(job, teacher, material, recorder, checkpoints)
     _finish(
         "student",
         model,
@@ -66,6 +70,7 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
         place,
         teacher=teacher,
     )
+    place.patience(lambda: save_learnt(learnt, place.artifact_folder))
 
 
 def _finish(

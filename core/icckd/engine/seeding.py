@@ -57,7 +57,7 @@ def initialise(model: nn.Module, key: Key, start: Start = Start()) -> None:
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             module.reset_parameters()
-        elif isinstance(module, nn.Conv2d | nn.Linear):
+        elif isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
             for part, parameter in module.named_parameters(recurse=False):
                 draw = _rule(module, part, start)
                 _fill(parameter, draw, (*key, f"{name}.{part}"))
@@ -65,8 +65,10 @@ def initialise(model: nn.Module, key: Key, start: Start = Start()) -> None:
             raise TypeError(f"no initialisation rule for {type(module).__name__} {name!r}")
 
 
-def _rule(module: nn.Conv2d | nn.Linear, part: str, start: Start) -> Draw:
+def _rule(module: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, part: str, start: Start) -> Draw:
     outputs, inputs = module.weight.shape[0], module.weight[0].numel()
+    if isinstance(module, nn.ConvTranspose2d):
+        return _uniform(inputs**-0.5)
     if isinstance(module, nn.Conv2d):
         if start.conv == "uniform":
             return _uniform(inputs**-0.5)

@@ -52,6 +52,12 @@ _OUTCOMES = (
         device="cuda",
     ),
     Metric(
+        name="student.distiller_parameters",
+        unit="1",
+        direction="none",
+        about="trained parameters of the distiller, no part of the student",
+    ),
+    Metric(
         name="teacher.cache_bytes",
         unit="bytes",
         direction="lower",
@@ -77,6 +83,29 @@ _OUTCOMES = (
     ),
 )
 
+TERMS = (
+    ("kd", "nats", "KD's divergence from the teacher, with T^2"),
+    ("fitnet", "1", "FitNet's squared error of the regressed map"),
+    ("at", "1", "AT's squared difference of attention maps, summed over stages"),
+    ("sp", "1", "SP's squared difference of similarity matrices"),
+    ("cc", "1", "CC's difference of correlations"),
+    ("rkd_distance", "1", "RKD's Huber loss of relative distances"),
+    ("rkd_angle", "1", "RKD's Huber loss of the cosines of angles"),
+    ("pkt", "nats", "PKT's divergence of affinities, mean over pairs"),
+    ("vid", "nats", "VID's negative log-likelihood of the teacher's maps, summed over stages"),
+    ("crd_student", "nats", "CRD's contrast of student embeddings against stored teacher ones"),
+    ("crd_teacher", "nats", "CRD's contrast of teacher embeddings against stored student ones"),
+    ("dkd_target", "nats", "DKD's divergence of the target probability, with T^2"),
+    ("dkd_nontarget", "nats", "DKD's divergence among the other classes, with T^2"),
+    ("nkd_target", "nats", "NKD's cross-entropy of the target class"),
+    ("nkd_nontarget", "nats", "NKD's cross-entropy among the other classes, with T^2"),
+    ("reviewkd", "1", "ReviewKD's hierarchical squared error, summed over levels"),
+    ("dist_inter", "1", "DIST's 1 - correlation over the classes of an image, with T^2"),
+    ("dist_intra", "1", "DIST's 1 - correlation over the images of a batch, with T^2"),
+    ("ckd", "nats", "CKD's cross-entropy over the batch's images"),
+)
+"""A distiller's terms before their weights; a sum's terms have names of their own."""
+
 _SERIES = (
     *OBSERVED,
     *for_both("ce", "nats", "lower", "cross-entropy on the training batches"),
@@ -89,7 +118,10 @@ _SERIES = (
         direction="lower",
         about="intra-class contrastive loss, mean over the batch, before its weight",
     ),
-    Metric(name="student.kd", unit="nats", direction="lower", about="distillation term, with T^2"),
+    *(
+        Metric(name=f"student.{name}", unit=unit, direction="lower", about=about)
+        for name, unit, about in TERMS
+    ),
 )
 
 OUTCOMES: dict[str, Metric] = {metric.name: metric for metric in _OUTCOMES}

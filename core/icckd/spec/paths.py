@@ -11,6 +11,9 @@ from pydantic import BaseModel
 
 from icckd.errors import SpecError
 
+BRANCHES = ("tagged-union[", "literal[", "function-")
+"""How pydantic's names of branches that are no tables begin."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -68,18 +71,10 @@ def nearest(word: str, known: list[str]) -> str:
 
 def keys_at(model: type[BaseModel], way: tuple[str | int, ...]) -> list[str]:
     """Return the valid keys of the table that `way` leads to, over all its kinds."""
-    tables = [model]
+    here: list[Any] = [model]
     for key in way:
-        if isinstance(key, int):
-            continue
-        found = [
-            inner
-            for table in tables
-            if key in table.model_fields
-            for inner in tables_in(table.model_fields[key].annotation)
-        ]
-        tables = found or tables
-    return sorted({key for table in tables for key in table.model_fields})
+        here = _step(here, key) or here
+    return sorted({key for table in _tables(here) for key in table.model_fields})
 
 
 def keys_of(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -91,19 +86,29 @@ def keys_of(model: type[BaseModel], location: tuple[str | int, ...]) -> tuple[st
     kept: list[str | int] = []
     here: list[Any] = [model]
     for position, part in enumerate(location):
-        members = [member for annotation in here for member in _members(annotation)]
-        tables = [table for annotation in here for table in tables_in(annotation)]
-        inner = [t.model_fields[part].annotation for t in tables if part in t.model_fields]
-        inner += [typing.get_args(m)[1] for m in members if typing.get_origin(m) is dict]
-        branch = [table for table in tables if part in _names_of(table)]
+        inner = _step(here, part)
+        branch = [table for table in _tables(here) if part in _names_of(table)]
         if isinstance(part, int) or (inner and not branch):
             kept.append(part)
-            here = members if isinstance(part, int) else inner
+            here = inner
         elif branch:
             here = branch
-        elif position == len(location) - 1 and part not in _names_in(members):
+        elif position == len(location) - 1 and not part.startswith(BRANCHES):
             kept.append(part)
     return tuple(kept)
+
+
+def _step(here: list[Any], key: str | int) -> list[Any]:
+    """Return the annotations of what `key` leads to: a field, an entry of a table, an element."""
+    if isinstance(key, int):
+        return [member for annotation in here for member in _members(annotation)]
+    fields = [t.model_fields[key].annotation for t in _tables(here) if key in t.model_fields]
+    members = [member for annotation in here for member in _members(annotation)]
+    return fields + [typing.get_args(m)[1] for m in members if typing.get_origin(m) is dict]
+
+
+def _tables(here: list[Any]) -> list[type[BaseModel]]:
+    return [table for annotation in here for table in tables_in(annotation)]
 
 
 def _names_of(table: type[BaseModel]) -> set[Any]:
@@ -112,31 +117,20 @@ def _names_of(table: type[BaseModel]) -> set[Any]:
     return {table.__name__} if kind is None else _literals_in(kind.annotation)
 
 
-def _names_in(members: list[Any]) -> set[str]:
-    """Return how pydantic calls branches that are no tables, such as literal['off']."""
-    return {
-        f"literal[{','.join(repr(value) for value in typing.get_args(member))}]"
-        for member in members
-        if typing.get_origin(member) is Literal
-    }
-
-
 def off_state(model: type[BaseModel], path: str) -> bool:
     """Say whether the setting at `path` may be "off".
 
     Raises:
         SpecError: There is no such setting.
     """
-    tables = [model]
-    annotations: list[Any] = []
+    here: list[Any] = [model]
     for key in path.split("."):
-        fields = [table.model_fields[key] for table in tables if key in table.model_fields]
-        if not fields:
-            known = sorted({name for table in tables for name in table.model_fields})
+        inner = _step(here, key)
+        if not inner:
+            known = sorted({name for table in _tables(here) for name in table.model_fields})
             raise SpecError(f"no setting {path!r}: unknown key {key!r}", hint=nearest(key, known))
-        annotations = [field.annotation for field in fields]
-        tables = [inner for annotation in annotations for inner in tables_in(annotation)]
-    return any("off" in _literals_in(annotation) for annotation in annotations)
+        here = inner
+    return any("off" in _literals_in(annotation) for annotation in here)
 
 
 def tables_in(annotation: Any) -> list[type[BaseModel]]:

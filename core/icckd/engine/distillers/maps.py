@@ -1,0 +1,164 @@
+"""Methods on stage maps without parts of their own, or with a regressor: AT, SP, FitNet, VID.
+
+Shape suffixes: B batch, K channels, H height, W width, N positions of a map.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from icckd.engine.data.stream import Batch
+from icckd.engine.distillers.base import Distiller, Pairing, network_shape
+from icckd.engine.distillers.numbers import SMALLEST_NORM, precise, to_common_size, unit_rows
+from icckd.engine.models import Output
+from icckd.engine.seeding import initialise
+from icckd.spec.distillers import FitnetDistiller, VidDistiller
+from icckd.spec.pairing import hint_rule
+from icckd.spec.shapes import StageShape
+
+LEAST_VARIANCE = 1e-5
+
+
+StageLoss = Callable[[Tensor, Tensor, int], Tensor]
+
+
+def sum_over_stages(student: Output, teacher: Output, loss: StageLoss) -> Tensor:
+    """Return the sum of a loss of the two maps of each stage and its number from 0."""
+    pairs = zip(student.stages, teacher.stages, strict=True)
+    each = [loss(precise(s), precise(t), number) for number, (s, t) in enumerate(pairs)]
+    return torch.stack(each).sum()
+
+
+class At(Distiller):
+    """Zagoruyko and Komodakis 2017, "Paying More Attention to Attention" (arXiv 1612.03928).
+
+    Sum over the stages of the mean squared difference of the attention maps: the mean over
+    channels of |F|^p, flattened, scaled to length 1.
+    """
+
+    def losses(
+        self, student: Output, teacher: Output, batch: Batch, *, step: int
+    ) -> tuple[Tensor, ...]:
+        """Return the sum over the stages; of two maps the larger is pooled first."""
+        return (sum_over_stages(student, teacher, self._stage),)
+
+    def _stage(self, s_BKHW: Tensor, t_BKHW: Tensor, number: int) -> Tensor:
+        s_BN, t_BN = (self._attention(x) for x in to_common_size(s_BKHW, t_BKHW))
+        return functional.mse_loss(s_BN, t_BN)
+
+    def _attention(self, x_BKHW: Tensor) -> Tensor:
+        """Return the flattened attention maps; an image's scale cancels, so it is taken out."""
+        size_B111 = x_BKHW.detach().abs().amax(dim=(1, 2, 3), keepdim=True)
+        x_BKHW = x_BKHW / torch.where(size_B111 > SMALLEST_NORM, size_B111, 1.0)
+        return unit_rows(x_BKHW.abs().pow(self.settings.power).mean(dim=1).flatten(1))
+
+
+class Sp(Distiller):
+    """Tung and Mori 2019, "Similarity-Preserving Knowledge Distillation" (arXiv 1907.09682).
+
+    The squared distance over batch^2 between the two Gram matrices of the flattened last maps,
+    each row of them scaled to length 1.
+    """
+
+    def losses(
+        self, student: Output, teacher: Output, batch: Batch, *, step: int
+    ) -> tuple[Tensor, ...]:
+        """Return the distance of the two similarity matrices."""
+        s_BB, t_BB = (_similarities(precise(out.stages[-1])) for out in (student, teacher))
+        return (functional.mse_loss(s_BB, t_BB),)
+
+
+def _similarities(x_BKHW: Tensor) -> Tensor:
+    """Return the Gram matrix with unit rows.
+
+    A row's own length cancels, so it is taken out before: an image whose map is almost zero then
+    has a row of the same size as the others.
+    """
+    flat = x_BKHW.flatten(1)
+    return unit_rows(unit_rows(flat) @ flat.T)
+
+
+class Fitnet(Distiller):
+    """Romero et al. 2015, "FitNets: Hints for Thin Deep Nets" (arXiv 1412.6550).
+
+    The mean squared error of the student's regressed map to the teacher's, of one stage, trained
+    together with the cross-entropy as in the CIFAR-100 literature (the paper trains in two
+    stages). The regressor is a convolution that brings the map to the teacher's size, batch norm
+    and ReLU.
+    """
+
+    def __init__(
+        self, settings: FitnetDistiller, pairing: Pairing, name: str | None = None
+    ) -> None:
+        super().__init__(settings, pairing, name)
+        self._stage = settings.stage - 1
+        own, other = (
+            network_shape(output).stages[self._stage]
+            for output in (pairing.student, pairing.teacher)
+        )
+        self.regressor = nn.Sequential(
+            _hint_convolution(own, other), nn.BatchNorm2d(other.channels), nn.ReLU()
+        )
+        initialise(self.regressor, self.key)
+
+    def losses(
+        self, student: Output, teacher: Output, batch: Batch, *, step: int
+    ) -> tuple[Tensor, ...]:
+        """Return the error of the hint."""
+        guess_BKHW = self.regressor(precise(student.stages[self._stage]))
+        return (functional.mse_loss(guess_BKHW, precise(teacher.stages[self._stage])),)
+
+
+def _hint_convolution(own: StageShape, other: StageShape) -> nn.Module:
+    """Return the convolution of `hint_rule`, without bias: batch norm follows."""
+    rule = hint_rule(own, other)
+    if rule == "halve":
+        return nn.Conv2d(own.channels, other.channels, 3, stride=2, padding=1, bias=False)
+    if rule == "double":
+        return nn.ConvTranspose2d(own.channels, other.channels, 4, stride=2, padding=1, bias=False)
+    kernel = (1 + own.height - other.height, 1 + own.width - other.width)
+    return nn.Conv2d(own.channels, other.channels, kernel, bias=False)
+
+
+class Vid(Distiller):
+    """Ahn et al. 2019, "Variational Information Distillation" (arXiv 1904.05835).
+
+    Sum over the stages of the mean of ((mu(F^s) - F^t)^2 / v + log v) / 2, a Gaussian's negative
+    log-likelihood without its constant: mu is three 1x1 convolutions, v a trained variance of
+    each teacher channel.
+    """
+
+    def __init__(self, settings: VidDistiller, pairing: Pairing, name: str | None = None) -> None:
+        super().__init__(settings, pairing, name)
+        shapes = (network_shape(output).stages for output in (pairing.student, pairing.teacher))
+        channels = [(own.channels, other.channels) for own, other in zip(*shapes, strict=True)]
+        self.regressors = nn.ModuleList(_mean_of(own, other) for own, other in channels)
+        initialise(self.regressors, self.key)
+        start = math.log(math.expm1(settings.initial_variance - LEAST_VARIANCE))
+        self.scales = nn.ParameterList(torch.full((other,), start) for _, other in channels)
+
+    def losses(
+        self, student: Output, teacher: Output, batch: Batch, *, step: int
+    ) -> tuple[Tensor, ...]:
+        """Return the sum over the stages; of two maps the larger is pooled first."""
+        return (sum_over_stages(student, teacher, self._stage),)
+
+    def _stage(self, s_BKHW: Tensor, t_BKHW: Tensor, number: int) -> Tensor:
+        s_BKHW, t_BKHW = to_common_size(s_BKHW, t_BKHW)
+        error_BKHW = (self.regressors[number](s_BKHW) - t_BKHW).square()
+        variance_K11 = functional.softplus(self.scales[number])[:, None, None] + LEAST_VARIANCE
+        likelihood: Tensor = (error_BKHW / variance_K11 + variance_K11.log()).mean() / 2
+        return likelihood
+
+
+def _mean_of(own: int, other: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(own, other, 1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(other, other, 1, bias=False),
+        nn.ReLU(),
+        nn.Conv2d(other, other, 1, bias=False),
+    )
