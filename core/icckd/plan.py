@@ -19,6 +19,8 @@ from icckd.spec.models import WeightsFile
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
+UNKNOWN_DATA = "unknown"
+"""Fingerprint of data that are not on this machine: nothing is trained from such a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
