@@ -48,6 +48,8 @@ def test_synthetic_data_are_named_so_wherever_their_results_are_shown(desk):
                 ("report",),
                 ("report", "--format", "md"),
                 ("report", "--format", "json"),
+                ("report", "--format", "html"),
+                ("report", "--format", "latex"),
                 ("status",),
                 ("ls",),
             )
