@@ -21,6 +21,8 @@ from icckd.spec.settings import Off
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
+UNKNOWN_DATA = "unknown"
+"""Fingerprint of data that are not on this machine: nothing is trained from such a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

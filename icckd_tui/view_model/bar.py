@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from icckd.results.synthetic import on_synthetic_data
 from icckd_tui.display import display, fit
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.view_model.numbers import duration
@@ -53,6 +54,7 @@ def bar_view(study: StudyInfo, progress: Progress, now: float, width: int, glyph
     """Return the bar, exactly `width` cells: details go first when room is short."""
     name = display(study.name)
     size = f"  {len(study.arms)} arms {glyphs.times} {len(study.seeds)} seeds"
+    mark: Spans = (Span(" synthetic data", "warning"),) if on_synthetic_data(study) else ()
     age, eta = age_of(progress, now), _eta(progress)
     counts = {words: counts_of(progress, glyphs, words=words) for words in (True, False)}
     tries = [
@@ -62,9 +64,9 @@ def bar_view(study: StudyInfo, progress: Progress, now: float, width: int, glyph
         counts[False],
     ]
     for middle in tries:
-        room = width - 4 - width_of(middle) - width_of(age)
+        room = width - 4 - width_of(middle) - width_of(age) - width_of(mark)
         if room >= min(width_of((Span(name),)), 24) or middle is tries[-1]:
             break
     shown = fit(name, min(width_of((Span(name),)), max(4, room)), glyphs.ellipsis)
-    left = (Span(" "), Span(shown, "strong"), *middle)
+    left = (Span(" "), Span(shown, "strong"), *mark, *middle)
     return (*padded(left, width - width_of(age) - 1), *age, Span(" "))

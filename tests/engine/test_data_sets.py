@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import zipfile
 from hashlib import md5
 
 import numpy as np
@@ -15,7 +16,7 @@ from torchvision.datasets import CIFAR10, CIFAR100
 
 from icckd.engine.data import fetch
 from icckd.engine.data.datasets import DATASETS
-from icckd.engine.data.download import KINDS
+from icckd.engine.data.download import KINDS, NOT_OFFERED
 from icckd.engine.data.files import CIFAR_FILES, CIFAR_FOLDER
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.data.splits import divide
@@ -90,6 +91,15 @@ def test_coarse_digits_hide_the_digit_as_sub_class(tmp_path):
     ]
     assert splits.n_classes == 5
     assert torch.equal(splits.train.labels, splits.train.subclasses // 2)
+    assert splits.train.superclasses is None
+
+
+def test_fine_digits_keep_the_coarse_label_as_super_class(tmp_path):
+    splits = DATASETS["digits"](DigitsData(labels="fine"), tmp_path)
+
+    for part in (splits.train, splits.validation, splits.test):
+        assert torch.equal(part.superclasses, part.labels // 2)
+        assert part.subclasses is None
 
 
 def test_the_split_depends_on_its_seed_alone(tmp_path):
@@ -126,6 +136,7 @@ def test_cifar100_comes_from_torchvisions_reader(cifar100, tmp_path):
     assert (splits.n_classes, splits.in_channels) == (100, 3)
     assert [len(p.labels) for p in (splits.train, splits.validation, splits.test)] == [150, 50, 100]
     assert splits.train.subclasses is None
+    assert torch.equal(splits.train.superclasses, splits.train.labels // 5)
     first = torch.from_numpy(cifar100["test"][0].reshape(3, 32, 32))
     assert torch.equal(splits.test.images[0].permute(2, 0, 1), first)
 
@@ -217,9 +228,52 @@ def test_fetch_leaves_a_complete_data_set_alone_and_knows_its_names(cifar100, tm
     fetch("cifar100", tmp_path)
     fetch("digits", tmp_path)
 
-    assert set(KINDS) == set(DATASETS)
+    assert {*KINDS, *NOT_OFFERED} == set(DATASETS)
     with pytest.raises(UsageError, match="cifar11"):
         fetch("cifar11", tmp_path)
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("imagenet", "train and val"), ("synthetic", "run")])
+def test_what_icckd_does_not_download_is_refused_with_what_to_do(kind, hint, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        fetch(kind, tmp_path)
+
+    assert hint in caught.value.hint
+
+
+def write_tiny_imagenet(file):
+    """Write an archive with 1 class of 2 images and 1 validation image."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in ("train/n01/images/a.JPEG", "train/n01/images/b.JPEG", "val/images/c.JPEG"):
+            archive.writestr(f"tiny-imagenet-200/{name}", b"x")
+        archive.writestr("tiny-imagenet-200/val/val_annotations.txt", "c.JPEG\tn01\t0\t0\t9\t9\n")
+    return md5(file.read_bytes()).hexdigest()
+
+
+def test_tiny_imagenet_is_unpacked_if_its_checksum_is_right_and_left_alone_if_complete(
+    tmp_path, monkeypatch
+):
+    archive = tmp_path / "tiny-imagenet-200.zip"
+    checksum = write_tiny_imagenet(archive)
+    counts = {"train": 2, "val": 1}
+    monkeypatch.setattr("icckd.engine.data.files.TINY_IMAGENET_COUNTS", counts)
+    monkeypatch.setattr("torchvision.datasets.utils._get_redirect_url", refuse_to_download)
+
+    with pytest.raises(MachineError, match="no route to host"):
+        fetch("tiny-imagenet", tmp_path)
+    monkeypatch.setattr("icckd.engine.data.download.TINY_IMAGENET_MD5", checksum)
+    fetch("tiny-imagenet", tmp_path)
+    archive.unlink()
+    fetch("tiny-imagenet", tmp_path)
+
+    assert (tmp_path / "tiny-imagenet-200" / "train" / "n01" / "images" / "a.JPEG").is_file()
+    (tmp_path / "tiny-imagenet-200" / "val" / "images" / "c.JPEG").unlink()
+    with pytest.raises(MachineError, match="no route to host"):
+        fetch("tiny-imagenet", tmp_path)
+
+
+def refuse_to_download(*arguments, **named):
+    raise OSError("no route to host")
 
 
 def test_a_failed_download_is_an_error_of_the_machine(tmp_path, monkeypatch):

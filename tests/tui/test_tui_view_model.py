@@ -75,6 +75,19 @@ def test_the_age_says_whether_news_can_be_expected(session, age, label):
     assert ("ETA" in text) == (session == "live")
 
 
+@pytest.mark.parametrize("width", [60, 80, 160])
+def test_the_bar_says_that_data_are_synthetic(width):
+    study = replace(sample.study(), resolved={"data": {"kind": "synthetic"}})
+    shown = [
+        plain(bar_view(each, sample.progress(), sample.NOW, width, BRAILLE))
+        for each in (study, sample.study())
+    ]
+
+    assert "synthetic data" in shown[0]
+    assert "synthetic" not in shown[1]
+    assert [cell_len(line) for line in shown] == [width, width]
+
+
 def test_the_comparison_shows_difference_interval_star_and_n():
     table = comparison_table(frame(), BRAILLE, compact=False)
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.plan import Plan, Stage
 from icckd.report.text import bytes_text, display, duration
@@ -18,7 +19,8 @@ from icckd.spec.load import load
 def print_plan(path: Path, overrides: tuple[str, ...], device: Device) -> None:
     """Print the plan of a study to standard output."""
     study = load(path, overrides)
-    plan = make_plan(study, device=device, root=data_root())
+    absent: list[MachineError] = []
+    plan = make_plan(study, device=device, root=data_root(), absent=absent.append)
     folder = StateFolder.current()
     done: frozenset[str] = frozenset()
     estimates: dict[str, Estimate] = {}
@@ -28,12 +30,26 @@ def print_plan(path: Path, overrides: tuple[str, ...], device: Device) -> None:
             estimates = dict(results.estimates())
     lines = [
         f"study {study.study.name}: {len(plan.arms)} arms x {study.study.seeds.count} seeds"
-        f" = {len(plan.trials)} trials",
+        f" = {len(plan.trials)} trials{_synthetic(plan)}",
+        *_absent(absent),
         *_arms(plan),
         *_stages(plan, done),
         *_cost(plan, done, estimates, default_jobs(plan)),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _synthetic(plan: Plan) -> str:
+    kinds = {stage.settings["data"]["kind"] for stage in plan.stages.values()}
+    return ", synthetic data" if "synthetic" in kinds else ""
+
+
+def _absent(errors: list[MachineError]) -> list[str]:
+    return [
+        f"data not here, so that no stage on them counts as complete and none can run:"
+        f" {display(error.message)} ({error.hint})"
+        for error in {error.message: error for error in errors}.values()
+    ]
 
 
 def _arms(plan: Plan) -> list[str]:

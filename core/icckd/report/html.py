@@ -7,7 +7,7 @@ from typing import TextIO
 
 from icckd.report.cells import difference_cell, mean_cell, scale_of
 from icckd.report.methods import methods
-from icckd.report.notes import incomplete, label, notes
+from icckd.report.notes import incomplete, label, notes, synthetic
 from icckd.report.sections import Cells, effects, verdicts
 from icckd.report.text import display, write_lines
 from icckd.results.read import Results
@@ -41,7 +41,7 @@ def write_html(results: Results, study: StudyInfo, out: TextIO) -> None:
         f"<h1>{_text(title)}</h1>",
         f'<p class="muted">study {_text(study.name)}, revision {_text(study.revision)}:'
         f" {len(study.arms)} arms × {len(study.seeds)} seeds, {done.complete} of {done.total}"
-        " trials complete</p>",
+        f" trials complete{synthetic(study)}</p>",
         *_section(f"Verdicts on {study.primary}", verdicts(results, study)),
         *_forest(study, rows),
         *_section(f"Effects on {study.primary}", effects(results, study)),

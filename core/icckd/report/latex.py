@@ -9,7 +9,7 @@ from typing import TextIO
 
 from icckd.report.cells import Scale, p_text, scale_of
 from icckd.report.methods import methods
-from icckd.report.notes import bound_text, incomplete, seeds_text, verdict_text
+from icckd.report.notes import bound_text, incomplete, seeds_text, synthetic, verdict_text
 from icckd.report.text import display, write_lines
 from icckd.results.read import Results
 from icckd.results.types import Comparison, StudyInfo
@@ -153,19 +153,19 @@ def _caption(results: Results, study: StudyInfo) -> str:
     return _plain(
         f"{question}Outcome {study.primary} after the last epoch, the test set used once. n counts"
         f" seeds ({seeds_text(study.seeds)}), each a teacher trained anew; {done.complete} of"
-        f" {done.total} trials complete. SD: standard deviation over seeds. Difference: arm minus"
-        f" {study.baseline} over equal seeds, with the 95 % interval of {kind} on the paired"
-        f" differences. d_z: standardized paired difference with Hedges' correction. p: {tests},"
-        f" adjusted by Holm over the {len(study.family)} arms of the family; verdicts are about the"
-        f" part.{alike} {lost}".strip()
+        f" {done.total} trials complete{synthetic(study)}. SD: standard deviation over seeds."
+        f" Difference: arm minus {study.baseline} over equal seeds, with the 95 % interval of"
+        f" {kind} on the paired differences. d_z: standardized paired difference with Hedges'"
+        f" correction. p: {tests}, adjusted by Holm over the {len(study.family)} arms of the"
+        f" family; verdicts are about the part.{alike} {lost}".strip()
     )
 
 
 def _caption_of_others(study: StudyInfo) -> str:
     return _plain(
-        f"Further outcomes over seeds ({seeds_text(study.seeds)}): mean, standard deviation, and"
-        f" mean difference from {study.baseline} over equal seeds. Not corrected for multiple"
-        " comparisons."
+        f"Further outcomes over seeds ({seeds_text(study.seeds)}){synthetic(study)}: mean,"
+        f" standard deviation, and mean difference from {study.baseline} over equal seeds. Not"
+        " corrected for multiple comparisons."
     )
 
 

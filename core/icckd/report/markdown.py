@@ -5,7 +5,7 @@ from typing import TextIO
 
 from icckd.report.cells import difference_cell, mean_cell, scale_of
 from icckd.report.methods import methods
-from icckd.report.notes import incomplete, label, notes
+from icckd.report.notes import incomplete, label, notes, synthetic
 from icckd.report.sections import Cells, effects, verdicts
 from icckd.report.text import display, write_lines
 from icckd.results.read import Results
@@ -24,7 +24,7 @@ def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
         "",
         *([_plain(study.question), ""] if study.question else []),
         f"Revision {_plain(study.revision)}: {len(study.arms)} arms x {len(study.seeds)} seeds,"
-        f" {done.complete} of {done.total} trials complete.",
+        f" {done.complete} of {done.total} trials complete{synthetic(study)}.",
         "",
         *_section(f"Verdicts on {study.primary}", verdicts(results, study)),
         *_section(f"Effects on {study.primary}", effects(results, study)),

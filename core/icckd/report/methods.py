@@ -8,6 +8,7 @@ from icckd.report.notes import bound_text, seeds_text
 from icckd.report.text import display
 from icckd.results.provenance import Provenance
 from icckd.results.read import Results
+from icckd.results.synthetic import on_synthetic_data
 from icckd.results.types import Comparison, StudyInfo
 
 _MACHINE = ("cpu", "gpus", "torch", "cuda", "python")
@@ -35,6 +36,8 @@ def _design(results: Results, study: StudyInfo) -> Iterator[str]:
         f" {len(study.seeds)} seeds ({seeds_text(study.seeds)}); {done.complete} of {done.total}"
         " trials are complete."
     )
+    if on_synthetic_data(study):
+        yield "The images are synthetic."
     header = study.resolved.get("study", {})
     students = header.get("students_per_teacher", 1)
     yield (

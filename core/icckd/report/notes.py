@@ -6,6 +6,7 @@ from statistics import fmean
 from icckd.report.context import published_notes
 from icckd.report.text import display
 from icckd.results.read import Results
+from icckd.results.synthetic import on_synthetic_data
 from icckd.results.types import ArmRow, Comparison, StudyInfo, TrialRow
 from icckd.spec.metrics import OUTCOMES
 
@@ -18,6 +19,11 @@ def label(arm: ArmRow) -> str:
     if arm.role == "control" and arm.control_for:
         return f"control for {display(arm.control_for)}"
     return f"{arm.role} ({display(arm.action)})" if arm.action else arm.role
+
+
+def synthetic(study: StudyInfo) -> str:
+    """Return what is added to a study's line where it trains on synthetic data."""
+    return ", synthetic data" if on_synthetic_data(study) else ""
 
 
 def verdict_text(row: Comparison) -> str:
@@ -58,12 +64,18 @@ def notes(results: Results, study: StudyInfo) -> list[str]:
     """Return the notes of a report, in order."""
     rows = results.comparisons(study)
     return [
+        *_synthetic(study),
         *_rules(study, rows),
         *_special(study, rows),
         *_matched(study, results.values(study, STRENGTH)),
         *_without_value(study, rows),
         *published_notes(study),
     ]
+
+
+def _synthetic(study: StudyInfo) -> Iterator[str]:
+    if on_synthetic_data(study):
+        yield "The images are synthetic: drawn by icckd from a formula, no real data."
 
 
 def incomplete(results: Results, study: StudyInfo) -> list[str]:

@@ -3,6 +3,7 @@
 import time
 from typing import TextIO
 
+from icckd.report.notes import synthetic
 from icckd.report.text import display, duration
 from icckd.results.read import Results
 from icckd.results.types import LogRow, Progress, StateCounts, StudyInfo, TrialRow
@@ -18,7 +19,10 @@ _SESSION = {
 def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
     """Write counts, time left, and every trial that is not simply complete or pending."""
     progress = results.progress(study)
-    out.write(f"study {study.name} (revision {study.revision[:8]}): {_session(progress)}\n")
+    out.write(
+        f"study {study.name} (revision {study.revision[:8]}): {_session(progress)}"
+        f"{synthetic(study)}\n"
+    )
     out.write(f"trials  {_counts(progress.trials)}\n")
     out.write(f"stages  {_counts(progress.stages)}\n")
     for trial in results.trials(study):
@@ -34,7 +38,7 @@ def write_studies(results: Results, out: TextIO) -> None:
         out.write(
             f"{study.name}  {study.revision[:8]}  planned {planned}"
             f"  {len(study.arms)} arms x {len(study.seeds)} seeds"
-            f"  {_counts(progress.trials)}  {progress.session}\n"
+            f"  {_counts(progress.trials)}  {progress.session}{synthetic(study)}\n"
         )
 
 

@@ -5,7 +5,7 @@ import textwrap
 from typing import TextIO
 
 from icckd.report.cells import difference_cell, mean_cell, scale_of
-from icckd.report.notes import incomplete, label, notes
+from icckd.report.notes import incomplete, label, notes, synthetic
 from icckd.report.sections import Cells, effects, verdicts
 from icckd.report.text import display, write_lines
 from icckd.results.read import Results
@@ -58,7 +58,7 @@ def _head(results: Results, study: StudyInfo) -> list[str]:
         *(_wrapped(display(study.question, 2000), "") if study.question else []),
         f"study {display(study.name)}, revision {display(study.revision)}:"
         f" {len(study.arms)} arms x {len(study.seeds)} seeds,"
-        f" {done.complete} of {done.total} trials complete",
+        f" {done.complete} of {done.total} trials complete{synthetic(study)}",
     ]
 
 

@@ -1,6 +1,7 @@
 """Everything before the first stage: device, data, plan."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -8,10 +9,12 @@ from icckd.design import expand
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.epoch import CODE_EPOCH
 from icckd.engine.weights import read_weights
+from icckd.errors import MachineError
 from icckd.journal.artifact import is_published
 from icckd.journal.folder import StateFolder
-from icckd.plan import Ground, Plan, build, datasets, numerics_class, weights_files
+from icckd.plan import UNKNOWN_DATA, Ground, Plan, build, datasets, numerics_class, weights_files
 from icckd.resources import available_cpus, cuda_device_names, resolve_device
+from icckd.spec.data import Data
 from icckd.spec.study import Study
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -22,13 +25,21 @@ def data_root() -> Path:
     return Path(os.environ.get("ICCKD_DATA_DIR") or "data").absolute()
 
 
-def make_plan(study: Study, *, device: Device, root: Path) -> Plan:
+def make_plan(
+    study: Study,
+    *,
+    device: Device,
+    root: Path,
+    absent: Callable[[MachineError], None] | None = None,
+) -> Plan:
     """Return the plan of a study on this machine, without importing torch.
 
     Args:
         study: The study.
         device: `auto`, `cpu` or `cuda`.
         root: Where data sets are kept.
+        absent: Told of each data set that is missing; without it that is an error. Stages on
+            unknown data have digests that no finished stage has.
 
     Raises:
         SpecError: The study's arms are not sound.
@@ -39,7 +50,7 @@ def make_plan(study: Study, *, device: Device, root: Path) -> Plan:
         read_weights(weights)
     ground = Ground(
         numerics=numerics_class(study.numerics, resolve_device(device)),
-        fingerprints=tuple((data, fingerprint(data, root)) for data in datasets(trials)),
+        fingerprints=tuple((data, _known(data, root, absent)) for data in datasets(trials)),
         code_epoch=CODE_EPOCH,
     )
     return build(trials, ground, students_per_teacher=study.study.students_per_teacher)
@@ -50,6 +61,16 @@ def with_more_seeds(study: Study, count: int) -> Study:
     seeds = study.study.seeds.model_copy(update={"count": study.study.seeds.count + count})
     header = study.study.model_copy(update={"seeds": seeds})
     return study.model_copy(update={"study": header})
+
+
+def _known(data: Data, root: Path, absent: Callable[[MachineError], None] | None) -> str:
+    try:
+        return fingerprint(data, root)
+    except MachineError as error:
+        if absent is None:
+            raise
+        absent(error)
+        return UNKNOWN_DATA
 
 
 def default_jobs(plan: Plan) -> int:

@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -84,18 +85,18 @@ class FileImages:
         Raises:
             MachineError: If it cannot be read or decoded.
         """
-        from torchvision.io import ImageReadMode, decode_image
+        from PIL import Image
 
         file = self._root / self._names[row]
         try:
-            raw = torch.frombuffer(bytearray(file.read_bytes()), dtype=torch.uint8)
-            image: Tensor = decode_image(raw, mode=ImageReadMode.RGB)
-        except (OSError, RuntimeError, ValueError) as error:
+            with Image.open(file) as found:
+                pixels_HWK = np.array(found.convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise MachineError(
-                f"the image {file} cannot be read: {error}".splitlines()[0],
+                f"the image {file} cannot be read: {error}",
                 hint="put a whole copy of the file there, or remove it from the set",
             ) from error
-        return image
+        return torch.from_numpy(pixels_HWK).permute(2, 0, 1)
 
     def in_order(self, batches: Iterable[Sequence[Job]]) -> Iterator[list[Tensor]]:
         """Yield the results of each batch of jobs, done ahead of time by threads.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icckd.errors import MachineError
 from icckd.results.read import Results
+from icckd.results.synthetic import on_synthetic_data
 from icckd.results.types import StudyInfo
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ def draw_figures(results: Results, study: StudyInfo, folder: Path) -> list[Path]
     with style():
         for name, figure in _figures(results, study).items():
             if figure is not None:
+                if on_synthetic_data(study):
+                    figure.suptitle("synthetic data")
                 files += [saved(figure, folder / f"{name}.{kind}") for kind in FORMATS]
     return files
 
