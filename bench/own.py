@@ -9,14 +9,14 @@ from icckd.engine.data.stream import TrainStream
 from icckd.engine.distillers import DISTILLERS, Pairing
 from icckd.engine.fit import Step
 from icckd.engine.fit_student import StudentStep, example_output
-from icckd.engine.fit_teacher import IntraPart, TeacherStep
+from icckd.engine.fit_teacher import TeacherStep, build_losses
 from icckd.engine.material import Material, load_material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Place
 from icckd.spec.load import load
 from icckd.spec.models import CnnModel
 from icckd.spec.student import Student
-from icckd.spec.teacher import IntraLoss, Teacher
+from icckd.spec.teacher import Teacher
 
 ROOT = Path(__file__).parents[1]
 STUDY = load(ROOT / "studies" / "ablations.toml")
@@ -26,12 +26,8 @@ def teacher_epoch() -> Callable[[], None]:
     """Return a function that trains one epoch of the shipped study's teacher."""
     settings: Teacher = STUDY.teacher
     material, model = _material(), _model(settings.model, "teacher")
-    assert isinstance(settings.intra, IntraLoss)
-    intra = IntraPart(
-        settings.intra, n_classes=material.n_classes,
-        n_features=model.classifier.in_features, device="cpu",
-    )  # fmt: skip
-    return _epochs(material, model, TeacherStep(model, intra), views=2)
+    losses = build_losses(settings, model, material, ("bench", 0))
+    return _epochs(material, model, TeacherStep(model, losses, settings), views=2)
 
 
 def student_epoch() -> Callable[[], None]:

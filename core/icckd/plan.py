@@ -208,7 +208,7 @@ def _stage(
         "kind": kind,
         "data": fingerprint,
         "train": getattr(data, "train", None),
-        "epochs": training.epochs,
+        "epochs": training.last_epoch,
         "batch": training.batch_size,
         "numerics": numerics,
         **shape,
@@ -222,7 +222,7 @@ def _stage(
         fingerprint=fingerprint,
         numerics=ground.numerics,
         code_epoch=ground.code_epoch,
-        epochs=training.epochs,
+        epochs=training.last_epoch,
         digest=digest_of(identity),
         shape=digest_of(cost)[:16],
     )
