@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from icckd.design import Arm, Trial
 from icckd.spec.data import Data
 from icckd.spec.models import WeightsFile
+from icckd.spec.teacher import Teacher
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
@@ -156,9 +157,17 @@ def _teacher(trial: Trial, ground: Ground) -> Stage:
         shape={
             "model": canonical(teacher.model),
             "views": teacher.views,
-            "intra": teacher.intra != "off",
+            "intra": _intra_cost(teacher),
         },
     )
+
+
+def _intra_cost(teacher: Teacher) -> bool | dict[str, Any]:
+    """Return what tells the cost of the loss: encoding a cache anew is many times a step's."""
+    if teacher.intra == "off":
+        return False
+    cache = teacher.intra.cache
+    return canonical(cache) if cache != "off" and cache.mode == "reencode" else True
 
 
 def _student(trial: Trial, ground: Ground, teacher: Stage, replicate: int) -> Stage:

@@ -172,7 +172,7 @@ def build_losses(
     settings: Teacher, model: Classifier, material: Material, key: Key
 ) -> dict[str, TeacherLoss]:
     """Return the losses that the settings switch on, besides cross-entropy, on the device."""
-    channels, height, width = material.normalise(material.train.images[:1]).shape[1:]
+    _, height, width, channels = material.train.images.shape
     found: dict[str, TeacherLoss] = {}
     for name, build in LOSSES.items():
         part = getattr(settings, name)
