@@ -48,6 +48,7 @@ class _Rounds:
             complete=done,
             arguments=sys.argv[1:],
             data_root=data_root(),
+            asked=self.wish.asked,
         )
         code, _ = run_session(self.folder, self.results, mission, self.wish, self.signals.stopping)
         self.results.refresh()

@@ -66,7 +66,7 @@ def calibrate(
     ] = None,
     tolerance: Annotated[
         float, typer.Option(min=0.1, max=10.0, help="How far the ratio may be off, in percent.")
-    ] = 2.0,
+    ] = 5.0,
 ) -> None:
     """Find the weights of matched controls on the calibration seeds; write them into the file."""
     from icckd.cli.calibrating import calibrate_here

@@ -36,7 +36,7 @@ class IntraTerm(NamedTuple):
     keys: Tensor
 
 
-class _Scores(NamedTuple):
+class Scores(NamedTuple):
     """Scores of places against their class, which are negatives, and each place's positive."""
 
     values: Tensor
@@ -87,7 +87,7 @@ def _scores(
     groups: ClassGroups,
     settings: IntraLoss,
     cache: Entries | None,
-) -> _Scores:
+) -> Scores:
     """Return the scores; what is neither negative nor positive is -inf.
 
     The first M candidates are the batch's own, the positive on the diagonal. Empty places hold zero
@@ -109,7 +109,7 @@ def _scores(
     filled_CMN = (id_CM >= 0)[:, :, None] & (key_id_CN >= 0)[:, None, :]
     negative_CMN = filled_CMN & (id_CM[:, :, None] != key_id_CN[:, None, :])
     scores_CMN = torch.where(negative_CMN | _own(scores_CMN), scores_CMN, -torch.inf)
-    return _Scores(scores_CMN, negative_CMN, positive_CM)
+    return Scores(scores_CMN, negative_CMN, positive_CM)
 
 
 def _own(scores_CMN: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ def _own(scores_CMN: Tensor) -> Tensor:
 
 
 def _term(
-    scores: _Scores, count_CM: Tensor, anchor_CM: Tensor, keys_BD: Tensor, settings: IntraLoss
+    scores: Scores, count_CM: Tensor, anchor_CM: Tensor, keys_BD: Tensor, settings: IntraLoss
 ) -> IntraTerm:
     batch = len(keys_BD)
     loss_CM = scores.values.logsumexp(dim=2) - scores.positive
@@ -126,13 +126,19 @@ def _term(
         loss_CM = loss_CM / count_CM.clamp_min(1).to(loss_CM.dtype).log1p()
     anchors, pairs = anchor_CM.sum(), count_CM.sum()
     terms = batch if settings.reduction == "batch" else anchors.clamp_min(1)
-    positive_CM, values_CMN = scores.positive.detach(), scores.values.detach()
-    negatives_sum = torch.where(scores.is_negative, values_CMN, 0.0).sum()
+    positive, negative = mean_scores(scores, batch, pairs)
     return IntraTerm(
         loss=torch.where(anchor_CM, loss_CM, 0.0).sum() / terms,
         anchor_share=anchors * (100.0 / batch),
         negatives=pairs / batch,
-        positive_cosine=positive_CM.sum() * (settings.temperature / batch),
-        negative_cosine=negatives_sum * settings.temperature / pairs.clamp_min(1),
+        positive_cosine=positive * settings.temperature,
+        negative_cosine=negative * settings.temperature,
         keys=keys_BD,
     )
+
+
+@torch.no_grad()
+def mean_scores(scores: Scores, batch: int, pairs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean score of a positive and of a negative, a diagnostic."""
+    negative_sum = torch.where(scores.is_negative, scores.values, 0.0).sum()
+    return scores.positive.sum() / batch, negative_sum / pairs.clamp_min(1)
