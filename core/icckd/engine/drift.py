@@ -54,12 +54,11 @@ def _cosines(
 
 
 def _features_as_in_training(model: Classifier, images: Tensor) -> Tensor:
-    """Return pooled features in training mode; buffers and random streams stay as they are."""
+    """Return pooled features in training mode, in fp32; the model's buffers stay as they are."""
     was_training = model.training
     before = [buffer.clone() for buffer in model.buffers()]
     model.train()
-    with torch.random.fork_rng():
-        features = model.maps(images).features
+    features = model.maps(images).features
     for buffer, value in zip(model.buffers(), before, strict=True):
         buffer.copy_(value)
     model.train(was_training)
