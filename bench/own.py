@@ -9,29 +9,34 @@ from icckd.engine.data.stream import TrainStream
 from icckd.engine.distillers import Pairing, build_distiller
 from icckd.engine.fit import Step
 from icckd.engine.fit_student import StudentStep, example_output
-from icckd.engine.fit_teacher import IntraPart, TeacherStep
+from icckd.engine.fit_teacher import TeacherStep, build_losses, train_stream
+from icckd.engine.losses import TeacherLoss
 from icckd.engine.material import Material, load_material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Place
 from icckd.spec.load import load
 from icckd.spec.models import CnnModel
 from icckd.spec.student import Student
-from icckd.spec.teacher import IntraLoss, Teacher
+from icckd.spec.teacher import Teacher
 
 ROOT = Path(__file__).parents[1]
 STUDY = load(ROOT / "studies" / "ablations.toml")
 
 
-def teacher_epoch() -> Callable[[], None]:
+def teacher_epoch(network: CnnModel | None = None) -> Callable[[], None]:
     """Return a function that trains one epoch of the shipped study's teacher."""
+    return teacher_parts(network)[3]
+
+
+def teacher_parts(
+    network: CnnModel | None = None,
+) -> tuple[Classifier, dict[str, TeacherLoss], TrainStream, Callable[[], None]]:
+    """Return the teacher, its losses, its stream, and a function that trains one epoch."""
     settings: Teacher = STUDY.teacher
-    material, model = _material(), _model(settings.model, "teacher")
-    assert isinstance(settings.intra, IntraLoss)
-    intra = IntraPart(
-        settings.intra, n_classes=material.n_classes,
-        n_features=model.classifier.in_features, device="cpu",
-    )  # fmt: skip
-    return _epochs(material, model, TeacherStep(model, intra), views=2)
+    material, model = _material(), _model(network or settings.model, "teacher")
+    losses = build_losses(settings, model, material, ("bench", 0))
+    stream = train_stream(settings, material, ("bench", 0))
+    return model, losses, stream, _epochs(stream, model, TeacherStep(model, losses, settings))
 
 
 def student_epoch() -> Callable[[], None]:
@@ -44,7 +49,11 @@ def student_epoch() -> Callable[[], None]:
         labels=material.train.labels, key=("bench", 0, "distiller"),
     )  # fmt: skip
     distiller = build_distiller(settings.distiller, pairing)
-    return _epochs(material, model, StudentStep(model, teacher, distiller), views=1)
+    stream = TrainStream(
+        material.train, material.normalise, material.augment,
+        batch_size=64, views=1, key=("bench", 0),
+    )  # fmt: skip
+    return _epochs(stream, model, StudentStep(model, teacher, distiller))
 
 
 def _material() -> Material:
@@ -56,11 +65,7 @@ def _model(settings: CnnModel, role: str) -> Classifier:
     return build_model(settings, in_channels=1, n_classes=5, key=(role, 0, "init"), device="cpu")
 
 
-def _epochs(material: Material, model: Classifier, step: Step, *, views: int) -> Callable[[], None]:
-    stream = TrainStream(
-        material.train, material.normalise, material.augment,
-        batch_size=64, views=views, key=("bench", 0),
-    )  # fmt: skip
+def _epochs(stream: TrainStream, model: Classifier, step: Step) -> Callable[[], None]:
     optimiser = SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def epoch() -> None:

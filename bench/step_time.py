@@ -20,6 +20,7 @@ from timing import interleaved, ratio, write_result
 from icckd.engine.cache import NegativeCache
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
+from icckd.spec.teacher import IntraLoss
 
 SHAPES = [(64, 64, 5, 64), (64, 256, 100, 64), (256, 256, 100, 64), (1024, 256, 100, 32)]
 
@@ -31,7 +32,8 @@ def loss_row(shape: tuple[int, int, int, int], rounds: int) -> str:
     labels_B = torch.randint(classes, (batch,), generator=generator)
     ids_B = torch.arange(batch)
     h_BD, k_BD = (torch.randn(batch, features, generator=generator) for _ in range(2))
-    logits_BC = torch.randn(batch, classes, generator=generator)
+    margin_B = torch.ones(batch)
+    settings = IntraLoss(temperature=0.1, margin="off")
     cache = NegativeCache(classes, per_class, features)
     capacity = int(labels_B.bincount().max())
     groups = group_by_class(labels_B, classes, capacity)
@@ -40,8 +42,8 @@ def loss_row(shape: tuple[int, int, int, int], rounds: int) -> str:
 
     def grouped(leaf_BD: torch.Tensor) -> torch.Tensor:
         return intra_class_contrastive(
-            leaf_BD, k_BD, logits_BC, ids_B, group_by_class(labels_B, classes, capacity),
-            temperature=0.1, threshold=None, cache=cache,
+            leaf_BD, k_BD, margin_B, ids_B, group_by_class(labels_B, classes, capacity),
+            settings=settings, cache=cache.entries(),
         ).loss  # fmt: skip
 
     def dense(leaf_BD: torch.Tensor) -> torch.Tensor:

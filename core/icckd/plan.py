@@ -18,6 +18,7 @@ from icckd.spec.data import Data
 from icckd.spec.distiller_sum import Distiller
 from icckd.spec.models import WeightsFile
 from icckd.spec.settings import Off
+from icckd.spec.teacher import Teacher
 from icckd.spec.training import Numerics, Training
 
 StageKind = Literal["teacher", "student"]
@@ -169,9 +170,17 @@ def _teacher(trial: Trial, ground: Ground) -> Stage:
         shape={
             "model": canonical(teacher.model),
             "views": teacher.views,
-            "intra": teacher.intra != "off",
+            "intra": _intra_cost(teacher),
         },
     )
+
+
+def _intra_cost(teacher: Teacher) -> bool | dict[str, Any]:
+    """Return what tells the cost of the loss: encoding a cache anew is many times a step's."""
+    if teacher.intra == "off":
+        return False
+    cache = teacher.intra.cache
+    return canonical(cache) if cache != "off" and cache.mode == "reencode" else True
 
 
 def _student(trial: Trial, ground: Ground, teacher: Stage, replicate: int) -> Stage:
@@ -231,7 +240,7 @@ def _stage(
         "kind": kind,
         "data": fingerprint,
         "train": getattr(data, "train", None),
-        "epochs": training.epochs,
+        "epochs": training.last_epoch,
         "batch": training.batch_size,
         "numerics": numerics,
         **shape,
@@ -245,7 +254,7 @@ def _stage(
         fingerprint=fingerprint,
         numerics=ground.numerics,
         code_epoch=ground.code_epoch,
-        epochs=training.epochs,
+        epochs=training.last_epoch,
         digest=digest_of(identity),
         shape=digest_of(cost)[:16],
     )

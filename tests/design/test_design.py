@@ -256,3 +256,70 @@ def test_changes_are_json_values():
     [_, arm] = arms(study(body))
 
     json.dumps([change.before for change in arm.changes])
+
+
+def test_an_arm_that_changes_weight_or_temperature_shows_the_effective_strength():
+    body = FULL + (
+        '[[arm]]\nname = "x"\nset = { "teacher.intra.temperature" = 0.4 }\n'
+        '[[arm]]\nname = "y"\nset = { "teacher.intra.cache" = "off" }\n'
+        '[[arm]]\nname = "z"\nset = { "teacher.intra" = "off" }\n'
+    )
+    shown = {
+        arm.name: [(c.before, c.after) for c in arm.changes if "/" in c.path]
+        for arm in arms(study(body))
+    }
+
+    assert shown == {"full": [], "x": [(0.2, 0.05)], "y": [], "z": []}
+
+
+def test_both_views_in_cross_entropy_may_not_be_mixed_with_another_part():
+    alone = '[[arm]]\nname = "x"\nset = { "teacher.views_in_ce" = 2 }\n'
+    mixed = alone.replace("= 2 }", '= 2, "teacher.intra.cache" = "off" }')
+    single = (
+        '[[arm]]\nname = "x"\n'
+        'set = { "teacher.views" = 1, "teacher.views_in_ce" = 1, "teacher.intra" = "off" }\n'
+    )
+
+    assert names(FULL + alone) == ["full", "x"]
+    assert names(FULL + single, more="[teacher]\nviews_in_ce = 2\n") == ["full", "x"]
+    assert "teacher.views_in_ce" in refusal(FULL + mixed)
+
+
+@pytest.mark.parametrize(
+    ("part", "action", "replacement"),
+    [
+        ("teacher.supcon", "ADD", "[{ weight = 0.1 }]"),
+        ("teacher.label_smoothing", "ADD", "[0.1]"),
+        ("teacher.training.stop_epoch", "ADD", "[10]"),
+        ("teacher.intra.head", "ADD", "[{ features = 128 }]"),
+        ("teacher.intra.centering", "ADD", '[{ kind = "class-mean" }]'),
+        ("teacher.intra.normalize", "ADD", '["log-negatives"]'),
+        ("teacher.intra.reduction", "REPLACE", '["anchors"]'),
+        ("teacher.intra.cache.mode", "REPLACE", '["reencode"]'),
+        ("teacher.sampler", "ADD", "[{ classes = 4, per_class = 16 }]"),
+        ("teacher.intra.margin", "REMOVE", None),
+    ],
+)
+def test_the_parts_of_the_teacher_are_parts_of_ablations(part, action, replacement):
+    more = "" if replacement is None else f"replacement = {replacement}\n"
+    body = f'[[ablation]]\nname = "A"\narm = "x"\npart = "{part}"\naction = "{action}"\n{more}'
+    [_, arm] = arms(study(FULL + body))
+
+    assert arm.action == action
+    assert arm.changes[0].path.startswith(part)
+
+
+@pytest.mark.parametrize("part", ["supcon", "intra.head", "intra.centering", "intra.normalize"])
+def test_a_part_that_the_baseline_has_can_be_removed(part):
+    on = {
+        "supcon": "{ weight = 0.1 }", "intra.head": "{ features = 8 }",
+        "intra.centering": '{ kind = "batch-mean" }', "intra.normalize": '"log-negatives"',
+    }[part]  # fmt: skip
+    body = (
+        f"[teacher]\n{part} = {on}\n"
+        + FULL
+        + (f'[[ablation]]\nname = "A"\narm = "x"\npart = "teacher.{part}"\naction = "REMOVE"\n')
+    )
+    [_, arm] = arms(study(body))
+
+    assert [(change.path, change.after) for change in arm.changes] == [(f"teacher.{part}", "off")]

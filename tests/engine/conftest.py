@@ -53,6 +53,12 @@ class Notes:
 
 
 @pytest.fixture
+def notes_in():
+    """Return a recorder for an artifact folder."""
+    return lambda folder: Notes(folder=folder)
+
+
+@pytest.fixture
 def run_teacher(tmp_path):
     """Train a small teacher with some settings changed, and return the notes."""
     count = iter(range(1000))

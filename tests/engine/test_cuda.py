@@ -3,13 +3,14 @@
 import pytest
 import torch
 
+from icckd.engine.anchors import margin_of
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
 from icckd.engine.models import build_model
 from icckd.engine.numerics import prepare
 from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES
-from icckd.spec.teacher import IntraLoss
+from icckd.spec.teacher import IntraLoss, MarginFilter
 from icckd.spec.training import Training
 from tests.engine.test_models import CONTRACT, label
 
@@ -45,11 +46,12 @@ def test_cpu_and_cuda_agree_on_the_loss():
     losses = []
     for device in ("cpu", "cuda"):
         groups = group_by_class(labels.to(device), 5, capacity)
-        parts = (view1.to(device), view2.to(device), logits.to(device))
+        margin = margin_of(logits.softmax(1), labels).to(device)
         ids = torch.arange(64, device=device)
         term = intra_class_contrastive(
-            *parts, ids, groups, temperature=0.1, threshold=0.0, cache=None
-        )
+            view1.to(device), view2.to(device), margin, ids, groups,
+            settings=IntraLoss(margin=MarginFilter(threshold=0.0)), cache=None,
+        )  # fmt: skip
         losses.append(term.loss.cpu())
 
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
@@ -57,7 +59,7 @@ def test_cpu_and_cuda_agree_on_the_loss():
 
 def test_memory_outcomes_exist_on_cuda(run_teacher):
     notes = run_teacher(device="cuda")
-    names = {n for n, m in OUTCOMES.items() if m.device == "cuda" and m.stage == "teacher"}
+    names = {n for n, m in OUTCOMES.items() if m.device == "cuda" and n.startswith("teacher.")}
 
     assert names - {"teacher.memory_nvml"} <= set(notes.values)
     assert 0 < notes.values["teacher.memory_allocated"] <= notes.values["teacher.memory_reserved"]

@@ -13,8 +13,9 @@ from safetensors.torch import load_file
 
 from icckd.engine.data.stream import TrainStream
 from icckd.engine.distillers import DISTILLERS
-from icckd.engine.fit_teacher import IntraPart, TeacherStep
+from icckd.engine.fit_teacher import TeacherStep, build_losses
 from icckd.engine.groups import group_by_class
+from icckd.engine.losses.intra import intra_class_contrastive
 from icckd.engine.material import load_material
 from icckd.engine.models import build_model, load_model
 from icckd.engine.protocol import Place
@@ -27,9 +28,14 @@ from icckd.spec.distiller_sum import Distiller, SumDistiller
 from icckd.spec.distillers import CrdDistiller, FitnetDistiller, KdDistiller, VidDistiller
 from icckd.spec.metrics import OUTCOMES, SERIES, TERMS
 from icckd.spec.models import CnnModel
-from icckd.spec.teacher import IntraLoss, MarginFilter, NegativeCache
+from icckd.spec.teacher import IntraLoss, MarginFilter, NegativeCache, Teacher
 from icckd.spec.training import MultistepSchedule, Training
 
+SUPCON = {"teacher.supcon", "teacher.supcon_ratio"}
+OF_THE_LOSS = {
+    "intra_ratio", "anchor_share", "negatives", "positive_cosine", "negative_cosine",
+    "skipped_rows",
+}  # fmt: skip
 STRONG = {"weight": 0.5, "margin": MarginFilter(threshold=-0.5)}
 
 
@@ -179,8 +185,8 @@ def test_networks_that_a_method_cannot_join_fail_before_the_first_step(run_teach
 def test_a_teacher_records_every_series_and_outcome_that_applies(run_teacher):
     notes = run_teacher()
 
-    assert all(set(epoch) == names_of(SERIES, "teacher") for epoch in notes.epochs)
-    assert set(notes.values) == names_of(OUTCOMES, "teacher")
+    assert all(set(epoch) == names_of(SERIES, "teacher") - SUPCON for epoch in notes.epochs)
+    assert set(notes.values) == names_of(OUTCOMES, "teacher") - SUPCON
     assert all(math.isfinite(value) for value in notes.values.values())
     assert notes.values["teacher.cache_bytes"] == 5 * 64 * (8 * 4 + 8 + 8) + 5 * 8
     assert notes.values["teacher.nonfinite_steps"] == 0
@@ -200,7 +206,7 @@ def test_without_intra_loss_or_sub_classes_their_metrics_are_absent(run_teacher)
     data = DigitsData(train=170, validation=40, labels="fine")
     notes = run_teacher(data=data, intra="off")
 
-    absent = {"intra_ratio", "anchor_share", "negatives"}
+    absent = OF_THE_LOSS | {"supcon_ratio"}
     there = names_of(OUTCOMES, "teacher", lacking=("sub-classes",))
     assert set(notes.values) == there - {f"teacher.{name}" for name in absent}
     assert notes.values["teacher.cache_bytes"] == 0
@@ -212,12 +218,13 @@ def test_the_recorded_ratio_is_weight_times_the_norms_at_the_pooled_feature(tmp_
     material = load_material(DigitsData(), place)
     model = build_model(CnnModel(), in_channels=1, n_classes=5, key=("a",), device="cpu").train()
     settings = IntraLoss(weight=0.3, margin="off", cache="off")
-    part = IntraPart(settings, n_classes=5, n_features=64, device="cpu")
+    teacher = Teacher(intra=settings)
+    losses = build_losses(teacher, model, material, ("a",))
     stream = TrainStream(
         material.train, material.normalise, material.augment, batch_size=32, views=2, key=("a",)
     )
     batch = next(stream.epoch(1))
-    values = TeacherStep(model, part)(batch, step=0, epoch=1)
+    values = TeacherStep(model, losses, teacher)(batch, step=0, epoch=1)
     ours = [p.grad.clone() for p in model.parameters()]
 
     initialise(model, ("a",))
@@ -228,7 +235,9 @@ def test_the_recorded_ratio_is_weight_times_the_norms_at_the_pooled_feature(tmp_
     ce.backward(retain_graph=True)
     ce_grad, features.grad = features.grad.clone(), None
     groups = group_by_class(batch.labels, 5, batch.largest_class)
-    intra = part.loss(features, model.classifier(features[:32]), batch.ids, groups, epoch=1).loss
+    intra = intra_class_contrastive(
+        *features.chunk(2), torch.zeros(32), batch.ids, groups, settings=settings, cache=None
+    ).loss
     (0.3 * intra).backward()
 
     expected = features.grad.norm() / ce_grad.norm()

@@ -100,6 +100,16 @@ def test_the_keys_of_a_plug_in_point_are_the_tags_of_its_settings(registry, anno
     assert set(getattr(importlib.import_module(module), name)) == kinds
 
 
+def test_every_loss_of_the_teacher_has_settings_that_may_be_off():
+    from icckd.engine.losses import LOSSES
+    from icckd.spec.method import Method
+    from icckd.spec.paths import off_state
+    from icckd.spec.teacher import Teacher
+
+    assert all(off_state(Method, f"teacher.{name}") for name in LOSSES)
+    assert set(LOSSES) <= set(Teacher.model_fields)
+
+
 def test_the_layout_in_a_stage_identity_is_the_one_the_engine_uses():
     import torch
 

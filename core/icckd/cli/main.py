@@ -37,6 +37,7 @@ def _options(
 
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
+app.command("calibrate")(studies.calibrate)
 app.command("watch")(studies.watch)
 app.command("report")(inspect.report)
 app.command("compare")(versus.compare)

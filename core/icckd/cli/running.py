@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -44,7 +45,7 @@ class Wish:
     asked: float = field(default_factory=time.time)
 
 
-class _Signals:
+class Signals:
     """Counts Ctrl-C: the first lets running stages finish, the second stops now."""
 
     def __init__(self) -> None:
@@ -55,7 +56,7 @@ class _Signals:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
-            _say("finishing the running stages; Ctrl-C again stops now")
+            say("finishing the running stages; Ctrl-C again stops now")
 
     def stopping(self) -> Stopping:
         """Return what the signals so far ask for."""
@@ -70,8 +71,8 @@ def run_here(wish: Wish) -> int:
     folder = StateFolder.current()
     folder.create()
     with (
-        owner_lock(folder, waiting=lambda: _say("another run owns this state folder; waiting")),
-        Store.open_file(folder, notice=_say) as store,
+        owner_lock(folder, waiting=lambda: say("another run owns this state folder; waiting")),
+        Store.open_file(folder, notice=say) as store,
     ):
         results = Results(store)
         code = _train(folder, results, wish, study, plan)
@@ -83,7 +84,7 @@ def run_here(wish: Wish) -> int:
 
 def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan: Plan) -> int:
     """Run sessions until the study has all the seeds that viewers asked for."""
-    signals = _Signals()
+    signals = Signals()
     force = wish.force
     while True:
         results.refresh()
@@ -97,14 +98,25 @@ def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan
             asked=wish.asked,
             force=force,
         )
-        with listener_for(results, mission) as listener:
-            executor = _executor(folder, plan, wish)
-            session = Session(folder, mission, executor, listener, signals.stopping)
-            code = session.run()
+        code, session = run_session(folder, results, mission, wish, signals.stopping)
         if not session.more_seeds or code == INTERRUPTED:
             return code
         study, force = with_more_seeds(study, session.more_seeds), False
         plan = make_plan(study, device=wish.device, root=data_root())
+
+
+def run_session(
+    folder: StateFolder,
+    results: Results,
+    mission: Mission,
+    wish: Wish,
+    stopping: Callable[[], Stopping],
+) -> tuple[int, Session]:
+    """Run a session to its end; return its exit code, and the session."""
+    with listener_for(results, mission) as listener:
+        executor = _executor(folder, mission.plan, wish)
+        session = Session(folder, mission, executor, listener, stopping)
+        return session.run(), session
 
 
 def run_and_watch(wish: Wish) -> int:
@@ -127,10 +139,10 @@ def run_and_watch(wish: Wish) -> int:
         )
     answer = run_watch(folder, name, request_stop=lambda: _stop(folder, name))
     if child.poll() is None and answer != "stop":
-        _say(f"{name} goes on in the background; `icckd watch {name}` shows it, log: {log}")
+        say(f"{name} goes on in the background; `icckd watch {name}` shows it, log: {log}")
         return 0
     if child.poll() is None:
-        _say("finishing the running stages")
+        say("finishing the running stages")
     code = child.wait()
     with open_results(folder) as results:
         REPORTERS["table"](results, results.study(name), sys.stdout)
@@ -164,5 +176,6 @@ def _executor(folder: StateFolder, plan: Plan, wish: Wish) -> LocalExecutor:
     )
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the user on standard error."""
     print(f"icckd: {text}", file=sys.stderr, flush=True)

@@ -55,6 +55,25 @@ def run(
     sys.exit(running.run_and_watch(wish) if tui else running.run_here(wish))
 
 
+def calibrate(
+    study: StudyFile,
+    arm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Only this control; default: all.")
+    ] = None,
+    device: Device = "auto",
+    jobs: Annotated[
+        int | None, typer.Option("-j", "--jobs", min=1, max=1024, help="Workers at once.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0.1, max=10.0, help="How far the ratio may be off, in percent.")
+    ] = 5.0,
+) -> None:
+    """Find the weights of matched controls on the calibration seeds; write them into the file."""
+    from icckd.cli.calibrating import calibrate_here
+
+    calibrate_here(study, arm, device=device, jobs=jobs, tolerance=tolerance)
+
+
 def watch(
     study: Annotated[
         str | None, typer.Argument(metavar="[STUDY]", help="A study's name or file.")

@@ -18,6 +18,9 @@ from icckd.spec.metrics import OUTCOMES
 from icckd.spec.paths import Change, assign, changes, is_under, keys_at, nearest
 from icckd.spec.study import Ablation, ArmSpec, Study
 
+INTRA = "teacher.intra"
+STRENGTH = f"{INTRA}.weight / temperature"
+CE_VIEWS = "teacher.views_in_ce"
 Role = Literal["baseline", "ablation", "control", "combination", "variant"]
 
 
@@ -25,7 +28,9 @@ Role = Literal["baseline", "ablation", "control", "combination", "variant"]
 class Arm:
     """One level for every factor: a full configuration with a name.
 
-    `changes` is how it differs from the baseline; `action` is AblationBench's, or "".
+    `changes` is how it differs from the baseline: settings, and the effective strength of the
+    intra-class loss where its weight or temperature is among them. `action` is AblationBench's,
+    or "".
     """
 
     name: str
@@ -154,8 +159,19 @@ def _arm(draft: Draft, method: Method, baseline: dict[str, Any], baseline_name: 
         action=source.action if isinstance(source, Ablation) else "",
         control_for=source.control_for if isinstance(source, ArmSpec) else None,
         metrics=source.metrics if isinstance(source, Ablation) else (),
-        changes=found,
+        changes=(*found, *_strength(found, baseline, method)),
     )
+
+
+def _strength(
+    found: tuple[Change, ...], baseline: dict[str, Any], method: Method
+) -> tuple[Change, ...]:
+    """Return how weight / temperature changes, on which the gradient's size depends, if it may."""
+    if not {change.path for change in found} & {f"{INTRA}.weight", f"{INTRA}.temperature"}:
+        return ()
+    tables = (baseline["teacher"]["intra"], method.teacher.model_dump()["intra"])
+    before, after = (float(f"{t['weight'] / t['temperature']:.6g}") for t in tables)
+    return (Change(path=STRENGTH, before=before, after=after),)
 
 
 def _role(draft: Draft, found: tuple[Change, ...]) -> Role:
@@ -169,6 +185,13 @@ def _role(draft: Draft, found: tuple[Change, ...]) -> Role:
 
 def _refuse_undeclared(draft: Draft, found: tuple[Change, ...], baseline: str) -> None:
     """Law 3: an arm differs from the baseline in exactly the settings it declares."""
+    paths = {change.path for change in found}
+    if CE_VIEWS in paths and "teacher.views" not in paths and len(paths) > 1:
+        raise SpecError(
+            f"arm {draft.name!r} changes {CE_VIEWS!r} together with other settings: its"
+            " cross-entropy would differ from the baseline's as well",
+            hint=f"set {CE_VIEWS!r} in [teacher], so that the baseline has it too",
+        )
     for change in found:
         if not any(is_under(change.path, path) for path in draft.settings):
             raise SpecError(

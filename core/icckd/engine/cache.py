@@ -1,12 +1,24 @@
-"""Negative cache: the last embeddings of each class, one ring per class.
+"""Negative cache: the last embeddings, or the last inputs, of each class, one ring per class.
 
-Shape suffixes: B batch, C classes, Q entries per class, D features, M places per class.
+Shape suffixes: B batch, C classes, Q entries per class, D features, M places per class, N = C * Q,
+K channels, H height, W width.
 """
+
+from math import prod
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from icckd.engine.groups import ClassGroups
+from icckd.engine.models import LAYOUT
+
+
+class Entries(NamedTuple):
+    """Unit embeddings [C, Q, E] with the sample each is of, [C, Q], -1 where empty."""
+
+    Q_emb: Tensor
+    Q_id: Tensor
 
 
 class NegativeCache(nn.Module):
@@ -34,6 +46,10 @@ class NegativeCache(nn.Module):
         """Exact size of the buffers in bytes."""
         return sum(buffer.nbytes for buffer in self.buffers())
 
+    def entries(self) -> Entries:
+        """Return what is held."""
+        return Entries(self.Q_emb, self.Q_id)
+
     @torch.no_grad()
     def push(self, keys_BD: Tensor, ids_B: Tensor, step: int, groups: ClassGroups) -> None:
         """Append a batch, row by row, each to the ring of its class.
@@ -56,3 +72,25 @@ class NegativeCache(nn.Module):
         self.Q_id.flatten().index_copy_(0, target_B, ids_B[source_B])
         self.Q_step.flatten().index_fill_(0, target_B, step)
         self.Q_ptr.add_(groups.counts).remainder_(per_class)
+
+
+class InputCache(nn.Module):
+    """Rings of inputs instead of embeddings; whoever uses them encodes them first.
+
+    `ring` is a `NegativeCache` whose embeddings are flattened float32 images.
+    """
+
+    def __init__(self, n_classes: int, per_class: int, image_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self._image_shape = image_shape
+        self.ring = NegativeCache(n_classes, per_class, prod(image_shape))
+
+    def push(self, images_BKHW: Tensor, ids_B: Tensor, step: int, groups: ClassGroups) -> None:
+        """Append a batch of normalised images, each to the ring of its class."""
+        self.ring.push(images_BKHW.flatten(1), ids_B, step, groups)
+
+    def images(self) -> Tensor:
+        """Return every entry as an image, shape (N, K, H, W); empty ones are black."""
+        flat_NX = self.ring.Q_emb.flatten(0, 1)
+        layout = LAYOUT[flat_NX.device.type]
+        return flat_NX.view(-1, *self._image_shape).contiguous(memory_format=layout)

@@ -102,19 +102,19 @@ def fit(
     """
     optimiser = Sgd([*model.parameters(), *step.state.parameters()], training)
     terms = (*step.losses, "grad_norm", *step.diagnostics)
-    log = StepLog(terms, training.epochs * stream.steps, material.device)
+    log = StepLog(terms, training.last_epoch * stream.steps, material.device)
     course = Course(model=model, state=step.state, optimiser=optimiser, log=log)
     done = course.resume(checkpoints, recorder, steps_per_epoch=stream.steps)
     diagnosed = training.diagnosed()
     start = perf_counter()
     before = course.spent["wall_seconds"]
-    for epoch in range(done + 1, training.epochs + 1):
+    for epoch in range(done + 1, training.last_epoch + 1):
         begin = perf_counter()
         lr = learning_rate(training, epoch)
         model.train()
         try:
             _run_epoch(step, stream, optimiser, log, epoch=epoch, lr=lr)
-            if epoch == training.epochs:
+            if epoch == training.last_epoch:
                 optimiser.check(step=epoch * stream.steps - 1)
         except NonFiniteError:
             recorder.outcomes({f"{kind}.nonfinite_steps": 1})
@@ -129,11 +129,11 @@ def fit(
             values |= diagnose(seen, material.validation) | observe(epoch)
         course.record(recorder, {f"{kind}.{name}": value for name, value in values.items()})
         course.spent["wall_seconds"] = before + perf_counter() - start
-        if epoch < training.epochs and checkpoints.after_epoch(course.snapshot):
+        if epoch < training.last_epoch and checkpoints.after_epoch(course.snapshot):
             raise StagePaused(epoch=epoch)
     whole = {
         term: np.ascontiguousarray(column)
-        for term, column in log.read(training.epochs * stream.steps).items()
+        for term, column in log.read(training.last_epoch * stream.steps).items()
     }
     return Fit(terms=whole, steps_per_epoch=stream.steps, seconds=course.spent["seconds"])
 

@@ -1,117 +1,102 @@
-"""Training of a teacher: cross-entropy on view 1, plus the intra-class loss over two views.
+"""Training of a teacher: cross-entropy, and the losses that its settings switch on.
 
-Shape suffixes: B batch, V views, D features, C classes.
+Shape suffixes: B batch, C classes, D features, V views * batch (view 1 first).
 """
+
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from icckd.engine.cache import NegativeCache
 from icckd.engine.checkpoint import Checkpoints
+from icckd.engine.data.balanced import balanced_order
 from icckd.engine.data.stream import Batch, TrainStream
+from icckd.engine.drift import observe_cache
 from icckd.engine.fit import Fit, StepValues, fit
-from icckd.engine.groups import ClassGroups, group_by_class
-from icckd.engine.losses.intra import IntraTerm, intra_class_contrastive
+from icckd.engine.groups import group_by_class
+from icckd.engine.losses import LOSSES, LossInputs, TeacherLoss
+from icckd.engine.losses.base import Forward
+from icckd.engine.losses.intra_part import IntraPart
 from icckd.engine.material import Material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Recorder, TeacherJob
-from icckd.spec.teacher import IntraLoss, Teacher
+from icckd.engine.seeding import Key
+from icckd.spec.teacher import Teacher
 
 SMALLEST_NORM = 1e-12
-"""Least gradient norm that the strength of the intra-class loss is divided by."""
-
-
-class IntraPart(nn.Module):
-    """The intra-class loss with its cache, as a teacher's settings describe it."""
-
-    def __init__(
-        self, settings: IntraLoss, *, n_classes: int, n_features: int, device: str
-    ) -> None:
-        super().__init__()
-        self.weight = settings.weight
-        self._settings = settings
-        self._threshold = None if settings.margin == "off" else settings.margin.threshold
-        self._cache: NegativeCache | None = None
-        self._warmup_epochs = 0
-        if settings.cache != "off" and settings.cache.per_class > 0:
-            cache = NegativeCache(n_classes, settings.cache.per_class, n_features)
-            self._cache = cache.to(device)
-            self._warmup_epochs = settings.cache.warmup_epochs
-
-    @property
-    def cache_bytes(self) -> int:
-        """Size of the cache's buffers; 0 without a cache."""
-        return 0 if self._cache is None else self._cache.nbytes
-
-    def loss(
-        self,
-        features_VBD: Tensor,
-        logits_BC: Tensor,
-        ids_B: Tensor,
-        groups: ClassGroups,
-        *,
-        epoch: int,
-    ) -> IntraTerm:
-        """Return the loss; cached entries are negatives once the warm-up epochs have passed."""
-        view1_BD, view2_BD = features_VBD.chunk(2)
-        return intra_class_contrastive(
-            view1_BD,
-            view2_BD,
-            logits_BC,
-            ids_B,
-            groups,
-            temperature=self._settings.temperature,
-            threshold=self._threshold,
-            cache=self._cache if epoch > self._warmup_epochs else None,
-        )
-
-    def remember(self, term: IntraTerm, ids_B: Tensor, groups: ClassGroups, *, step: int) -> None:
-        """Put view 2 into the cache, after the loss's gradient: that still reads the cache."""
-        if self._cache is not None:
-            self._cache.push(term.keys, ids_B, step, groups)
+"""Least gradient norm that the strength of a loss is divided by."""
 
 
 class TeacherStep:
     """Sets a teacher's gradients.
 
-    Both losses are differentiated apart, down to the pooled features, so that the strength
-    weight * |grad L_intra| / |grad CE| there is known at every step; their weighted sum then goes
-    through the network in one backward pass.
+    Cross-entropy and each further loss are differentiated apart, down to the pooled features, so
+    that the strength weight * |grad L| / |grad CE| there is known at every step; their weighted sum
+    then goes through the network in one backward pass.
     """
 
-    def __init__(self, model: Classifier, intra: IntraPart | None) -> None:
-        self._model, self._intra = model, intra
+    def __init__(
+        self, model: Classifier, losses: Mapping[str, TeacherLoss], settings: Teacher
+    ) -> None:
+        self._model, self._losses = model, losses
+        self._views_in_ce, self._smoothing = settings.views_in_ce, settings.label_smoothing
         self._head = list(model.classifier.parameters())
-        self.state: nn.Module = nn.Module() if intra is None else intra
-        self.losses: tuple[str, ...] = ("ce",) if intra is None else ("ce", "intra")
-        self.diagnostics: tuple[str, ...] = (
-            () if intra is None else ("intra_ratio", "anchor_share", "negatives")
+        self.state: nn.Module = nn.ModuleDict(losses)
+        self.losses: tuple[str, ...] = ("ce", *losses)
+        self.diagnostics: tuple[str, ...] = tuple(
+            word for name, loss in losses.items() for word in (f"{name}_ratio", *loss.diagnostics)
         )
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
-        features_VBD = self._model.maps(batch.images).features
-        leaf_VBD = features_VBD.detach().requires_grad_()
-        logits_BC = self._model.classifier(leaf_VBD[: len(batch.labels)])
-        ce = functional.cross_entropy(logits_BC, batch.labels)
-        ce_grad_VBD, *head_grads = torch.autograd.grad(ce, [leaf_VBD, *self._head])
+        features_VD = self._model.maps(batch.images).features
+        leaf_VD = features_VD.detach().requires_grad_()
+        logits_VC = self._model.classifier(leaf_VD[: self._views_in_ce * len(batch.labels)])
+        optimised, ce = self._cross_entropy(logits_VC, batch.labels)
+        ce_grad_VD, *head_grads = torch.autograd.grad(optimised, [leaf_VD, *self._head])
         for parameter, gradient in zip(self._head, head_grads, strict=True):
             parameter.grad = gradient
-        if self._intra is None:
-            _backward(features_VBD, ce_grad_VBD)
-            return StepValues(losses=(ce.detach(),))
-        groups = group_by_class(batch.labels, logits_BC.shape[1], batch.largest_class)
-        term = self._intra.loss(leaf_VBD, logits_BC, batch.ids, groups, epoch=epoch)
-        (intra_grad_VBD,) = torch.autograd.grad(term.loss, leaf_VBD)
-        self._intra.remember(term, batch.ids, groups, step=step)
-        _backward(features_VBD, ce_grad_VBD + self._intra.weight * intra_grad_VBD)
-        ce_norm = ce_grad_VBD.norm().clamp_min(SMALLEST_NORM)
-        ratio = self._intra.weight * intra_grad_VBD.norm() / ce_norm
-        return StepValues(
-            losses=(ce.detach(), term.loss.detach()),
-            diagnostics=(ratio, term.anchor_share, term.negatives),
+        if not self._losses:
+            _backward(features_VD, ce_grad_VD)
+            return StepValues(losses=(ce,))
+        seen = Forward(
+            model=self._model,
+            features=leaf_VD,
+            logits=logits_VC[: len(batch.labels)].detach(),
+            batch=batch,
+            groups=group_by_class(batch.labels, logits_VC.shape[1], batch.largest_class),
+            step=step,
+            epoch=epoch,
         )
+        return self._with_losses(seen, features_VD, ce_grad_VD, ce)
+
+    def _cross_entropy(self, logits_VC: Tensor, labels_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is optimised, and the plain cross-entropy of view 1, which is logged."""
+        labels_V = labels_B if self._views_in_ce == 1 else labels_B.repeat(2)
+        optimised = functional.cross_entropy(logits_VC, labels_V, label_smoothing=self._smoothing)
+        if self._views_in_ce == 1 and not self._smoothing:
+            return optimised, optimised.detach()
+        view1_BC = logits_VC[: len(labels_B)].detach()
+        return optimised, functional.cross_entropy(view1_BC, labels_B)
+
+    def _with_losses(
+        self, seen: Forward, features_VD: Tensor, ce_grad_VD: Tensor, ce: Tensor
+    ) -> StepValues:
+        ce_norm = ce_grad_VD.norm().clamp_min(SMALLEST_NORM)
+        total_VD, values, diagnostics = ce_grad_VD, [ce], []
+        for loss in self._losses.values():
+            term = loss.term(seen)
+            own = list(loss.parameters())
+            gradient_VD, *own_grads = torch.autograd.grad(term.loss, [seen.features, *own])
+            for parameter, gradient in zip(own, own_grads, strict=True):
+                parameter.grad = loss.weight * gradient
+            loss.remember(seen, term)
+            total_VD = total_VD + loss.weight * gradient_VD
+            values.append(term.loss.detach())
+            diagnostics += [loss.weight * gradient_VD.norm() / ce_norm, *term.diagnostics]
+        _backward(features_VD, total_VD)
+        return StepValues(losses=tuple(values), diagnostics=tuple(diagnostics))
 
 
 def _backward(outputs: Tensor, gradient: Tensor) -> None:
@@ -131,6 +116,7 @@ def fit_teacher(
     Raises:
         NonFiniteError: If a loss or the gradient norm is not finite.
         StagePaused: If the stage was asked to stop.
+        StageError: If the sampler asks for more than the classes hold.
     """
     settings, key = job.teacher, ("teacher", job.seed)
     model = build_model(
@@ -140,44 +126,74 @@ def fit_teacher(
         key=(*key, "init"),
         device=material.device,
     )
-    stream = TrainStream(
+    stream = train_stream(settings, material, key)
+    losses = build_losses(settings, model, material, key)
+    intra = losses.get("intra")
+
+    def observe(epoch: int) -> dict[str, float]:
+        return observe_cache(intra, model, stream, epoch) if isinstance(intra, IntraPart) else {}
+
+    done = fit(
+        "teacher",
+        model,
+        TeacherStep(model, losses, settings),
+        stream,
+        material=material,
+        training=settings.training,
+        recorder=recorder,
+        checkpoints=checkpoints,
+        observe=observe,
+    )
+    return model, done.outcomes() | _loss_outcomes(losses, done)
+
+
+def train_stream(settings: Teacher, material: Material, key: Key) -> TrainStream:
+    """Return the training batches, in the order that the settings ask for.
+
+    Raises:
+        StageError: If the sampler asks for more than the classes hold.
+    """
+    order = None
+    if settings.sampler != "off":
+        labels_N = material.train.labels.cpu()
+        order = balanced_order(labels_N, settings.sampler, (*key, "sampler"))
+    return TrainStream(
         material.train,
         material.normalise,
         material.augment,
         batch_size=settings.training.batch_size,
         views=settings.views,
         key=key,
-    )
-    intra = _intra_part(settings, model, material)
-    done = fit(
-        "teacher",
-        model,
-        TeacherStep(model, intra),
-        stream,
-        material=material,
-        training=settings.training,
-        recorder=recorder,
-        checkpoints=checkpoints,
-    )
-    return model, done.outcomes() | _intra_outcomes(intra, done)
-
-
-def _intra_part(settings: Teacher, model: Classifier, material: Material) -> IntraPart | None:
-    if settings.intra == "off":
-        return None
-    return IntraPart(
-        settings.intra,
-        n_classes=material.n_classes,
-        n_features=model.classifier.in_features,
-        device=material.device,
+        order=order,
     )
 
 
-def _intra_outcomes(intra: IntraPart | None, done: Fit) -> dict[str, float]:
-    if intra is None:
-        return {"cache_bytes": 0}
-    means = {
-        name: float(done.terms[name].mean())
-        for name in ("intra_ratio", "anchor_share", "negatives")
-    }
-    return {"cache_bytes": intra.cache_bytes, **means}
+def build_losses(
+    settings: Teacher, model: Classifier, material: Material, key: Key
+) -> dict[str, TeacherLoss]:
+    """Return the losses that the settings switch on, besides cross-entropy, on the device."""
+    _, height, width, channels = material.train.images.shape
+    found: dict[str, TeacherLoss] = {}
+    for name, build in LOSSES.items():
+        part = getattr(settings, name)
+        if part != "off":
+            inputs = LossInputs(
+                n_classes=material.n_classes,
+                n_features=model.classifier.in_features,
+                image_shape=(channels, height, width),
+                key=(*key, name),
+            )
+            found[name] = build(part, inputs).to(material.device)
+    return found
+
+
+def _loss_outcomes(losses: Mapping[str, TeacherLoss], done: Fit) -> dict[str, float]:
+    """Return the step means that are outcomes, and the size of the cache."""
+    means = {f"{name}_ratio": float(done.terms[f"{name}_ratio"].mean()) for name in losses}
+    intra = losses.get("intra")
+    if not isinstance(intra, IntraPart):
+        return {"cache_bytes": 0, **means}
+    for name in ("anchor_share", "negatives", "positive_cosine", "negative_cosine"):
+        means[name] = float(done.terms[name].mean())
+    skipped = float(done.terms["skipped_rows"].sum())
+    return {"cache_bytes": intra.cache_bytes, "skipped_rows": skipped, **means}

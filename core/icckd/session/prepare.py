@@ -1,11 +1,11 @@
 """Everything before the first stage: device, data, plan."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
-from icckd.design import expand
+from icckd.design import Trial, expand
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.epoch import CODE_EPOCH
 from icckd.engine.weights import read_weights
@@ -45,7 +45,18 @@ def make_plan(
         SpecError: The study's arms are not sound.
         MachineError: The device, a data set or a weights file is missing.
     """
-    trials = expand(study)
+    return plan_trials(study, expand(study), device=device, root=root, absent=absent)
+
+
+def plan_trials(
+    study: Study,
+    trials: Sequence[Trial],
+    *,
+    device: Device,
+    root: Path,
+    absent: Callable[[MachineError], None] | None = None,
+) -> Plan:
+    """Return the plan of some trials of a study; arguments and errors as `make_plan`."""
     for weights in weights_files(trials):
         read_weights(weights)
     ground = Ground(

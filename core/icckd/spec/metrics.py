@@ -81,6 +81,30 @@ _OUTCOMES = (
         direction="none",
         about="negatives per sample, mean over steps",
     ),
+    Metric(
+        name="teacher.positive_cosine",
+        unit="1",
+        direction="none",
+        about="cosine of a sample's two views, mean over samples and steps",
+    ),
+    Metric(
+        name="teacher.negative_cosine",
+        unit="1",
+        direction="none",
+        about="cosine of a sample and its negatives, mean over pairs, then over steps",
+    ),
+    Metric(
+        name="teacher.skipped_rows",
+        unit="1",
+        direction="lower",
+        about="rows too short to pull on, over all steps",
+    ),
+    Metric(
+        name="teacher.supcon_ratio",
+        unit="1",
+        direction="none",
+        about="step mean of weight * |grad L_supcon| / |grad CE| at the pooled feature",
+    ),
 )
 
 TERMS = (
@@ -122,6 +146,36 @@ _SERIES = (
         Metric(name=f"student.{name}", unit=unit, direction="lower", about=about)
         for name, unit, about in TERMS
     ),
+    Metric(
+        name="teacher.supcon",
+        unit="nats",
+        direction="lower",
+        about="supervised contrastive loss, mean over all views, before its weight",
+    ),
+    *(
+        Metric(
+            name=f"teacher.margin_over_{percent}",
+            unit="%",
+            direction="none",
+            about=f"share of samples with a margin above {percent / 100:g}",
+        )
+        for percent in (0, 25, 50, 75, 90)
+    ),
+    Metric(
+        name="teacher.cache_fill", unit="%", direction="none", about="entries of the cache in use"
+    ),
+    Metric(
+        name="teacher.cache_age",
+        unit="steps",
+        direction="none",
+        about="steps since an entry was stored, mean over entries",
+    ),
+    Metric(
+        name="teacher.cache_drift",
+        unit="1",
+        direction="higher",
+        about="cosine between a cached entry and its encoding now, oldest and newest batch",
+    ),
 )
 
 OUTCOMES: dict[str, Metric] = {metric.name: metric for metric in _OUTCOMES}
@@ -131,7 +185,15 @@ SERIES: dict[str, Metric] = {
         *_SERIES,
         *(
             OUTCOMES[n]
-            for n in ("teacher.anchor_share", "teacher.negatives", "teacher.intra_ratio")
+            for n in (
+                "teacher.anchor_share",
+                "teacher.negatives",
+                "teacher.intra_ratio",
+                "teacher.positive_cosine",
+                "teacher.negative_cosine",
+                "teacher.skipped_rows",
+                "teacher.supcon_ratio",
+            )
         ),
     ]
 }

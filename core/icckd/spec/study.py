@@ -63,6 +63,9 @@ class StudyHeader(Settings):
     )
     metrics: tuple[str, ...] = Field(default=(), description="further outcomes for the table")
     seeds: Seeds
+    calibration_seeds: Seeds | None = Field(
+        default=None, description="seeds outside the study, for the weights of matched controls"
+    )
     students_per_teacher: int = Field(default=1, ge=1, le=1000)
     design: DesignKind = "explicit"
     forbid: tuple[dict[str, Any], ...] = Field(
@@ -76,6 +79,14 @@ class StudyHeader(Settings):
         default=None, gt=0, description="smallest difference of the primary metric that matters"
     )
     sequential: Sequential = Sequential()
+
+    @model_validator(mode="after")
+    def _calibrate_outside_the_study(self) -> "StudyHeader":
+        if self.calibration_seeds is not None:
+            shared = set(self.seeds.all()) & set(self.calibration_seeds.all())
+            if shared:
+                raise ValueError(f"seed {min(shared)} is in both seeds and calibration_seeds")
+        return self
 
 
 class Ablation(Settings):

@@ -37,16 +37,26 @@ class Training(Settings):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     schedule: Schedule = CosineSchedule()
+    stop_epoch: int | None = Field(
+        default=None, ge=1, description="last epoch trained; the schedule is that of `epochs`"
+    )
     diagnose_epochs: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, description="epochs at whose end diagnostics run; five by default"
     )
 
     @model_validator(mode="after")
-    def _diagnose_within_training(self) -> "Training":
-        late = [epoch for epoch in self.diagnose_epochs or () if epoch > self.epochs]
+    def _epochs_are_trained(self) -> "Training":
+        if self.last_epoch > self.epochs:
+            raise ValueError(f"stop_epoch = {self.stop_epoch}, there are {self.epochs} epochs")
+        late = [epoch for epoch in self.diagnose_epochs or () if epoch > self.last_epoch]
         if late:
-            raise ValueError(f"diagnose_epochs names epoch {late[0]}, there are {self.epochs}")
+            raise ValueError(f"diagnose_epochs names epoch {late[0]}, there are {self.last_epoch}")
         return self
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch trained: that of the schedule unless training stops early."""
+        return self.epochs if self.stop_epoch is None else self.stop_epoch
 
     def diagnosed(self) -> frozenset[int]:
         """Return the epochs at whose end diagnostics run: by default five spread evenly.
@@ -58,7 +68,9 @@ class Training(Settings):
         """
         if self.diagnose_epochs is not None:
             return frozenset(self.diagnose_epochs)
-        return frozenset(-(-self.epochs * share // DIAGNOSES) for share in range(1, DIAGNOSES + 1))
+        return frozenset(
+            -(-self.last_epoch * share // DIAGNOSES) for share in range(1, DIAGNOSES + 1)
+        )
 
 
 class Numerics(Settings):

@@ -3,7 +3,7 @@
 Shape suffixes: N images, B batch, V views, H height, W width, K channels, S steps of an epoch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -91,7 +91,19 @@ class TrainStream:
         batch_size: int,
         views: int,
         key: Key,
+        order: Callable[[int], Tensor] | None = None,
     ) -> None:
+        """Prepare the stream.
+
+        Args:
+            split: Training images.
+            normalise: Applied to every view.
+            augment: What a view is drawn by.
+            batch_size: Images per step.
+            views: Views of each image.
+            key: Names the streams.
+            order: Gives the images of each step of an epoch, [S, B]; shuffled by default.
+        """
         self._key, self._batch_size = key, batch_size
         self._labels_N, self._host_labels_N = split.labels, split.labels.cpu()
         self._device = split.labels.device
@@ -103,12 +115,17 @@ class TrainStream:
                 f"a batch of {batch_size} images is more than the {self._n} training images",
                 hint="lower training.batch_size",
             )
+        self._order = order or self._shuffled
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch, counted from 1."""
-        used = self.steps * self._batch_size
-        order_N = torch.randperm(self._n, generator=generator((*self._key, "order", epoch)))
-        order_SB = order_N[:used].view(self.steps, self._batch_size)
+        yield from self._batches(self._order(epoch), epoch)
+
+    def batch(self, epoch: int, number: int) -> Batch:
+        """Return one batch of an epoch, `number` counted from 0, without drawing the others."""
+        return next(self._batches(self._order(epoch)[number : number + 1], epoch))
+
+    def _batches(self, order_SB: Tensor, epoch: int) -> Iterator[Batch]:
         largest = self._largest_classes(order_SB)
         ids_SB = order_SB.to(self._device)
         labels_SB = self._labels_N[ids_SB]
@@ -120,10 +137,15 @@ class TrainStream:
                 largest_class=largest[step],
             )
 
+    def _shuffled(self, epoch: int) -> Tensor:
+        used = self.steps * self._batch_size
+        order_N = torch.randperm(self._n, generator=generator((*self._key, "order", epoch)))
+        return order_N[:used].view(self.steps, self._batch_size)
+
     def _largest_classes(self, order_SB: Tensor) -> list[int]:
         classes = int(self._host_labels_N.max()) + 1
         labels_SB = self._host_labels_N[order_SB]
-        cell_SB = labels_SB + classes * torch.arange(self.steps)[:, None]
-        counts = torch.bincount(cell_SB.flatten(), minlength=classes * self.steps)
-        largest: list[int] = counts.view(self.steps, classes).amax(dim=1).tolist()
+        cell_SB = labels_SB + classes * torch.arange(len(order_SB))[:, None]
+        counts = torch.bincount(cell_SB.flatten(), minlength=classes * len(order_SB))
+        largest: list[int] = counts.view(-1, classes).amax(dim=1).tolist()
         return largest
