@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -33,6 +34,16 @@ from icckd.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How seeds are added: `add` at a time, once, or until a goal holds or `most` are there."""
+
+    add: int
+    until: str | None = None
+    most: int | None = None
+    stop_hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the command line asked for."""
 
@@ -41,6 +52,7 @@ class Wish:
     device: Device
     jobs: int | None
     force: bool
+    growth: Growth | None = None
     asked: float = field(default_factory=time.time)
 
 
@@ -55,7 +67,7 @@ class _Signals:
     def _heard(self, number: int, frame: FrameType | None) -> None:
         self._count += 1
         if self._count == 1:
-            _say("finishing the running stages; Ctrl-C again stops now")
+            say("finishing the running stages; Ctrl-C again stops now")
 
     def stopping(self) -> Stopping:
         """Return what the signals so far ask for."""
@@ -64,27 +76,46 @@ class _Signals:
 
 
 def run_here(wish: Wish) -> int:
-    """Run a study in this process; return the exit code."""
-    study = load(wish.study, wish.overrides)
-    plan = make_plan(study, device=wish.device, root=data_root())
-    folder = StateFolder.current()
-    folder.create()
-    with (
-        owner_lock(folder, waiting=lambda: _say("another run owns this state folder; waiting")),
-        Store.open_file(folder, notice=_say) as store,
-    ):
-        results = Results(store)
-        code = _train(folder, results, wish, study, plan)
-        results.refresh()
-        sys.stdout.flush()
-        REPORTERS["table"](results, results.study(study.study.name), sys.stdout)
+    """Run a study in this process and print its report; return the exit code."""
+    code = train(wish)
+    print_table(load(wish.study, wish.overrides).study.name)
     return code
 
 
-def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan: Plan) -> int:
+def print_table(name: str) -> None:
+    """Print the report of a study that was run."""
+    with open_results(StateFolder.current(), notice=say) as results:
+        REPORTERS["table"](results, results.study(name), sys.stdout)
+
+
+def train(wish: Wish, *, stopped: Mapping[str, int] | None = None) -> int:
+    """Run one session of a study in this process; return the exit code.
+
+    Args:
+        wish: What to run.
+        stopped: Arms that are given only so many of the first seeds.
+    """
+    study = load(wish.study, wish.overrides)
+    plan = make_plan(study, device=wish.device, root=data_root(), stopped=stopped)
+    folder = StateFolder.current()
+    folder.create()
+    with (
+        owner_lock(folder, waiting=lambda: say("another run owns this state folder; waiting")),
+        Store.open_file(folder, notice=say) as store,
+    ):
+        results = Results(store)
+        return _train(folder, results, wish, (study, plan), stopped or {})
+
+
+def _train(
+    folder: StateFolder,
+    results: Results,
+    wish: Wish,
+    planned: tuple[Study, Plan],
+    stopped: Mapping[str, int],
+) -> int:
     """Run sessions until the study has all the seeds that viewers asked for."""
-    signals = _Signals()
-    force = wish.force
+    (study, plan), signals, force = planned, _Signals(), wish.force
     while True:
         results.refresh()
         done = frozenset() if force else complete_stages(folder, results.complete_stages())
@@ -96,6 +127,7 @@ def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan
             data_root=data_root(),
             asked=wish.asked,
             force=force,
+            stopped=stopped,
         )
         with listener_for(results, mission) as listener:
             executor = _executor(folder, plan, wish)
@@ -104,7 +136,7 @@ def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan
         if not session.more_seeds or code == INTERRUPTED:
             return code
         study, force = with_more_seeds(study, session.more_seeds), False
-        plan = make_plan(study, device=wish.device, root=data_root())
+        plan = make_plan(study, device=wish.device, root=data_root(), stopped=stopped)
 
 
 def run_and_watch(wish: Wish) -> int:
@@ -127,10 +159,10 @@ def run_and_watch(wish: Wish) -> int:
         )
     answer = run_watch(folder, name, request_stop=lambda: _stop(folder, name))
     if child.poll() is None and answer != "stop":
-        _say(f"{name} goes on in the background; `icckd watch {name}` shows it, log: {log}")
+        say(f"{name} goes on in the background; `icckd watch {name}` shows it, log: {log}")
         return 0
     if child.poll() is None:
-        _say("finishing the running stages")
+        say("finishing the running stages")
     code = child.wait()
     with open_results(folder) as results:
         REPORTERS["table"](results, results.study(name), sys.stdout)
@@ -146,6 +178,16 @@ def _arguments(wish: Wish) -> list[str]:
         f"--device={wish.device}",
         *([f"--jobs={wish.jobs}"] if wish.jobs else []),
         *(["--force"] if wish.force else []),
+        *(_growth_arguments(wish.growth) if wish.growth else []),
+    ]
+
+
+def _growth_arguments(growth: Growth) -> list[str]:
+    return [
+        f"--add-seeds={growth.add}",
+        *([f"--until={growth.until}"] if growth.until else []),
+        *([f"--max-seeds={growth.most}"] if growth.most else []),
+        *(["--stop-hopeless"] if growth.stop_hopeless else []),
     ]
 
 
@@ -164,5 +206,6 @@ def _executor(folder: StateFolder, plan: Plan, wish: Wish) -> LocalExecutor:
     )
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
+    """Tell the user something beside the output."""
     print(f"icckd: {text}", file=sys.stderr, flush=True)

@@ -1,6 +1,7 @@
 """Everything before the first stage: device, data, plan."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -22,19 +23,24 @@ def data_root() -> Path:
     return Path(os.environ.get("ICCKD_DATA_DIR") or "data").absolute()
 
 
-def make_plan(study: Study, *, device: Device, root: Path) -> Plan:
+def make_plan(
+    study: Study, *, device: Device, root: Path, stopped: Mapping[str, int] | None = None
+) -> Plan:
     """Return the plan of a study on this machine, without importing torch.
 
     Args:
         study: The study.
         device: `auto`, `cpu` or `cuda`.
         root: Where data sets are kept.
+        stopped: Arms that are given only so many of the first seeds.
 
     Raises:
         SpecError: The study's arms are not sound.
         MachineError: The device, a data set or a weights file is missing.
     """
-    trials = expand(study)
+    counts = stopped or {}
+    given = {arm: study.study.seeds.all()[:count] for arm, count in counts.items()}
+    trials = [t for t in expand(study) if t.seed in given.get(t.arm.name, (t.seed,))]
     for weights in weights_files(trials):
         read_weights(weights)
     ground = Ground(
