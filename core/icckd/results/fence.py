@@ -28,7 +28,7 @@ REPLY_BYTES = 64 << 20
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
 
 
-class _Refused(UsageError):
+class _RefusedError(UsageError):
     """The child answered that it will not; it goes on."""
 
 
@@ -55,7 +55,7 @@ class Fence:
         try:
             return self._exchange(child, sql, rows)
         except BaseException as error:
-            if not isinstance(error, _Refused):
+            if not isinstance(error, _RefusedError):
                 self.close()
             raise
 
@@ -106,7 +106,7 @@ class Fence:
         if reply is None:
             raise _stopped(child, self._wall_seconds)
         if "error" in reply:
-            raise _Refused(reply["error"], hint=reply["hint"])
+            raise _RefusedError(reply["error"], hint=reply["hint"])
         return (
             Table(columns=tuple(reply["columns"]), rows=tuple(tuple(r) for r in reply["rows"])),
             bool(reply["is_cut"]),
