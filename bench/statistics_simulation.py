@@ -1,7 +1,7 @@
 """How often the statistics are right, over thousands of simulated studies (synthetic data).
 
-Prints a Markdown report: `python bench/statistics_simulation.py > bench/results/...`. A minute or
-two on one core. Studies are drawn from fixed seeds, so the figures are reproducible.
+Prints a Markdown report: `python bench/statistics_simulation.py > bench/results/...`. Half a minute
+on one core. Studies are drawn from fixed seeds, so the figures are reproducible.
 """
 
 import math
