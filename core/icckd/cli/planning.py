@@ -3,17 +3,22 @@
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.plan import Plan, Stage
+from icckd.report.outlook import outlook_lines
 from icckd.report.text import bytes_text, display, duration
-from icckd.results.read import open_results
-from icckd.results.types import Estimate
+from icckd.results.growth import same_study, study_as_planned
+from icckd.results.read import Results, open_results
+from icckd.results.seeds import outlook
+from icckd.results.types import Comparison, Estimate, StudyInfo
 from icckd.session.prepare import Device, complete_stages, data_root, default_jobs, make_plan
 from icckd.spec.load import load
+from icckd.spec.study import Study
 
 
 def print_plan(path: Path, overrides: tuple[str, ...], device: Device) -> None:
@@ -24,15 +29,19 @@ def print_plan(path: Path, overrides: tuple[str, ...], device: Device) -> None:
     folder = StateFolder.current()
     done: frozenset[str] = frozenset()
     estimates: dict[str, Estimate] = {}
+    info = study_as_planned(study, plan.arms)
+    pilot: dict[str, Comparison] = {}
     if folder.exists():
         with open_results(folder) as results:
             done = complete_stages(folder, results.complete_stages())
             estimates = dict(results.estimates())
+            info, pilot = _pilot(results, study, info)
     lines = [
         f"study {study.study.name}: {len(plan.arms)} arms x {study.study.seeds.count} seeds"
         f" = {len(plan.trials)} trials{_synthetic(plan)}",
         *_absent(absent),
         *_arms(plan),
+        *outlook_lines(info, outlook(info, len(info.seeds), pilot)),
         *_stages(plan, done),
         *_cost(plan, done, estimates, default_jobs(plan)),
     ]
@@ -50,6 +59,20 @@ def _absent(errors: list[MachineError]) -> list[str]:
         f" {display(error.message)} ({error.hint})"
         for error in {error.message: error for error in errors}.values()
     ]
+
+
+def _pilot(
+    results: Results, study: Study, info: StudyInfo
+) -> tuple[StudyInfo, dict[str, Comparison]]:
+    """Return the study with the seeds that would be added, and earlier comparisons by arm."""
+    earlier = next((each for each in results.studies() if each.name == info.name), None)
+    if earlier is None or earlier.primary != info.primary:
+        return info, {}
+    rows = results.comparisons(earlier)
+    pilot = {row.arm: row for row in rows if row.metric == info.primary}
+    new = tuple(seed for seed in info.seeds if seed not in earlier.seeds)
+    has_looked = same_study(earlier, study) and any(row.n for row in pilot.values())
+    return replace(info, added=earlier.added + new if has_looked else ()), pilot
 
 
 def _arms(plan: Plan) -> list[str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
+from icckd.cli.running import say
 from icckd.errors import GateError, MachineError, UsageError
 from icckd.report import REPORTERS
 from icckd.results.formula import parse
@@ -93,8 +94,3 @@ def _or_machine_error(action: Callable[P, T], *arguments: P.args, **options: P.k
         raise MachineError(
             f"cannot write {error.filename}: {error.strerror}", hint="choose another place"
         ) from error
-
-
-def say(text: str) -> None:
-    """Tell the user something beside the output."""
-    print(f"icckd: {text}", file=sys.stderr, flush=True)

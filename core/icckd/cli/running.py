@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -34,6 +34,16 @@ from icckd.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Growth:
+    """How seeds are added: `add` at a time, once, or until a goal holds or `most` are there."""
+
+    add: int
+    until: str | None = None
+    most: int | None = None
+    stop_hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the command line asked for."""
 
@@ -42,6 +52,7 @@ class Wish:
     device: Device
     jobs: int | None
     force: bool
+    growth: Growth | None = None
     asked: float = field(default_factory=time.time)
 
 
@@ -65,9 +76,27 @@ class Signals:
 
 
 def run_here(wish: Wish) -> int:
-    """Run a study in this process; return the exit code."""
+    """Run a study in this process and print its report; return the exit code."""
+    code = train(wish)
+    print_table(load(wish.study, wish.overrides).study.name)
+    return code
+
+
+def print_table(name: str) -> None:
+    """Print the report of a study that was run."""
+    with open_results(StateFolder.current(), notice=say) as results:
+        REPORTERS["table"](results, results.study(name), sys.stdout)
+
+
+def train(wish: Wish, *, stopped: Mapping[str, int] | None = None) -> int:
+    """Run one session of a study in this process; return the exit code.
+
+    Args:
+        wish: What to run.
+        stopped: Arms that are given only so many of the first seeds.
+    """
     study = load(wish.study, wish.overrides)
-    plan = make_plan(study, device=wish.device, root=data_root())
+    plan = make_plan(study, device=wish.device, root=data_root(), stopped=stopped)
     folder = StateFolder.current()
     folder.create()
     with (
@@ -75,17 +104,18 @@ def run_here(wish: Wish) -> int:
         Store.open_file(folder, notice=say) as store,
     ):
         results = Results(store)
-        code = _train(folder, results, wish, study, plan)
-        results.refresh()
-        sys.stdout.flush()
-        REPORTERS["table"](results, results.study(study.study.name), sys.stdout)
-    return code
+        return _train(folder, results, wish, (study, plan), stopped or {})
 
 
-def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan: Plan) -> int:
+def _train(
+    folder: StateFolder,
+    results: Results,
+    wish: Wish,
+    planned: tuple[Study, Plan],
+    stopped: Mapping[str, int],
+) -> int:
     """Run sessions until the study has all the seeds that viewers asked for."""
-    signals = Signals()
-    force = wish.force
+    (study, plan), signals, force = planned, Signals(), wish.force
     while True:
         results.refresh()
         done = frozenset() if force else complete_stages(folder, results.complete_stages())
@@ -97,12 +127,13 @@ def _train(folder: StateFolder, results: Results, wish: Wish, study: Study, plan
             data_root=data_root(),
             asked=wish.asked,
             force=force,
+            stopped=stopped,
         )
         code, session = run_session(folder, results, mission, wish, signals.stopping)
         if not session.more_seeds or code == INTERRUPTED:
             return code
         study, force = with_more_seeds(study, session.more_seeds), False
-        plan = make_plan(study, device=wish.device, root=data_root())
+        plan = make_plan(study, device=wish.device, root=data_root(), stopped=stopped)
 
 
 def run_session(
@@ -158,6 +189,16 @@ def _arguments(wish: Wish) -> list[str]:
         f"--device={wish.device}",
         *([f"--jobs={wish.jobs}"] if wish.jobs else []),
         *(["--force"] if wish.force else []),
+        *(_growth_arguments(wish.growth) if wish.growth else []),
+    ]
+
+
+def _growth_arguments(growth: Growth) -> list[str]:
+    return [
+        f"--add-seeds={growth.add}",
+        *([f"--until={growth.until}"] if growth.until else []),
+        *([f"--max-seeds={growth.most}"] if growth.most else []),
+        *(["--stop-hopeless"] if growth.stop_hopeless else []),
     ]
 
 
@@ -177,5 +218,5 @@ def _executor(folder: StateFolder, plan: Plan, wish: Wish) -> LocalExecutor:
 
 
 def say(text: str) -> None:
-    """Tell the user on standard error."""
+    """Tell the user something beside the output."""
     print(f"icckd: {text}", file=sys.stderr, flush=True)

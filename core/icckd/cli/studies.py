@@ -40,6 +40,32 @@ def run(
     ] = None,
     force: Annotated[bool, typer.Option(help="Train finished stages again.")] = False,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="As `icckd plan`.")] = False,
+    add_seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=1000,
+            metavar="K",
+            help="Add K seeds to those that ran; with --until, K at a time.",
+        ),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Add seeds until it holds: 'halfwidth(student.top1) < 0.3', or: decided.",
+        ),
+    ] = None,
+    max_seeds: Annotated[
+        int | None,
+        typer.Option(min=2, max=10_000, metavar="N", help="With --until: no more than N."),
+    ] = None,
+    stop_hopeless: Annotated[
+        bool,
+        typer.Option(
+            "--stop-hopeless", help="With --until: no more seeds for arms that are surely worse."
+        ),
+    ] = False,
     tui: Annotated[bool, typer.Option("--tui/--no-tui", help="Watch it on a full screen.")] = False,
 ) -> None:
     """Train what a study is missing, then print its comparison table."""
@@ -51,8 +77,23 @@ def run(
         return
     from icckd.cli import running
 
-    wish = running.Wish(study=study, overrides=changed, device=device, jobs=jobs, force=force)
-    sys.exit(running.run_and_watch(wish) if tui else running.run_here(wish))
+    growth = None
+    if until is not None or add_seeds is not None:
+        growth = running.Growth(
+            add=add_seeds or 3, until=until, most=max_seeds, stop_hopeless=stop_hopeless
+        )
+    elif max_seeds is not None or stop_hopeless:
+        raise UsageError("--max-seeds and --stop-hopeless go with --until")
+    wish = running.Wish(
+        study=study, overrides=changed, device=device, jobs=jobs, force=force, growth=growth
+    )
+    if tui:
+        sys.exit(running.run_and_watch(wish))
+    if growth is None:
+        sys.exit(running.run_here(wish))
+    from icckd.cli.growing import run_growing
+
+    sys.exit(run_growing(wish, growth))
 
 
 def calibrate(

@@ -91,8 +91,15 @@ def _primary_cells(study: StudyInfo, row: Comparison, scale: Scale) -> list[str]
         _signed(row.high, scale),
         "{--}" if row.effect_size is None else f"{row.effect_size:+.2f}",
         _plain(p_text(row.p_adjusted)) if is_judged else "",
-        _plain(verdict_text(row)) if is_judged else "",
+        _plain(_verdict(row)) if is_judged else "",
     ]
+
+
+def _verdict(row: Comparison) -> str:
+    """Return the verdict in few letters: columns are narrow, and the caption explains."""
+    if row.more_seeds is not None:
+        return f"undecided (+{row.more_seeds})"
+    return verdict_text(row).removeprefix("the part ").removesuffix(" to the baseline")
 
 
 def _others(
@@ -154,10 +161,11 @@ def _caption(results: Results, study: StudyInfo) -> str:
         f"{question}Outcome {study.primary} after the last epoch, the test set used once. n counts"
         f" seeds ({seeds_text(study.seeds)}), each a teacher trained anew; {done.complete} of"
         f" {done.total} trials complete{synthetic(study)}. SD: standard deviation over seeds."
-        f" Difference: arm minus {study.baseline} over equal seeds, with the 95 % interval of"
-        f" {kind} on the paired differences. d_z: standardized paired difference with Hedges'"
-        f" correction. p: {tests}, adjusted by Holm over the {len(study.family)} arms of the"
-        f" family; verdicts are about the part.{alike} {lost}".strip()
+        f" Difference: arm minus"
+        f" {study.baseline} over equal seeds, with the 95 % interval of {kind} on the paired"
+        f" differences. d_z: standardized paired difference with Hedges' correction. p: {tests},"
+        f" adjusted by Holm over the {len(study.family)} arms of the family; verdicts are about the"
+        f" part; (+k): about k more seeds would decide.{alike} {lost}".strip()
     )
 
 

@@ -149,7 +149,7 @@ def _verdict_rule(study: StudyInfo) -> str:
 
 def _sequential(study: StudyInfo) -> str:
     why = (
-        f"{seeds_text(study.added)} were added after results had been seen"
+        f"{seeds_text(study.added)} came after results had been seen"
         if study.added
         else "The study declares it"
     )

@@ -16,7 +16,6 @@ from icckd.results.versus import (
     side_by_side,
     stages_of,
 )
-from icckd.spec.metrics import OUTCOMES
 
 
 def write_diff(results: Results, first: Subject, second: Subject, out: TextIO) -> None:
@@ -118,7 +117,7 @@ def _outcomes(results: Results, first: Subject, second: Subject) -> list[str]:
         change = difference_cell(theirs, scale)
         if not change and mine.mean is not None and theirs.mean is not None:
             change = scale.difference(theirs.mean - mine.mean)
-        unit = f" ({OUTCOMES[metric].unit})" if metric in OUTCOMES else ""
+        unit = f" ({scale.unit})" if scale.unit else ""
         cells.append(
             [f"{display(metric)}{unit}", mean_cell(mine, scale), mean_cell(theirs, scale), change]
         )

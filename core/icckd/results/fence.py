@@ -28,6 +28,10 @@ REPLY_BYTES = 64 << 20
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "TMPDIR")
 
 
+class _RefusedError(UsageError):
+    """The child answered that it will not; it goes on."""
+
+
 class Fence:
     """Answers SQL about one state folder from a child process, started when first needed."""
 
@@ -51,7 +55,7 @@ class Fence:
         try:
             return self._exchange(child, sql, rows)
         except BaseException as error:
-            if not isinstance(error, UsageError) or child.poll() is not None:
+            if not isinstance(error, _RefusedError):
                 self.close()
             raise
 
@@ -102,7 +106,7 @@ class Fence:
         if reply is None:
             raise _stopped(child, self._wall_seconds)
         if "error" in reply:
-            raise UsageError(reply["error"], hint=reply["hint"])
+            raise _RefusedError(reply["error"], hint=reply["hint"])
         return (
             Table(columns=tuple(reply["columns"]), rows=tuple(tuple(r) for r in reply["rows"])),
             bool(reply["is_cut"]),

@@ -70,5 +70,6 @@ def without_seeds(resolved: dict[str, Any]) -> str:
     """Return what a study says apart from its seeds, as text to compare."""
     rest = {key: value for key, value in resolved.items() if key not in ("study", "stopped")}
     header = resolved.get("study")
-    rest["study"] = {k: v for k, v in header.items() if k != "seeds"} if header else None
+    apart = ("seeds", "sequential")  # how many seeds, and by which rule they were added
+    rest["study"] = {k: v for k, v in header.items() if k not in apart} if header else None
     return json.dumps(rest, sort_keys=True)

@@ -60,13 +60,13 @@ def find_subject(results: Results, text: str, study: str | None = None) -> Subje
     return Subject(study=info, arm=arm, seed=int(number) if slash else None)
 
 
-def settings_of(results: Results, subject: Subject) -> dict[str, dict[str, Any]]:
-    """Return the settings that the newest attempts of a subject trained with, by kind of stage."""
+def settings_of(results: Results, subject: Subject) -> dict[str, Any]:
+    """Return the settings that the newest attempts of a subject's first trial trained with."""
     seeds = subject.study.seeds if subject.seed is None else (subject.seed,)
     for seed in seeds:
         attempts = results.attempts(subject.study, subject.arm, seed)
         if attempts:
-            return {attempt.kind: attempt.settings for attempt in attempts}
+            return {key: value for a in attempts for key, value in a.settings.items()}
     return {}
 
 

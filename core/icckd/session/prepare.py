@@ -1,7 +1,7 @@
 """Everything before the first stage: device, data, plan."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +31,7 @@ def make_plan(
     device: Device,
     root: Path,
     absent: Callable[[MachineError], None] | None = None,
+    stopped: Mapping[str, int] | None = None,
 ) -> Plan:
     """Return the plan of a study on this machine, without importing torch.
 
@@ -40,12 +41,16 @@ def make_plan(
         root: Where data sets are kept.
         absent: Told of each data set that is missing; without it that is an error. Stages on
             unknown data have digests that no finished stage has.
+        stopped: Arms that are given only so many of the first seeds.
 
     Raises:
         SpecError: The study's arms are not sound.
         MachineError: The device, a data set or a weights file is missing.
     """
-    return plan_trials(study, expand(study), device=device, root=root, absent=absent)
+    counts = stopped or {}
+    given = {arm: study.study.seeds.all()[:count] for arm, count in counts.items()}
+    trials = [t for t in expand(study) if t.seed in given.get(t.arm.name, (t.seed,))]
+    return plan_trials(study, trials, device=device, root=root, absent=absent)
 
 
 def plan_trials(

@@ -2,8 +2,8 @@
 
 import os
 import socket
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from icckd import __version__
@@ -26,6 +26,7 @@ class Mission:
     """What a session is to do.
 
     `asked` is when the user asked for it, in Unix seconds: older requests are for older sessions.
+    `stopped` are arms that are given only so many of the first seeds.
     """
 
     study: Study
@@ -35,6 +36,7 @@ class Mission:
     data_root: Path
     asked: float
     force: bool = False
+    stopped: Mapping[str, int] = field(default_factory=dict)
 
 
 def revision_of(mission: Mission) -> str:
@@ -50,6 +52,7 @@ def planned(mission: Mission) -> Planned:
             **study.model_dump(mode="json"),
             "outcomes": list(outcome_columns(study)),
             "family": list(family(study, plan.arms)),
+            **({"stopped": dict(mission.stopped)} if mission.stopped else {}),
         },
         arms=[
             PlannedArm(

@@ -63,8 +63,8 @@ def sequential_difference(
 ) -> PairedDifference:
     """Return mean and confidence-sequence interval of paired differences, and the anytime p.
 
-    While n is too small for the rule the interval is the whole line. When all differences are equal
-    the interval is that one value.
+    While n is too small for the rule the interval is the whole line; after that, when all
+    differences are equal, it is that one value.
 
     Args:
         differences: Differences arm minus baseline, finite, shape (S,), S >= 2.
@@ -73,7 +73,8 @@ def sequential_difference(
     """
     n = int(differences.size)
     mean, error = mean_and_error(differences)
-    half = critical_t(n, effect=effect, alpha=alpha) * error if error else 0.0
+    critical = critical_t(n, effect=effect, alpha=alpha)
+    half = math.inf if math.isinf(critical) else critical * error
     t = mean / error if error else math.copysign(math.inf, mean) if mean else 0.0
     return PairedDifference(
         n=n,

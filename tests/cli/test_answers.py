@@ -1,0 +1,170 @@
+"""Verbs that answer: report to files, gates, diff, compare, sql; and seeds added until a goal."""
+
+import json
+import re
+
+import duckdb
+import pytest
+
+from icckd.cli import sql as sql_console
+from icckd.results.fence import Fence
+
+
+def test_a_report_goes_to_a_file_with_its_provenance_beside_it(finished, tmp_path):
+    for name, start in (
+        ("r.md", "## "),
+        ("r.tex", "% "),
+        ("r.html", "<!doctype"),
+        ("r.txt", "Does"),
+    ):
+        finished.run("report", "-o", str(tmp_path / name))
+        assert (tmp_path / name).read_text().startswith(start)
+    document = json.loads((tmp_path / "r.md.provenance.json").read_text())
+
+    assert len(document["stages"]) == 8
+    assert document["sessions"][0]["arguments"] == ["run", "small.toml"]
+    assert document["spec"]["study"]["name"] == "small"
+
+
+def test_parquet_needs_a_file(finished, tmp_path):
+    assert "needs a file" in finished.run("report", "--format", "parquet", code=2).stderr
+    finished.run("report", "-o", str(tmp_path / "c.parquet"))
+
+    assert duckdb.sql(f"select count(*) from '{tmp_path}/c.parquet'").fetchall() == [(8,)]
+
+
+def test_a_file_that_cannot_be_written_is_one_clear_error(finished):
+    done = finished.run("report", "-o", "/proc/none/x.md", code=4)
+
+    assert done.stderr.startswith("icckd: cannot write /proc/none/x.md")
+
+
+def test_gates_decide_the_exit_code_after_the_report(finished):
+    held = finished.run("report", "--gate", "diff(no-cache, student.top1) > -100")
+    failed = finished.run(
+        "report", "--gate", "n(no-cache) >= 2", "--gate", "diff(no-cache) > 100", code=6
+    )
+
+    assert failed.stdout == held.stdout
+    assert "diff(no-cache) > 100' does not hold" in failed.stderr
+    assert "n(no-cache)" not in failed.stderr
+    finished.run("report", "--gate", "nonsense", code=2)
+
+
+def test_figures_come_with_their_provenance(finished, tmp_path):
+    finished.run("report", "--figures", str(tmp_path / "figures"))
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+
+    assert {"forest.pdf", "cost.svg", "curves-teacher.val_top1.png"} <= names
+    assert len([name for name in names if name.endswith(".provenance.json")]) == 1
+
+
+def test_diff_explains_two_arms_and_two_trials(finished):
+    arms = finished.run("diff", "full", "no-cache").stdout
+    trials = finished.run("diff", "full/0", "small:no-cache/1").stdout
+
+    assert 'teacher.intra.cache: {"per_class": 64, "warmup_epochs": 1} -> "off"' in arms
+    assert "the same data, numerics class and code epoch" in arms
+    assert "teacher: 0 shared, 2 only of the first, 2 only of the second" in arms
+    assert re.search(r"teacher\.cache_bytes \(KiB\) +85.04 .* +0.00 .* -85.04", arms)
+    assert "teacher: 0 shared, 1 only of the first, 1 only of the second" in trials
+    assert "none differ" in finished.run("diff", "full", "full").stdout
+    assert "'no-cache'" in finished.run("diff", "full", "no-cash", code=2).stderr
+
+
+def test_compare_sets_any_arms_against_the_first(finished):
+    text = finished.run("compare", "full", "no-cache", "--metric", "teacher.cache_bytes").stdout
+
+    assert re.search(r"small:no-cache +0\.00 ± 0\.00 \(2\) +-85\.04 \[-85\.04, -85\.04\]", text)
+    assert "were not declared beforehand" in text
+    assert "one arm" in finished.run("compare", "full", code=2).stderr
+
+
+def test_sql_answers_one_statement_and_exports_every_view(finished, tmp_path):
+    one = finished.run("sql", "select count(*) as n from lineage", "--format", "json").stdout
+    files = finished.run("sql", "--export", str(tmp_path), "--as", "csv").stdout.split()
+
+    assert json.loads(one) == [{"n": 8}]
+    assert {"trial.csv", "memory.csv", "lineage.csv"} <= {path.name for path in tmp_path.iterdir()}
+    assert len(files) == len(list(tmp_path.iterdir()))
+    assert (tmp_path / "trial.csv").read_text().count("\n") == 5
+    assert "SQL" in finished.run("sql", "drop table metric", code=2).stderr
+
+
+def test_the_console_answers_completes_and_remembers(finished, monkeypatch, capsys):
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.completion import CompleteEvent
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.input import create_pipe_input
+    from prompt_toolkit.output import DummyOutput
+
+    monkeypatch.setenv("ICCKD_HOME", str(finished.state))
+    typed = (
+        "select seed\n from trial where arm = 'full' order by 1;\n"
+        "drop table metric;\n.nothing\n.describe paired_difference\n.views\n.quit\n"
+    )
+    with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
+        keys.send_text(typed.replace("\n", "\r"))
+        sql_console._console()
+    out = capsys.readouterr().out
+
+    assert re.search(r"seed\n-+\n0\n1\n", out)
+    assert "cannot be run here" in out
+    assert "there is no command .nothing" in out
+    assert re.search(r"^difference +DOUBLE", out, re.M)
+    assert "Grain: (study, arm, seed, kind)." in out
+    with Fence(finished.state) as fence:
+        session = sql_console._session(finished.state / "sql_history", sql_console._words(fence))
+    found = session.completer.get_completions(Document("from paired_"), CompleteEvent())
+    assert [completion.text for completion in found] == ["paired_difference"]
+    history = finished.state / "sql_history"
+    assert "drop table metric" in history.read_text()
+    assert history.stat().st_mode & 0o077 == 0
+    history.unlink()
+
+
+def rule(text):
+    return "confidence sequence" in " ".join(text.split())
+
+
+def test_added_seeds_are_trained_and_the_report_says_so(desk):
+    desk.write(desk.small.replace("count = 2", "count = 3"))
+    desk.run("run", "small.toml", "--seeds", "0:1")
+    assert not rule(desk.run("report").stdout)
+
+    done = desk.run("run", "small.toml", "--add-seeds", "1")
+
+    assert "2 arms x 2 seeds" in done.stdout
+    assert "seed 1 came after results had been seen" in " ".join(done.stdout.split())
+    plan = desk.run("plan", "small.toml").stdout
+    assert "what 3 paired seeds can tell on student.top1" in plan
+    assert "by the sequential rule" in plan
+
+
+def test_until_adds_seeds_up_to_its_limit_and_exits_6_without_the_goal(desk):
+    desk.write(desk.small.replace('"teacher.top1"', '"teacher.seconds"'))
+    goal = "halfwidth(teacher.seconds) < 1e-9"
+    done = desk.run(
+        "run", "small.toml", "--until", goal, "--max-seeds", "4", "--add-seeds", "2", code=6
+    )
+
+    assert "going on with 4 seeds" in done.stderr
+    assert "does not hold with the 4 seeds allowed" in done.stderr
+    assert rule(done.stdout)
+    again = desk.run("run", "small.toml", "--until", goal, "--max-seeds", "5", code=2)
+    assert re.search(r"takes .* seeds.* at the spread of .* seen so far", again.stderr)
+    assert "to train" not in again.stderr  # said before anything is trained
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--until", "halfwidth(student.top1) < 1"), "--max-seeds"),
+        (("--until", "diff(no-cache) > 1", "--max-seeds", "4"), "for precision"),
+        (("--until", "decided", "--max-seeds", "4"), "smallest_effect"),
+        (("--max-seeds", "4"), "go with --until"),
+    ],
+)
+def test_goals_that_make_no_sense_are_refused_before_anything_is_trained(desk, arguments, words):
+    assert words in desk.run("run", "small.toml", *arguments, code=2).stderr
+    assert not desk.state.exists()
