@@ -17,6 +17,7 @@ from icckd.spec.metrics import OUTCOMES
 from icckd.spec.paths import Change, assign, changes, is_under, keys_at, nearest
 from icckd.spec.study import Ablation, ArmSpec, Study
 
+MOST_TRIALS = 100_000
 Role = Literal["baseline", "ablation", "control", "combination", "variant"]
 
 
@@ -49,9 +50,16 @@ def expand(study: Study) -> tuple[Trial, ...]:
     """Return every trial, seed by seed, so that pairs are complete early.
 
     Raises:
-        SpecError: As `arms`.
+        SpecError: As `arms`, or there are more than `MOST_TRIALS`.
     """
     found = arms(study)
+    count = len(found) * study.study.seeds.count
+    if count > MOST_TRIALS:
+        raise SpecError(
+            f"{len(found)} arms x {study.study.seeds.count} seeds are {count} trials;"
+            f" {MOST_TRIALS} are the most",
+            hint="take fewer levels or seeds",
+        )
     return tuple(Trial(arm=arm, seed=seed) for seed in study.study.seeds.all() for arm in found)
 
 
