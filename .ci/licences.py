@@ -18,8 +18,8 @@ HEAD = """# Licences of what icckd brings along
 
 Written by `.ci/licences.py` from the metadata of the installed packages: everything that
 `pip install icckd` installs with a CUDA build of torch on Linux, extras left out. icckd itself is
-under the MIT licence. The `nvidia-*` packages are NVIDIA's own binaries under NVIDIA's terms; a CPU
-build of torch does without them.
+under the MIT licence. Packages marked LicenseRef-NVIDIA-Proprietary are NVIDIA's binaries under its
+terms; a CPU build of torch does without them.
 
 | package | licence |
 | --- | --- |
