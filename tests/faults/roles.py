@@ -16,8 +16,10 @@ import time
 from pathlib import Path
 
 from icckd.journal.artifact import publish, workspace
-from icckd.journal.events import AttemptHeader, EpochMetrics
+from icckd.journal.events import AttemptClosed, AttemptHeader, EpochMetrics
 from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.known import is_complete
+from icckd.journal.stage_lock import stage_lock
 from icckd.journal.write import JournalWriter
 from icckd.store.lock import owner_lock
 from icckd.store.store import Store
@@ -112,7 +114,29 @@ def hand_in(folder, acks, first):
         (Path(acks) / f"published-{number}").touch()
 
 
-ROLES = {"emit": emit, "own": own, "view": view, "hand_in": hand_in}
+def contend(folder, acks, me, stages):
+    """Train every stage that is not complete, as a worker does, under the stage's lock."""
+    for number in range(stages):
+        digest = f"{number:016x}" * 4
+        with stage_lock(folder, digest, waiting=bool, give_up=lambda: False):
+            if is_complete(folder, digest):
+                continue
+            name = f"{digest[:16]}-{me}"
+            (folder.attempts / name).mkdir()
+            with JournalWriter(folder.attempts / name / JOURNAL) as journal:
+                known = {"attempt": name, "stage": digest, "ordinal": me}
+                journal.append(header(0).model_copy(update=known), durable=True)
+                time.sleep(0.02)
+                prepared = workspace(folder, name)
+                (prepared / "model.safetensors").write_bytes(digest.encode())
+                publish(folder, digest, prepared)
+                journal.append(
+                    AttemptClosed(state="complete", count=journal.count, seconds=0.02), durable=True
+                )
+    (Path(acks) / "finished").touch()
+
+
+ROLES = {"emit": emit, "own": own, "view": view, "hand_in": hand_in, "contend": contend}
 
 
 def nursery():

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,16 @@ class Nursery:
                 assert time.monotonic() < end, "the process lives on: its fault never came"
                 time.sleep(0.002)
         self.pids.remove(pid)
+
+    def stop_for(self, pid: int, seconds: float) -> None:
+        """Put a process to sleep for a while; one that is gone already sleeps well."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            threading.Timer(seconds, self._wake, [pid]).start()
+
+    def _wake(self, pid: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
 
     def signal_all(self, number: int) -> None:
         for pid in self.pids:

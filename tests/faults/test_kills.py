@@ -1,13 +1,15 @@
 """Kills at random and at chosen points: nothing acknowledged is lost, doubled or wrong (P1)."""
 
 import os
+import random
 import shutil
 import time
+from collections import Counter
 
 import pytest
 
-from icckd.journal.artifact import sweep
-from icckd.journal.folder import StateFolder
+from icckd.journal.artifact import sweep, verified
+from icckd.journal.folder import JOURNAL, StateFolder
 from tests.faults.storm import Nursery, Tally, check_artifacts, storm
 
 # Who dies, in which call, on which file, at which of these calls, before it, after it or half-way.
@@ -66,6 +68,49 @@ def test_a_death_at_every_chosen_point_loses_doubles_and_falsifies_nothing(folde
     assert check_artifacts(folder, tmp_path / "acks") >= 10
     sweep(folder)
     assert not list(folder.artifacts.glob(".tmp-*"))
+
+
+def contend(folder, acks, *, crowd, stages, kills, stops, seed):
+    """Let processes contend for stages while some are killed or stopped for a while."""
+    chance = random.Random(seed)
+    with Nursery(folder, acks) as nursery:
+        number = 0
+
+        def another():
+            nonlocal number
+            number += 1
+            return nursery.start("contend", str(acks), number, stages)
+
+        pids = [another() for _ in range(crowd)]
+        fates = ["kill"] * kills + ["stop"] * stops
+        chance.shuffle(fates)
+        for fate in fates:
+            time.sleep(chance.uniform(0.0, 0.04))
+            victim = chance.choice(pids)
+            if fate == "kill":
+                nursery.kill(victim)
+                pids[pids.index(victim)] = another()
+            else:
+                nursery.stop_for(victim, chance.uniform(0.02, 0.3))
+        for pid in pids:
+            nursery.wait(pid, seconds=120)
+    trained = Counter(
+        path.parent.name.partition("-")[0]
+        for path in folder.attempts.glob(f"*/{JOURNAL}")
+        if b'"state":"complete"' in path.read_bytes()
+    )
+    assert trained == {f"{n:016x}": 1 for n in range(stages)}
+    for n in range(stages):
+        verified(folder, f"{n:016x}" * 4)
+
+
+def test_every_stage_is_trained_once_whoever_is_killed_or_stopped(folder, tmp_path):
+    contend(folder, tmp_path / "acks", crowd=4, stages=40, kills=20, stops=10, seed=1)
+
+
+@pytest.mark.long
+def test_eight_trainers_of_many_teachers_with_a_hundred_kills_and_fifty_stops(folder, tmp_path):
+    contend(folder, tmp_path / "acks", crowd=8, stages=250, kills=100, stops=50, seed=2)
 
 
 @pytest.mark.long
