@@ -38,7 +38,7 @@ from icckd.journal.events import (
     StageOutcomes,
 )
 from icckd.journal.failure import failure_of
-from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.folder import JOURNAL, OUTPUT, StateFolder
 from icckd.journal.known import is_complete
 from icckd.journal.order import Order, from_line
 from icckd.journal.origin import boot_id
@@ -47,8 +47,6 @@ from icckd.journal.stage_lock import stage_lock
 from icckd.journal.write import JournalWriter
 from icckd.spec.method import Method
 from icckd.spec.training import Numerics
-
-OUTPUT = "output.log"
 
 
 class JournalRecorder:

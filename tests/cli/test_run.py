@@ -115,6 +115,9 @@ def test_a_failed_stage_blocks_its_student_and_the_others_go_on(desk):
         ("teacher", "failed"), ("student", "blocked"),
     }  # fmt: skip
     assert len(stages(desk, "state = 'complete'")) == 4
+    status = desk.run("status").stdout
+    assert "non-finite: " in status
+    assert "hint: lower the learning rate" in status
 
 
 def test_a_killed_worker_costs_one_attempt_and_no_result(desk):
@@ -128,7 +131,7 @@ def test_a_killed_worker_costs_one_attempt_and_no_result(desk):
 
     out, err = session.communicate(timeout=120)
     assert session.returncode == 0, err
-    assert "killed by signal 9; trying again" in err
+    assert "killed by signal 9; trying again in 1 s" in err
     assert sorted(row["attempts"] for row in stages(desk)) == [1, 1, 1, 2]
     assert "no-cache" in out
 

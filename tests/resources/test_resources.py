@@ -4,14 +4,17 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from icckd import resources
 from icckd.errors import MachineError
-from icckd.resources import gpus
+from icckd.journal.folder import StateFolder
+from icckd.resources import gpus, network_file_system
 from icckd.resources.cpus import cgroup_quota
+from icckd.resources.memory import oom_kills
 
 MIB = 1024**2
 
@@ -182,3 +185,41 @@ def test_importing_resources_is_torch_free_and_light():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout.strip() == "set()"
+
+
+MOUNTINFO = r"""
+22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
+40 22 0:40 / /home rw,relatime shared:9 - nfs4 server:/home rw,vers=4.2
+41 40 254:2 / /home/me/local\040disk rw - xfs /dev/vdb rw
+42 22 0:50 / /mnt/far rw - fuse.sshfs me@host: rw
+""".lstrip()
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [("/var/x", ""), ("/home/me/study", "nfs4"), ("/home/me/local disk/y", ""),
+     ("/mnt/far", "fuse.sshfs"), ("/mnt/farther", "")],
+)  # fmt: skip
+def test_a_folder_on_a_network_file_system_is_known(tmp_path, folder, kind):
+    (tmp_path / "mountinfo").write_text(MOUNTINFO)
+
+    assert network_file_system(Path(folder), tmp_path / "mountinfo") == kind
+    assert network_file_system(Path(folder), tmp_path / "none") == ""
+
+
+def test_a_state_folder_on_a_network_is_refused_unless_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("icckd.journal.folder.network_file_system", lambda folder: "nfs4")
+    folder = StateFolder(tmp_path / "state")
+
+    with pytest.raises(MachineError, match="lies on nfs4"):
+        folder.create()
+    assert not folder.root.exists()
+    monkeypatch.setenv("ICCKD_ALLOW_NETWORK_HOME", "1")
+    folder.create()
+
+
+def test_kills_for_memory_are_counted(tmp_path):
+    (tmp_path / "vmstat").write_text("pgfault 12\noom_kill 3\n")
+
+    assert oom_kills(tmp_path / "vmstat") == 3
+    assert oom_kills(tmp_path / "none") == 0

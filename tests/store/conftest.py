@@ -127,15 +127,15 @@ class Lab:
         return JournalWriter(home / JOURNAL, clock=self.tick)
 
     def session(self, name: str, plan: Planned, *, revision: str = "r1", pid: int | None = None,
-                study: str = "icc-ablations") -> "LabSession":  # fmt: skip
+                study: str = "icc-ablations", ordinal: int = 0) -> "LabSession":  # fmt: skip
         journal = self.writer(self.folder.sessions / name)
         header = SessionHeader(
             session=name, study=study, revision=revision, arguments=["run", "x.toml"],
             host=socket.gethostname(), boot=boot_id(), pid=os.getpid() if pid is None else pid,
-            version="0.1.0",
+            version="0.1.0", ordinal=ordinal,
         )  # fmt: skip
         journal.append(header, plan, durable=True)
-        return LabSession(self, name, plan, journal)
+        return LabSession(self, name, plan, journal, ordinal)
 
     @contextmanager
     def finished(self, name: str, plan: Planned, **more: Any) -> Iterator["LabSession"]:
@@ -147,8 +147,11 @@ class Lab:
 class LabSession:
     """A session and the attempts that it hands out."""
 
-    def __init__(self, lab: Lab, name: str, plan: Planned, journal: JournalWriter) -> None:
+    def __init__(
+        self, lab: Lab, name: str, plan: Planned, journal: JournalWriter, ordinal: int
+    ) -> None:
         self.lab, self.name, self.plan, self.journal = lab, name, plan, journal
+        self.ordinal = ordinal
 
     def stage(self, arm: str, seed: int, position: int = 0) -> PlannedStage:
         trial = next(t for t in self.plan.trials if (t.arm, t.seed) == (arm, seed))
@@ -194,6 +197,7 @@ class LabSession:
 
     def _header(self, stage: PlannedStage, name: str) -> AttemptHeader:
         return AttemptHeader(
+            ordinal=self.ordinal * 1000 + self.lab.attempts,
             attempt=name, session=self.name, stage=stage.digest, kind=stage.kind, shape=stage.shape,
             seed=stage.seed, replicate=stage.replicate, epochs=stage.epochs, settings={"lr": 0.05},
             inputs=stage.inputs, fingerprint="f" * 16, numerics={"device": "cpu", "threads": 1},

@@ -21,6 +21,7 @@ from icckd.spec.study import Ablation, ArmSpec, Study
 INTRA = "teacher.intra"
 STRENGTH = f"{INTRA}.weight / temperature"
 CE_VIEWS = "teacher.views_in_ce"
+MOST_TRIALS = 100_000
 Role = Literal["baseline", "ablation", "control", "combination", "variant"]
 
 
@@ -55,9 +56,16 @@ def expand(study: Study) -> tuple[Trial, ...]:
     """Return every trial, seed by seed, so that pairs are complete early.
 
     Raises:
-        SpecError: As `arms`.
+        SpecError: As `arms`, or there are more than `MOST_TRIALS`.
     """
     found = arms(study)
+    count = len(found) * study.study.seeds.count
+    if count > MOST_TRIALS:
+        raise SpecError(
+            f"{len(found)} arms x {study.study.seeds.count} seeds are {count} trials;"
+            f" {MOST_TRIALS} are the most",
+            hint="take fewer levels or seeds",
+        )
     return tuple(Trial(arm=arm, seed=seed) for seed in study.study.seeds.all() for arm in found)
 
 

@@ -1,6 +1,7 @@
 """Arms from [[factor]] tables: how each design turns factors into combinations of levels."""
 
 import itertools
+import math
 from collections.abc import Iterator
 
 from icckd.design.drafts import Draft, label
@@ -10,6 +11,7 @@ from icckd.spec.paths import nearest, off_state
 from icckd.spec.study import Factor, Study
 
 REFERENCE = "base"
+MOST_COMBINATIONS = 10_000
 
 
 def from_factors(study: Study) -> Iterator[Draft]:
@@ -66,6 +68,12 @@ def _choices(design: str, factors: tuple[Factor, ...]) -> Iterator[tuple[int, ..
 
 def _check_factors(study: Study) -> None:
     design, factors = study.study.design, study.factor
+    grid = math.prod(len(factor.levels) for factor in factors)
+    if design == "factorial" and grid > MOST_COMBINATIONS:
+        raise SpecError(
+            f"the factors have {grid} combinations of levels; {MOST_COMBINATIONS} are the most",
+            hint="vary one factor at a time, or take fewer levels",
+        )
     names = [factor.name for factor in factors]
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:

@@ -18,8 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from icckd.errors import MachineError
+from icckd.resources.filesystems import network_file_system
 
 JOURNAL = "journal.jsonl"
+OUTPUT = "output.log"
+ALLOW_NETWORK = "ICCKD_ALLOW_NETWORK_HOME"
 CODE = "code.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -88,8 +91,9 @@ class StateFolder:
         """Make the folder and its parts.
 
         Raises:
-            MachineError: It cannot be written.
+            MachineError: It cannot be written, or lies on a network file system.
         """
+        self._refuse_network()
         try:
             for folder in (
                 self.sessions, self.attempts, self.artifacts, self.requests, self.locks
@@ -101,6 +105,15 @@ class StateFolder:
                 f"cannot write the state folder {self.root}: {error.strerror}",
                 hint="set ICCKD_HOME to a folder that can be written",
             ) from error
+
+    def _refuse_network(self) -> None:
+        kind = network_file_system(self.root)
+        if kind and os.environ.get(ALLOW_NETWORK) != "1":
+            raise MachineError(
+                f"the state folder {self.root} lies on {kind}, where locks and appends of several"
+                " machines are not safe",
+                hint=f"set ICCKD_HOME to a local disk, or {ALLOW_NETWORK}=1 if one machine uses it",
+            )
 
     def journals(self) -> Iterator[Path]:
         """Yield every journal, sessions first, each group in the order of its names.

@@ -8,6 +8,7 @@ from icckd.report.text import display, duration
 from icckd.results.read import Results
 from icckd.results.types import LogRow, Progress, StateCounts, StudyInfo, TrialRow
 
+TAIL_LINES = 5
 _SESSION = {
     "live": "running now",
     "ended": "not running",
@@ -28,6 +29,8 @@ def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
     for trial in results.trials(study):
         if trial.state not in ("complete", "pending"):
             out.write(f"  {_trial(trial)}\n")
+        if trial.state == "failed":
+            out.writelines(f"      {display(line)}\n" for line in _why(results, study, trial))
 
 
 def write_studies(results: Results, out: TextIO) -> None:
@@ -48,6 +51,18 @@ def write_log_row(row: LogRow, out: TextIO) -> None:
     level = "" if row.level == "info" else f"{row.level}: "
     clock = time.strftime("%H:%M:%S", time.localtime(row.time))
     out.write(f"{clock} {place}: {level}{display(row.text)}\n")
+
+
+def _why(results: Results, study: StudyInfo, trial: TrialRow) -> list[str]:
+    """Return the cause of each attempt that failed, and how the last one's output ended."""
+    attempts = results.attempts(study, trial.arm, trial.seed)
+    failed = [attempt for attempt in attempts if attempt.state == "failed"]
+    lines = [f"{a.cause or 'failed'}: {a.attempt}, epoch {a.epoch} of {a.epochs}" for a in failed]
+    if failed:
+        if failed[-1].hint:
+            lines.append(f"hint: {failed[-1].hint}")
+        lines += [f"| {line}" for line in results.output_tail(failed[-1].attempt, TAIL_LINES)]
+    return lines
 
 
 def _session(progress: Progress) -> str:

@@ -1,6 +1,7 @@
 """What this machine offers and uses: CPUs, devices, memory. Torch-free and cheap to import."""
 
 from icckd.resources.cpus import available_cpus
+from icckd.resources.filesystems import network_file_system
 from icckd.resources.gpus import (
     GpuSample,
     cuda_device_names,
@@ -18,6 +19,7 @@ __all__ = [
     "available_cpus",
     "cuda_device_names",
     "gpu_memory_of_this_process",
+    "network_file_system",
     "resolve_device",
     "sample_gpus",
     "sample_host",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar, cast
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
-from icckd.results.attempts import read_attempts
+from icckd.results.attempts import output_tail, read_attempts
 from icckd.results.compare import compare, read_outcomes
 from icckd.results.curves import read_curves, read_series
 from icckd.results.effects import effects
@@ -175,6 +175,10 @@ class Results:
     def attempts(self, study: StudyInfo, arm: str, seed: int) -> tuple[AttemptRow, ...]:
         """Return every attempt at the stages of a trial, stage by stage, oldest first."""
         return read_attempts(self._store, study, arm, seed)
+
+    def output_tail(self, attempt: str, lines: int) -> tuple[str, ...]:
+        """Return the last lines that an attempt's process printed, or none."""
+        return output_tail(self._store, attempt, lines)
 
     def provenance(self, study: StudyInfo) -> Provenance:
         """Return the sessions and stages behind the results of a study."""

@@ -200,7 +200,10 @@ class Table:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRow:
-    """One attempt at a stage of a trial; `stage` is the digest, `seconds` what it took so far."""
+    """One attempt at a stage of a trial; `stage` is the digest, `seconds` what it took so far.
+
+    `cause` is the kind of its end when that was without a result, such as `killed`, else "".
+    """
 
     attempt: str
     stage: str
@@ -218,3 +221,4 @@ class AttemptRow:
     settings: dict[str, Any]
     hint: str
     traceback: str
+    cause: str

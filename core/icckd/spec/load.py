@@ -17,6 +17,7 @@ from icckd.spec.study import Study
 MAX_BYTES = 1 << 20
 MAX_LINE = 1 << 14
 MAX_KEY_PARTS = 32
+MAX_DEPTH = 32
 OVERRIDABLE = ("study", "data", "teacher", "student", "numerics")
 
 
@@ -75,9 +76,18 @@ def _tables(text: str, where: str) -> dict[str, Any]:
         if line.split("=", 1)[0].count(".") > MAX_KEY_PARTS:
             raise SpecError(f"{where}, line {number}: a key has more than {MAX_KEY_PARTS} parts")
     try:
-        return tomllib.loads(text)
+        tables = tomllib.loads(text)
+        is_deep = _is_deep(tables, MAX_DEPTH)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise SpecError(f"{where} is not valid TOML: {error}") from error
+    if is_deep:
+        raise SpecError(f"{where}: tables and lists nest deeper than {MAX_DEPTH}")
+    return tables
+
+
+def _is_deep(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth < 0 or any(_is_deep(item, depth - 1) for item in inner)
 
 
 def _override(tables: dict[str, Any], override: str) -> None:

@@ -16,6 +16,7 @@ from icckd.store.schema import create_tables, create_views, made_by_this_code
 
 FILE = "store"
 MEMORY = "memory"
+QUARANTINED = 3
 STORAGE_VERSION = "v1.5.0"
 _NOT_ITS_FAULT = (
     "Could not set lock", "No space left", "Permission denied", "Read-only file system",
@@ -128,6 +129,8 @@ def _try_file(path: Path) -> DuckDBPyConnection | None:
 def move_aside(folder: StateFolder) -> Path:
     """Rename the database and its write-ahead log, whichever is there; neither is opened here.
 
+    Only the newest `QUARANTINED` are kept: nothing is in them that the journals lack.
+
     Returns:
         Where the database went.
 
@@ -137,9 +140,7 @@ def move_aside(folder: StateFolder) -> Path:
     database = folder.database
     try:
         folder.quarantine.mkdir(mode=0o700, exist_ok=True)
-        number = 1
-        while _is_taken(target := folder.quarantine / f"{database.stem}-{number}.duckdb"):
-            number += 1
+        target = folder.quarantine / f"{database.stem}-{_make_room(folder)}.duckdb"
         for old, new in ((_log_of(database), _log_of(target)), (database, target)):
             if old.exists():
                 old.rename(new)
@@ -151,8 +152,18 @@ def move_aside(folder: StateFolder) -> Path:
     return target
 
 
-def _is_taken(database: Path) -> bool:
-    return database.exists() or _log_of(database).exists()
+def _make_room(folder: StateFolder) -> int:
+    """Remove what was quarantined long ago; return the number of the next database there."""
+    numbers = sorted(
+        int(path.stem.rpartition("-")[2])
+        for path in folder.quarantine.glob(f"{folder.database.stem}-*.duckdb")
+        if path.stem.rpartition("-")[2].isdecimal()
+    )
+    for number in numbers[: 1 - QUARANTINED]:
+        old = folder.quarantine / f"{folder.database.stem}-{number}.duckdb"
+        old.unlink(missing_ok=True)
+        _log_of(old).unlink(missing_ok=True)
+    return numbers[-1] + 1 if numbers else 1
 
 
 def _log_of(database: Path) -> Path:

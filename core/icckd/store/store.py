@@ -117,7 +117,7 @@ class Store:
         with self._writing:
             if self._on_file and self._inode != _inode(self.folder.database):
                 self._replace_file("was removed or replaced")
-            elif time.monotonic() >= self._file_wanted_at:
+            elif not self._on_file and time.monotonic() >= self._file_wanted_at:
                 self._return_to_file()
             return self._mending(lambda: self._ingest(journals))
 
