@@ -8,22 +8,26 @@ and paths are not part of it.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from icckd.design import Arm, Trial
+from icckd.errors import SpecError
 from icckd.spec.data import Data
 from icckd.spec.distiller_sum import Distiller
 from icckd.spec.models import WeightsFile
 from icckd.spec.settings import Off
 from icckd.spec.teacher import Teacher
-from icckd.spec.training import Numerics, Training
+from icckd.spec.training import Numerics, Precision, Training
 
 StageKind = Literal["teacher", "student"]
 UNKNOWN_DATA = "unknown"
 """Fingerprint of data that are not on this machine: nothing is trained from such a plan."""
+
+LONG_IMAGES = 2_000_000
+"""Training images, all epochs counted, from which `compile = "auto"` compiles a stage on CUDA."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,17 +37,22 @@ class NumericsClass:
     device: Literal["cpu", "cuda"]
     threads: int
     layout: str
-    precision: str = "fp32"
+    precision: Precision = "fp32"
     compiled: bool = False
+    deterministic: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What a plan stands on besides the study: device class, data, code."""
+    """What a plan stands on besides the study: device class, data, code.
+
+    With `compile_long` the long stages on CUDA are compiled.
+    """
 
     numerics: NumericsClass
     fingerprints: tuple[tuple[Data, str], ...]
     code_epoch: int
+    compile_long: bool = False
 
     def fingerprint(self, data: Data) -> str:
         """Return the fingerprint of the raw files behind `data`."""
@@ -102,10 +111,26 @@ class Plan:
 
 
 def numerics_class(numerics: Numerics, device: Literal["cpu", "cuda"]) -> NumericsClass:
-    """Return the class of bits that a study gets on a device; threads matter on a CPU only."""
-    if device == "cuda":
-        return NumericsClass(device="cuda", threads=1, layout="contiguous")
-    return NumericsClass(device="cpu", threads=numerics.threads, layout="channels-last")
+    """Return the class of bits that a study gets on a device; threads matter on a CPU only.
+
+    Raises:
+        SpecError: The device cannot compute that way.
+    """
+    precision = numerics.precision
+    if device == "cpu" and precision in ("tf32", "fp16"):
+        why = "only GPUs have TF32" if precision == "tf32" else "fp16 needs a GPU's loss scaling"
+        raise SpecError(
+            f"numerics.precision = {precision!r} is not possible on a CPU: {why}",
+            hint='set "fp32" or "bf16", or run with --device cuda',
+        )
+    return NumericsClass(
+        device=device,
+        threads=1 if device == "cuda" else numerics.threads,
+        layout="contiguous" if device == "cuda" else "channels-last",
+        precision=precision,
+        compiled=numerics.compile == "on",
+        deterministic=numerics.deterministic,
+    )
 
 
 def build(trials: Sequence[Trial], ground: Ground, *, students_per_teacher: int = 1) -> Plan:
@@ -225,7 +250,7 @@ def _stage(
     replicate: int = 0,
 ) -> Stage:
     fingerprint = ground.fingerprint(data)
-    numerics = asdict(ground.numerics)
+    numerics = _numerics(ground, data, training)
     identity = {
         "kind": kind,
         "settings": {"data": canonical(data), kind: canonical(role)},
@@ -233,7 +258,7 @@ def _stage(
         "replicate": replicate,
         "inputs": list(inputs),
         "fingerprint": fingerprint,
-        "numerics": numerics,
+        "numerics": _identity(numerics),
         "code_epoch": ground.code_epoch,
     }
     cost = {
@@ -242,7 +267,7 @@ def _stage(
         "train": getattr(data, "train", None),
         "epochs": training.last_epoch,
         "batch": training.batch_size,
-        "numerics": numerics,
+        "numerics": _identity(numerics),
         **shape,
     }
     return Stage(
@@ -252,12 +277,32 @@ def _stage(
         replicate=replicate,
         inputs=inputs,
         fingerprint=fingerprint,
-        numerics=ground.numerics,
+        numerics=numerics,
         code_epoch=ground.code_epoch,
         epochs=training.last_epoch,
         digest=digest_of(identity),
         shape=digest_of(cost)[:16],
     )
+
+
+def _numerics(ground: Ground, data: Data, training: Training) -> NumericsClass:
+    """Return the numerics of one stage: those of the ground, compiled if that is for long stages.
+
+    Data that do not tell their number of training images count as 45,000.
+    """
+    images = training.last_epoch * (getattr(data, "train", None) or 45_000)
+    is_long = ground.numerics.device == "cuda" and images >= LONG_IMAGES
+    if ground.compile_long and is_long:
+        return replace(ground.numerics, compiled=True)
+    return ground.numerics
+
+
+def _identity(numerics: NumericsClass) -> dict[str, Any]:
+    """Return the numerics as a part of identities; what came later is left out at its default."""
+    kept = asdict(numerics)
+    if kept["deterministic"]:
+        del kept["deterministic"]
+    return kept
 
 
 def datasets(trials: Sequence[Trial]) -> tuple[Data, ...]:

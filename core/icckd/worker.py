@@ -241,7 +241,12 @@ def _place(
 def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, place: Place) -> None:
     stage = order.stage
     method = Method.model_validate_json(json.dumps(stage.settings))
-    numerics = Numerics(threads=stage.numerics.threads)
+    numerics = Numerics(
+        threads=stage.numerics.threads,
+        precision=stage.numerics.precision,
+        deterministic=stage.numerics.deterministic,
+        compile="on" if stage.numerics.compiled else "off",
+    )
     if fingerprint(method.data, place.data_root) != stage.fingerprint:
         raise MachineError(
             "the data set changed since the plan was made", hint="run the study again"

@@ -11,7 +11,7 @@ from icckd.engine.numerics import prepare
 from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.teacher import IntraLoss, MarginFilter
-from icckd.spec.training import Training
+from icckd.spec.training import Numerics, Training
 from tests.engine.test_models import CONTRACT, label
 
 pytestmark = [
@@ -37,7 +37,7 @@ def test_weight_0_has_the_bits_of_two_view_cross_entropy_on_cuda(run_teacher):
 
 
 def test_cpu_and_cuda_agree_on_the_loss():
-    prepare("cuda", 1)
+    prepare("cuda", Numerics())
     generator = torch.Generator().manual_seed(0)
     view1, view2 = torch.randn(2, 64, 16, generator=generator)
     logits = torch.randn(64, 5, generator=generator)
@@ -100,7 +100,7 @@ def _drawn_before(original):
 
 @pytest.mark.parametrize("settings", CONTRACT, ids=label)
 def test_every_network_repeats_its_gradients_on_cuda_and_agrees_with_the_cpu(settings):
-    prepare("cuda", 1)
+    prepare("cuda", Numerics())
     key = ("cuda", 0)
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     on_cpu = build_model(settings, in_channels=3, n_classes=10, key=key, device="cpu").eval()

@@ -1,6 +1,7 @@
 """What this machine offers and uses: CPUs, devices, memory. Torch-free and cheap to import."""
 
 from icckd.resources.cpus import available_cpus
+from icckd.resources.energy import EnergyMeter
 from icckd.resources.gpus import (
     GpuSample,
     cuda_device_names,
@@ -12,6 +13,7 @@ from icckd.resources.host import HostSample, sample_host
 from icckd.resources.memory import PeakMemory
 
 __all__ = [
+    "EnergyMeter",
     "GpuSample",
     "HostSample",
     "PeakMemory",
