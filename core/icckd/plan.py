@@ -41,6 +41,15 @@ class NumericsClass:
     compiled: bool = False
     deterministic: bool = True
 
+    def settings(self) -> Numerics:
+        """Return the settings that give this class on its device, the compiler's policy decided."""
+        return Numerics(
+            threads=self.threads,
+            precision=self.precision,
+            deterministic=self.deterministic,
+            compile="on" if self.compiled else "off",
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
