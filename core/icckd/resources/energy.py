@@ -1,6 +1,6 @@
 """Energy that the visible NVIDIA devices used, as their driver counts it."""
 
-from icckd.resources.gpus import _ask, _nvml, _visible
+from icckd.resources import gpus
 
 
 class EnergyMeter:
@@ -17,12 +17,12 @@ class EnergyMeter:
 
 def _total() -> float | None:
     """Return what the visible devices used since their driver was loaded, in joules."""
-    with _nvml() as nvml:
+    with gpus._nvml() as nvml:
         if nvml is None:
             return None
         counts = [
-            _ask(nvml.nvmlDeviceGetTotalEnergyConsumption, nvml, device)
-            for device in _visible(nvml)
+            gpus._ask(nvml.nvmlDeviceGetTotalEnergyConsumption, nvml, device)
+            for device in gpus._visible(nvml)
         ]
     known = [millijoules for millijoules in counts if millijoules is not None]
     return sum(known) / 1000 if known and len(known) == len(counts) else None
