@@ -8,47 +8,25 @@ and paths are not part of it.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from icckd.design import Arm, Trial
-from icckd.errors import SpecError
 from icckd.spec.data import Data
 from icckd.spec.distiller_sum import Distiller
 from icckd.spec.models import WeightsFile
+from icckd.spec.numerics import NumericsClass as NumericsClass
+from icckd.spec.numerics import numerics_class as numerics_class
+from icckd.spec.numerics import of_stage
 from icckd.spec.settings import Off
 from icckd.spec.teacher import Teacher
-from icckd.spec.training import Numerics, Precision, Training
+from icckd.spec.training import Training
 
 StageKind = Literal["teacher", "student"]
 UNKNOWN_DATA = "unknown"
 """Fingerprint of data that are not on this machine: nothing is trained from such a plan."""
-
-LONG_IMAGES = 2_000_000
-"""Training images, all epochs counted, from which `compile = "auto"` compiles a stage on CUDA."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumericsClass:
-    """What else decides the bits: results of two classes are never taken for each other."""
-
-    device: Literal["cpu", "cuda"]
-    threads: int
-    layout: str
-    precision: Precision = "fp32"
-    compiled: bool = False
-    deterministic: bool = True
-
-    def settings(self) -> Numerics:
-        """Return the settings that give this class on its device, the compiler's policy decided."""
-        return Numerics(
-            threads=self.threads,
-            precision=self.precision,
-            deterministic=self.deterministic,
-            compile="on" if self.compiled else "off",
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,29 +95,6 @@ class Plan:
             for planned in self.trials
             if digest == planned.teacher or digest in planned.students
         )
-
-
-def numerics_class(numerics: Numerics, device: Literal["cpu", "cuda"]) -> NumericsClass:
-    """Return the class of bits that a study gets on a device; threads matter on a CPU only.
-
-    Raises:
-        SpecError: The device cannot compute that way.
-    """
-    precision = numerics.precision
-    if device == "cpu" and precision in ("tf32", "fp16"):
-        why = "only GPUs have TF32" if precision == "tf32" else "fp16 needs a GPU's loss scaling"
-        raise SpecError(
-            f"numerics.precision = {precision!r} is not possible on a CPU: {why}",
-            hint='set "fp32" or "bf16", or run with --device cuda',
-        )
-    return NumericsClass(
-        device=device,
-        threads=1 if device == "cuda" else numerics.threads,
-        layout="contiguous" if device == "cuda" else "channels-last",
-        precision=precision,
-        compiled=numerics.compile == "on",
-        deterministic=numerics.deterministic,
-    )
 
 
 def build(trials: Sequence[Trial], ground: Ground, *, students_per_teacher: int = 1) -> Plan:
@@ -259,7 +214,7 @@ def _stage(
     replicate: int = 0,
 ) -> Stage:
     fingerprint = ground.fingerprint(data)
-    numerics = _numerics(ground, data, training)
+    numerics = of_stage(ground.numerics, data, training, compile_long=ground.compile_long)
     identity = {
         "kind": kind,
         "settings": {"data": canonical(data), kind: canonical(role)},
@@ -267,7 +222,7 @@ def _stage(
         "replicate": replicate,
         "inputs": list(inputs),
         "fingerprint": fingerprint,
-        "numerics": _identity(numerics),
+        "numerics": numerics.identity(),
         "code_epoch": ground.code_epoch,
     }
     cost = {
@@ -276,7 +231,7 @@ def _stage(
         "train": getattr(data, "train", None),
         "epochs": training.last_epoch,
         "batch": training.batch_size,
-        "numerics": _identity(numerics),
+        "numerics": numerics.identity(),
         **shape,
     }
     return Stage(
@@ -292,26 +247,6 @@ def _stage(
         digest=digest_of(identity),
         shape=digest_of(cost)[:16],
     )
-
-
-def _numerics(ground: Ground, data: Data, training: Training) -> NumericsClass:
-    """Return the numerics of one stage: those of the ground, compiled if that is for long stages.
-
-    Data that do not tell their number of training images count as 45,000.
-    """
-    images = training.last_epoch * (getattr(data, "train", None) or 45_000)
-    is_long = ground.numerics.device == "cuda" and images >= LONG_IMAGES
-    if ground.compile_long and is_long:
-        return replace(ground.numerics, compiled=True)
-    return ground.numerics
-
-
-def _identity(numerics: NumericsClass) -> dict[str, Any]:
-    """Return the numerics as a part of identities; what came later is left out at its default."""
-    kept = asdict(numerics)
-    if kept["deterministic"]:
-        del kept["deterministic"]
-    return kept
 
 
 def datasets(trials: Sequence[Trial]) -> tuple[Data, ...]:

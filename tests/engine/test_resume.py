@@ -208,16 +208,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_its_reason_and_the_stage
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"intra": "off"}, "state._cache.Q_emb is unknown"),
+        ({"intra": "off"}, "state.intra.cache.Q_emb is unknown"),
         (
             {"intra": IntraLoss(cache=NegativeCache(per_class=8))},
-            "state._cache.Q_emb is float32[5, 64, 8], but this stage has float32[5, 8, 8]",
+            "state.intra.cache.Q_emb is float32[5, 64, 8], but this stage has float32[5, 8, 8]",
         ),
         (
             {"training": Training(epochs=3, batch_size=32, momentum=0.0)},
             "optimizer.momentum.0 is unknown",
         ),
-        ({"training": Training(epochs=3, batch_size=64)}, "log is float32[10, 6], but"),
+        ({"training": Training(epochs=3, batch_size=64)}, "log is float32[10, 14], but"),
     ],
 )
 def test_a_checkpoint_of_other_shapes_is_refused(settings, reason, left):
