@@ -7,13 +7,13 @@ from torch.optim import SGD
 
 from icckd.engine.data.stream import TrainStream
 from icckd.engine.distillers import Pairing, build_distiller
-from icckd.engine.fit import Step
 from icckd.engine.fit_student import StudentStep, example_output
 from icckd.engine.fit_teacher import TeacherStep, build_losses, train_stream
 from icckd.engine.losses import TeacherLoss
 from icckd.engine.material import Material, load_material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Place
+from icckd.engine.step import Step
 from icckd.spec.load import load
 from icckd.spec.models import CnnModel
 from icckd.spec.student import Student

@@ -8,7 +8,7 @@ and paths are not part of it.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -17,9 +17,12 @@ from icckd.design import Arm, Trial
 from icckd.spec.data import Data
 from icckd.spec.distiller_sum import Distiller
 from icckd.spec.models import WeightsFile
+from icckd.spec.numerics import NumericsClass as NumericsClass
+from icckd.spec.numerics import numerics_class as numerics_class
+from icckd.spec.numerics import of_stage
 from icckd.spec.settings import Off
 from icckd.spec.teacher import Teacher
-from icckd.spec.training import Numerics, Training
+from icckd.spec.training import Training
 
 StageKind = Literal["teacher", "student"]
 UNKNOWN_DATA = "unknown"
@@ -27,23 +30,16 @@ UNKNOWN_DATA = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NumericsClass:
-    """What else decides the bits: results of two classes are never taken for each other."""
-
-    device: Literal["cpu", "cuda"]
-    threads: int
-    layout: str
-    precision: str = "fp32"
-    compiled: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """What a plan stands on besides the study: device class, data, code."""
+    """What a plan stands on besides the study: device class, data, code.
+
+    With `compile_long` the long stages on CUDA are compiled.
+    """
 
     numerics: NumericsClass
     fingerprints: tuple[tuple[Data, str], ...]
     code_epoch: int
+    compile_long: bool = False
 
     def fingerprint(self, data: Data) -> str:
         """Return the fingerprint of the raw files behind `data`."""
@@ -99,13 +95,6 @@ class Plan:
             for planned in self.trials
             if digest == planned.teacher or digest in planned.students
         )
-
-
-def numerics_class(numerics: Numerics, device: Literal["cpu", "cuda"]) -> NumericsClass:
-    """Return the class of bits that a study gets on a device; threads matter on a CPU only."""
-    if device == "cuda":
-        return NumericsClass(device="cuda", threads=1, layout="contiguous")
-    return NumericsClass(device="cpu", threads=numerics.threads, layout="channels-last")
 
 
 def build(trials: Sequence[Trial], ground: Ground, *, students_per_teacher: int = 1) -> Plan:
@@ -225,7 +214,7 @@ def _stage(
     replicate: int = 0,
 ) -> Stage:
     fingerprint = ground.fingerprint(data)
-    numerics = asdict(ground.numerics)
+    numerics = of_stage(ground.numerics, data, training, compile_long=ground.compile_long)
     identity = {
         "kind": kind,
         "settings": {"data": canonical(data), kind: canonical(role)},
@@ -233,7 +222,7 @@ def _stage(
         "replicate": replicate,
         "inputs": list(inputs),
         "fingerprint": fingerprint,
-        "numerics": numerics,
+        "numerics": numerics.identity(),
         "code_epoch": ground.code_epoch,
     }
     cost = {
@@ -242,7 +231,7 @@ def _stage(
         "train": getattr(data, "train", None),
         "epochs": training.last_epoch,
         "batch": training.batch_size,
-        "numerics": numerics,
+        "numerics": numerics.identity(),
         **shape,
     }
     return Stage(
@@ -252,7 +241,7 @@ def _stage(
         replicate=replicate,
         inputs=inputs,
         fingerprint=fingerprint,
-        numerics=ground.numerics,
+        numerics=numerics,
         code_epoch=ground.code_epoch,
         epochs=training.last_epoch,
         digest=digest_of(identity),

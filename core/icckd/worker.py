@@ -18,7 +18,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO
@@ -32,10 +32,7 @@ from icckd.journal.events import (
     ArtifactPublished,
     AttemptClosed,
     AttemptHeader,
-    EpochMetrics,
     LogLine,
-    Resumed,
-    StageOutcomes,
 )
 from icckd.journal.failure import failure_of
 from icckd.journal.folder import JOURNAL, OUTPUT, StateFolder
@@ -43,40 +40,10 @@ from icckd.journal.known import is_complete
 from icckd.journal.order import Order, from_line
 from icckd.journal.origin import boot_id
 from icckd.journal.patience import Patience
+from icckd.journal.recorder import JournalRecorder
 from icckd.journal.stage_lock import stage_lock
 from icckd.journal.write import JournalWriter
 from icckd.spec.method import Method
-from icckd.spec.training import Numerics
-
-
-class JournalRecorder:
-    """Puts what the engine measures into an attempt's journal."""
-
-    def __init__(self, journal: JournalWriter) -> None:
-        self._journal = journal
-
-    def resumed(
-        self, series: Sequence[Mapping[str, float]], *, attempt: str, seconds: float
-    ) -> None:
-        """Record where the stage goes on, and its series until then; durable on return."""
-        self._journal.append(
-            Resumed(attempt=attempt, epoch=len(series), seconds=seconds),
-            *(EpochMetrics(epoch=n, values=dict(v)) for n, v in enumerate(series, start=1)),
-            durable=True,
-        )
-
-    def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Record an epoch; it is durable when this returns."""
-        self._journal.append(EpochMetrics(epoch=epoch, values=dict(values)), durable=True)
-
-    def outcomes(self, values: Mapping[str, float]) -> None:
-        """Record outcomes."""
-        self._journal.append(StageOutcomes(values=dict(values)))
-
-    def log(self, message: str) -> None:
-        """Record a line for readers."""
-        self._journal.append(LogLine(text=message))
-
 
 STOP = threading.Event()
 """Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
@@ -239,7 +206,7 @@ def _place(
 def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, place: Place) -> None:
     stage = order.stage
     method = Method.model_validate_json(json.dumps(stage.settings))
-    numerics = Numerics(threads=stage.numerics.threads)
+    numerics = stage.numerics.settings()
     if fingerprint(method.data, place.data_root) != stage.fingerprint:
         raise MachineError(
             "the data set changed since the plan was made", hint="run the study again"

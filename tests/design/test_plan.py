@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icckd.design import expand
-from icckd.errors import MachineError
+from icckd.errors import MachineError, SpecError
 from icckd.plan import Ground, build, canonical, datasets, digest_of, numerics_class
 from icckd.session.prepare import make_plan
 from icckd.spec.load import load, parse
@@ -41,6 +41,7 @@ def plan_of(study, device="cpu", code_epoch=1, fingerprint="f" * 64):
         numerics=numerics_class(study.numerics, device),
         fingerprints=tuple((data, fingerprint) for data in datasets(trials)),
         code_epoch=code_epoch,
+        compile_long=study.numerics.compile == "auto",
     )
     return build(trials, ground, students_per_teacher=study.study.students_per_teacher)
 
@@ -107,6 +108,36 @@ def test_threads_do_not_count_on_a_gpu():
     assert set(plan_of(small(), device="cuda").stages) == set(
         plan_of(small("s", 1, "numerics.threads=2"), device="cuda").stages
     )
+
+
+def test_numerics_are_part_of_a_digest_and_their_defaults_are_not():
+    reference = set(plan_of(small()).stages)
+
+    for changed in ("precision=bf16", "compile=on", "deterministic=false"):
+        assert not reference & set(plan_of(small("s", 1, f"numerics.{changed}")).stages)
+    explicit = [f"numerics.{v}" for v in ("precision=fp32", "compile=off", "deterministic=true")]
+    assert reference == set(plan_of(small("s", 1, *explicit)).stages)
+
+
+@pytest.mark.parametrize(("precision", "why"), [("fp16", "loss scaling"), ("tf32", "only GPUs")])
+def test_a_precision_that_a_cpu_lacks_is_refused_with_the_reason(precision, why):
+    study = small("s", 1, f"numerics.precision={precision}")
+
+    with pytest.raises(SpecError, match=why):
+        plan_of(study)
+    assert {s.numerics.precision for s in plan_of(study, "cuda").stages.values()} == {precision}
+
+
+def test_auto_compiles_the_long_stages_on_cuda_and_no_other():
+    def compiled(device, *overrides):
+        study = small("s", 1, "numerics.compile=auto", *overrides)
+        stages = plan_of(study, device).stages.values()
+        return {stage.kind: stage.numerics.compiled for stage in stages}
+
+    long = ("data.kind=cifar100", "teacher.training.epochs=240")
+    assert compiled("cuda", *long) == {"teacher": True, "student": False}
+    assert compiled("cpu", *long) == {"teacher": False, "student": False}
+    assert compiled("cuda") == {"teacher": False, "student": False}
 
 
 def test_arms_that_differ_in_strength_have_one_shape():

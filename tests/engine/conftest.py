@@ -17,6 +17,7 @@ from icckd.spec.training import Numerics, Training
 torch.set_num_threads(1)
 
 TINY = DigitsData(train=170, validation=40)
+PLAIN = Numerics()
 BRIEF = Training(epochs=3, batch_size=32)
 
 
@@ -63,11 +64,14 @@ def run_teacher(tmp_path):
     """Train a small teacher with some settings changed, and return the notes."""
     count = iter(range(1000))
 
-    def run(*, data=TINY, seed=0, device="cpu", training=BRIEF, place=None, **settings):
+    def run(
+        *, data=TINY, seed=0, device="cpu", training=BRIEF, place=None,
+        numerics=PLAIN, **settings,
+    ):  # fmt: skip
         notes = Notes(folder=tmp_path / f"teacher-{next(count)}")
         model = settings.pop("model", CnnModel(widths=(4, 4, 8)))
         teacher = Teacher(model=model, training=training, **settings)
-        job = TeacherJob(data=data, teacher=teacher, numerics=Numerics(), seed=seed)
+        job = TeacherJob(data=data, teacher=teacher, numerics=numerics, seed=seed)
         folders = {"data_root": tmp_path, "artifact_folder": notes.folder}
         train_teacher(job, notes, Place(device=device, **folders, **(place or {})))
         return notes
@@ -82,7 +86,7 @@ def run_student(tmp_path):
 
     def run(
         teacher_folder, *, data=TINY, seed=0, replicate=0, device="cpu", training=BRIEF,
-        place=None, **s,
+        place=None, numerics=PLAIN, **s,
     ):  # fmt: skip
         notes = Notes(folder=tmp_path / f"student-{next(count)}")
         model = s.pop("model", CnnModel(widths=(2, 4, 4)))
@@ -90,7 +94,7 @@ def run_student(tmp_path):
         job = StudentJob(
             data=data,
             student=student,
-            numerics=Numerics(),
+            numerics=numerics,
             seed=seed,
             replicate=replicate,
             teacher_folder=teacher_folder,

@@ -8,10 +8,11 @@ from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
 from icckd.engine.models import build_model
 from icckd.engine.numerics import prepare
+from icckd.resources import EnergyMeter
 from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.teacher import IntraLoss, MarginFilter
-from icckd.spec.training import Training
+from icckd.spec.training import Numerics, Training
 from tests.engine.test_models import CONTRACT, label
 
 pytestmark = [
@@ -37,7 +38,7 @@ def test_weight_0_has_the_bits_of_two_view_cross_entropy_on_cuda(run_teacher):
 
 
 def test_cpu_and_cuda_agree_on_the_loss():
-    prepare("cuda", 1)
+    prepare("cuda", Numerics())
     generator = torch.Generator().manual_seed(0)
     view1, view2 = torch.randn(2, 64, 16, generator=generator)
     logits = torch.randn(64, 5, generator=generator)
@@ -59,7 +60,7 @@ def test_cpu_and_cuda_agree_on_the_loss():
 
 def test_memory_outcomes_exist_on_cuda(run_teacher):
     notes = run_teacher(device="cuda")
-    names = {n for n, m in OUTCOMES.items() if m.device == "cuda" and n.startswith("teacher.")}
+    names = {n for n in OUTCOMES if n.startswith("teacher.memory_")}
 
     assert names - {"teacher.memory_nvml"} <= set(notes.values)
     assert 0 < notes.values["teacher.memory_allocated"] <= notes.values["teacher.memory_reserved"]
@@ -100,7 +101,7 @@ def _drawn_before(original):
 
 @pytest.mark.parametrize("settings", CONTRACT, ids=label)
 def test_every_network_repeats_its_gradients_on_cuda_and_agrees_with_the_cpu(settings):
-    prepare("cuda", 1)
+    prepare("cuda", Numerics())
     key = ("cuda", 0)
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     on_cpu = build_model(settings, in_channels=3, n_classes=10, key=key, device="cpu").eval()
@@ -117,3 +118,81 @@ def test_every_network_repeats_its_gradients_on_cuda_and_agrees_with_the_cpu(set
 
     assert (seen - expected).norm() < 1e-3 * expected.norm()
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
+def test_a_repeat_in_any_precision_is_bit_identical_and_is_not_fp32(precision, run_teacher):
+    settings = {"data": DigitsData(train=450), "device": "cuda", "intra": IntraLoss()}
+    first, again = (
+        run_teacher(**settings, numerics=Numerics(precision=precision)) for _ in range(2)
+    )
+
+    assert first.weights == again.weights
+    if precision != "tf32":  # maps of this size may not reach the tensor cores
+        assert first.weights != run_teacher(**settings).weights
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_on_cuda_learns_as_well_as_fp32(precision, run_teacher, run_student):
+    settings = {"data": DigitsData(train=450), "device": "cuda"}
+    settings["training"] = Training(epochs=20, batch_size=32)
+    half = run_teacher(**settings, numerics=Numerics(precision=precision))
+    full = run_teacher(**settings)
+    student = run_student(half.folder, **settings, numerics=Numerics(precision=precision))
+
+    assert half.values["teacher.top1"] == pytest.approx(full.values["teacher.top1"], abs=8)
+    assert student.values["student.top1"] > 40
+    assert ("teacher.overflow_share" in half.values) == (precision == "fp16")
+
+
+def test_a_gradient_that_overflows_fp16_on_cuda_is_skipped_and_counted(run_teacher):
+    steep = Training(epochs=3, batch_size=32, lr=0.05)
+    intra = IntraLoss(weight=3e4, margin="off")
+    notes = run_teacher(
+        device="cuda", training=steep, intra=intra, numerics=Numerics(precision="fp16")
+    )
+
+    assert notes.values["teacher.overflow_share"] > 0
+    assert notes.epochs[-1]["teacher.grad_norm"] >= 0
+
+
+def test_without_deterministic_mode_a_stage_still_trains_on_cuda(run_teacher):
+    notes = run_teacher(device="cuda", numerics=Numerics(deterministic=False))
+
+    assert notes.values["teacher.top1"] > 0
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_compiled_stage_on_cuda_repeats_itself_and_is_near_an_eager_one(precision, run_teacher):
+    compiled, again = (
+        run_teacher(device="cuda", numerics=Numerics(compile="on", precision=precision))
+        for _ in range(2)
+    )
+    eager = run_teacher(device="cuda", numerics=Numerics(precision=precision))
+
+    assert compiled.lines == []
+    assert compiled.weights == again.weights
+    losses = [notes.epochs[0]["teacher.ce"] for notes in (compiled, eager)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+
+
+def test_accumulation_lowers_the_peak_of_allocated_memory(run_teacher):
+    data = DigitsData(train=1000)
+    peaks = [
+        run_teacher(
+            device="cuda", data=data,
+            training=Training(epochs=1, batch_size=512, accumulate=parts),
+        ).values["teacher.memory_allocated"]
+        for parts in (1, 8)
+    ]  # fmt: skip
+
+    assert peaks[1] < peaks[0]
+
+
+def test_energy_is_counted_in_joules_where_the_gpu_tells_it(run_teacher):
+    if EnergyMeter().joules() is None:
+        pytest.skip("this GPU does not count its energy")
+    long = run_teacher(device="cuda", training=Training(epochs=60, batch_size=32))
+
+    assert 0 < long.values["teacher.energy"] / long.values["teacher.seconds"] < 2000

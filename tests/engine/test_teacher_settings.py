@@ -9,8 +9,8 @@ from icckd.engine.drift import observe_cache
 from icckd.engine.fit_teacher import TeacherStep, build_losses, train_stream
 from icckd.engine.material import load_material
 from icckd.engine.models import build_model
+from icckd.engine.optimizers import Sgd
 from icckd.engine.protocol import Place
-from icckd.engine.sgd import Sgd
 from icckd.spec.data import DigitsData
 from icckd.spec.models import CnnModel
 from icckd.spec.teacher import (

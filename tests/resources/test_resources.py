@@ -223,3 +223,39 @@ def test_kills_for_memory_are_counted(tmp_path):
 
     assert oom_kills(tmp_path / "vmstat") == 3
     assert oom_kills(tmp_path / "none") == 0
+
+
+def meter_on(monkeypatch, visible, counts):
+    """Return a meter on the two devices, whose counters read `counts` one after another."""
+    nvml = fake_nvml()
+    readings = {device: iter(values) for device, values in counts.items()}
+    nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: next(readings[handle])
+
+    @contextmanager
+    def initialised():
+        yield nvml
+
+    monkeypatch.setattr(gpus, "_nvml", initialised)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    return resources.EnergyMeter()
+
+
+def test_energy_is_what_the_counters_of_the_visible_devices_grew_by_in_joules(monkeypatch):
+    both = meter_on(monkeypatch, "0,1", {0: [1000, 1500], 1: [70_000, 72_000]})
+    assert both.joules() == 2.5
+    one = meter_on(monkeypatch, "1", {1: [70_000, 72_000]})
+    assert one.joules() == 2.0
+
+
+def test_energy_is_unknown_where_a_visible_device_does_not_count(monkeypatch):
+    def counter(number):
+        yield from [number] if number else []
+        raise RuntimeError("not supported")
+
+    mixed = meter_on(monkeypatch, "0,1", {0: counter(5), 1: counter(None)})
+
+    assert mixed.joules() is None
+
+
+def test_energy_is_unknown_without_a_driver(no_driver):
+    assert resources.EnergyMeter().joules() is None

@@ -16,6 +16,7 @@ from icckd.spec.method import Method
 from icckd.spec.metric import MANY_CLASSES
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.paths import Change, assign, changes, is_under, keys_at, nearest
+from icckd.spec.presets import resolve_presets
 from icckd.spec.study import Ablation, ArmSpec, Study
 
 INTRA = "teacher.intra"
@@ -128,12 +129,18 @@ def _in_order(drafts: Sequence[Draft], baseline: str) -> list[Draft]:
 def _resolve(study: Study, draft: Draft) -> Method:
     tables = study.written()
     for path, value in draft.settings.items():
+        if path.endswith(".training.preset"):
+            whole = path.removesuffix(".preset")
+            raise SpecError(
+                f"arm {draft.name!r} sets {path!r}, which stands for many settings",
+                hint=f'set {whole!r} as a whole: {{ preset = "{value}" }}',
+            )
         try:
             assign(tables, path, value)
         except SpecError as error:
             raise SpecError(f"arm {draft.name!r}: {error.message}", hint=error.hint) from error
     try:
-        return Method.model_validate_json(json.dumps(tables))
+        return Method.model_validate_json(json.dumps(resolve_presets(tables)))
     except ValidationError as error:
         raise _unresolvable(draft, error) from error
 

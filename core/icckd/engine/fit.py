@@ -1,54 +1,29 @@
 """The training loop that teacher and student share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from time import perf_counter
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
 
+from icckd.engine.arithmetic import PLAIN, Arithmetic
 from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.course import Course
-from icckd.engine.data.stream import Batch, TrainStream
+from icckd.engine.data.stream import TrainStream
 from icckd.engine.evaluate import predict, top1
 from icckd.engine.material import Material
 from icckd.engine.models import Classifier
+from icckd.engine.optimizers import make_optimizer
 from icckd.engine.outcomes import diagnose
 from icckd.engine.protocol import Recorder
-from icckd.engine.sgd import Sgd, learning_rate
+from icckd.engine.schedules import learning_rate
 from icckd.engine.stability import stability
+from icckd.engine.step import Step
 from icckd.engine.steplog import StepLog
+from icckd.engine.update import Update
 from icckd.errors import NonFiniteError, StagePaused
 from icckd.spec.training import Training
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepValues:
-    """Scalars of one step on the device, in the order of the step's names."""
-
-    losses: tuple[Tensor, ...]
-    diagnostics: tuple[Tensor, ...] = ()
-
-
-class Step(Protocol):
-    """Sets the gradients of one optimiser step. Losses are logged before their weights.
-
-    Attributes:
-        losses: Names of the loss terms.
-        diagnostics: Names of what else each step tells.
-        state: What steps leave to later ones besides the model: buffers such as a cache, and
-            parameters, which are optimised with the model's.
-    """
-
-    losses: tuple[str, ...]
-    diagnostics: tuple[str, ...]
-    state: nn.Module
-
-    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
-        """Set the gradients; `step` counts from 0 over the stage, `epoch` from 1."""
-
 
 Observe = Callable[[int], dict[str, float]]
 """Gives diagnostics at the end of an epoch, counted from 1, by name without the stage kind."""
@@ -61,20 +36,35 @@ def nothing_to_observe(epoch: int) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """What training showed: each term at every step, and the training seconds."""
+    """What training showed and took.
+
+    Attributes:
+        terms: Each term at every step.
+        steps_per_epoch: Steps of an epoch.
+        batch_size: Images of a step; a second view of an image is no other image.
+        spent: What all attempts spent: seconds, and joules where they are known.
+    """
 
     terms: dict[str, NDArray[np.float64]]
     steps_per_epoch: int
-    seconds: float
+    batch_size: int
+    spent: Mapping[str, float]
 
     def outcomes(self) -> dict[str, float]:
         """Return the outcomes of a complete fit by name, without the stage kind."""
-        return {
+        steps, seconds = len(self.terms["ce"]), self.spent["seconds"]
+        values = {
             "stability": stability(self.terms["ce"], self.steps_per_epoch),
             "grad_norm_max": float(self.terms["grad_norm"].max()),
             "nonfinite_steps": 0,
-            "seconds": self.seconds,
+            "seconds": seconds,
+            "images_per_second": steps * self.batch_size / seconds,
+            "data_share": 100.0 * self.spent["data_seconds"] / seconds,
         }
+        if "energy" in self.spent:
+            values["energy"] = self.spent["energy"]
+        shares = ("clip_share", "overflow_share")
+        return values | {n: float(self.terms[n].mean()) for n in shares if n in self.terms}
 
 
 def fit(
@@ -88,6 +78,7 @@ def fit(
     recorder: Recorder,
     checkpoints: Checkpoints,
     observe: Observe = nothing_to_observe,
+    arithmetic: Arithmetic = PLAIN,
 ) -> Fit:
     """Train the model and record every epoch; training seconds exclude validation.
 
@@ -100,51 +91,50 @@ def fit(
             `nonfinite_steps` is recorded before.
         StagePaused: If the stage was asked to stop.
     """
-    optimiser = Sgd([*model.parameters(), *step.state.parameters()], training)
-    terms = (*step.losses, "grad_norm", *step.diagnostics)
+    optimizer = make_optimizer([*model.parameters(), *step.state.parameters()], training)
+    update = Update(optimizer, training, arithmetic)
+    terms = (*step.losses, *update.terms, *step.diagnostics)
     log = StepLog(terms, training.last_epoch * stream.steps, material.device)
-    course = Course(model=model, state=step.state, optimiser=optimiser, log=log)
+    course = Course(
+        model=model, state=step.state, optimizer=optimizer, log=log, scaler=arithmetic.scaler
+    )
     done = course.resume(checkpoints, recorder, steps_per_epoch=stream.steps)
     diagnosed = training.diagnosed()
-    start = perf_counter()
-    before = course.spent["wall_seconds"]
     for epoch in range(done + 1, training.last_epoch + 1):
-        begin = perf_counter()
         lr = learning_rate(training, epoch)
         model.train()
         try:
-            _run_epoch(step, stream, optimiser, log, epoch=epoch, lr=lr)
-            if epoch == training.last_epoch:
-                optimiser.check(step=epoch * stream.steps - 1)
+            with course.training():
+                _run_epoch(step, stream, update, course, epoch=epoch, lr=lr)
+                if epoch == training.last_epoch:
+                    optimizer.check(step=epoch * stream.steps - 1)
+                columns = log.read(stream.steps)
         except NonFiniteError:
             recorder.outcomes({f"{kind}.nonfinite_steps": 1})
             raise
-        columns = log.read(stream.steps)
-        course.spent["seconds"] += perf_counter() - begin
         seen = predict(model, material.validation, material.normalise)
         values = {term: float(column.mean()) for term, column in columns.items()}
         values["val_top1"] = top1(seen.logits, material.validation.labels)
-        values |= {"lr": lr, "train_seconds": course.spent["seconds"]}
+        values |= {"lr": lr, "train_seconds": course.seconds}
         if epoch in diagnosed:
             values |= diagnose(seen, material.validation) | observe(epoch)
         course.record(recorder, {f"{kind}.{name}": value for name, value in values.items()})
-        course.spent["wall_seconds"] = before + perf_counter() - start
         if epoch < training.last_epoch and checkpoints.after_epoch(course.snapshot):
             raise StagePaused(epoch=epoch)
-    whole = {
-        term: np.ascontiguousarray(column)
-        for term, column in log.read(training.last_epoch * stream.steps).items()
-    }
-    return Fit(terms=whole, steps_per_epoch=stream.steps, seconds=course.spent["seconds"])
+    whole = log.read(training.last_epoch * stream.steps)
+    return Fit(
+        terms={term: np.ascontiguousarray(column) for term, column in whole.items()},
+        steps_per_epoch=stream.steps,
+        batch_size=training.batch_size,
+        spent=course.spent,
+    )
 
 
 def _run_epoch(
-    step: Step, stream: TrainStream, optimiser: Sgd, log: StepLog, *, epoch: int, lr: float
+    step: Step, stream: TrainStream, update: Update, course: Course, *, epoch: int, lr: float
 ) -> None:
     first = (epoch - 1) * stream.steps
-    for number, batch in enumerate(stream.epoch(epoch), start=first):
-        optimiser.clear()
-        values = step(batch, step=number, epoch=epoch)
-        log.write((*values.losses, optimiser.gradient_norm(), *values.diagnostics))
-        optimiser.step(lr)
-    log.check()
+    for number, batch in enumerate(course.loading(stream.epoch(epoch)), start=first):
+        values, done = update.run(step, batch, number=number, epoch=epoch, lr=lr)
+        course.log.write((*values.losses, *done, *values.diagnostics))
+    course.log.check()

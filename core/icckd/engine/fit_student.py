@@ -4,13 +4,15 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from icckd.engine.arithmetic import PLAIN, Arithmetic, output_of
 from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.distillers import Distiller, Pairing, build_distiller
-from icckd.engine.fit import Step, StepValues, fit
+from icckd.engine.fit import fit
 from icckd.engine.material import Material
 from icckd.engine.models import LAYOUT, Classifier, Output, build_model
 from icckd.engine.protocol import Recorder, StudentJob
+from icckd.engine.step import Step, StepValues
 from icckd.spec.distiller_sum import Distiller as DistillerSettings
 
 
@@ -19,19 +21,28 @@ class StudentStep:
 
     diagnostics: tuple[str, ...] = ()
 
-    def __init__(self, model: Classifier, teacher: Classifier, distiller: Distiller) -> None:
+    def __init__(
+        self,
+        model: Classifier,
+        teacher: Classifier,
+        distiller: Distiller,
+        arithmetic: Arithmetic = PLAIN,
+    ) -> None:
         self._model, self._teacher, self._distiller = model, teacher, distiller
+        self._arithmetic = arithmetic
+        self._forward, self._teach = arithmetic.forward(model), arithmetic.forward(teacher)
         self.losses: tuple[str, ...] = tuple(distiller.weights(1))
         self.state: nn.Module = distiller
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
         with torch.no_grad():
-            seen = self._teacher.outputs(batch.images)
-        terms = self._distiller.terms(self._model.outputs(batch.images), seen, batch, step=step)
+            seen = output_of(self._teacher, self._teach(batch.images))
+        shown = output_of(self._model, self._forward(batch.images))
+        terms = self._distiller.terms(shown, seen, batch, step=step)
         weights = self._distiller.weights(epoch)
         weighted = [weight * terms[name] for name, weight in weights.items()]
-        torch.autograd.backward(torch.stack(weighted).sum())
+        torch.autograd.backward(self._arithmetic.scaled(torch.stack(weighted).sum()))
         return StepValues(losses=tuple(terms[name].detach() for name in self.losses))
 
 
@@ -41,14 +52,16 @@ class AloneStep:
     losses: tuple[str, ...] = ("ce",)
     diagnostics: tuple[str, ...] = ()
 
-    def __init__(self, model: Classifier) -> None:
-        self._model = model
+    def __init__(self, model: Classifier, arithmetic: Arithmetic = PLAIN) -> None:
+        self._model, self._arithmetic = model, arithmetic
+        self._forward = arithmetic.forward(model)
         self.state: nn.Module = nn.Module()
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
-        ce = functional.cross_entropy(self._model.outputs(batch.images).logits, batch.labels)
-        torch.autograd.backward(ce)
+        shown = output_of(self._model, self._forward(batch.images))
+        ce = functional.cross_entropy(shown.logits, batch.labels)
+        torch.autograd.backward(self._arithmetic.scaled(ce))
         return StepValues(losses=(ce.detach(),))
 
 
@@ -91,12 +104,13 @@ def fit_student(
         views=1,
         key=key,
     )
+    arithmetic = Arithmetic(job.numerics, material.device, recorder.log)
     step: Step
     if teacher is None or settings.distiller == "off":
-        step = AloneStep(model)
+        step = AloneStep(model, arithmetic)
     else:
         distiller = _distiller(job, settings.distiller, model, teacher, material)
-        step = StudentStep(model, teacher, distiller)
+        step = StudentStep(model, teacher, distiller, arithmetic)
     done = fit(
         "student",
         model,
@@ -106,6 +120,7 @@ def fit_student(
         training=settings.training,
         recorder=recorder,
         checkpoints=checkpoints,
+        arithmetic=arithmetic,
     )
     learnt = sum(parameter.numel() for parameter in step.state.parameters())
     return model, step.state, {**done.outcomes(), "distiller_parameters": learnt}

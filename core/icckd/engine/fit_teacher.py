@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from icckd.engine.arithmetic import PLAIN, Arithmetic
 from icckd.engine.checkpoint import Checkpoints
 from icckd.engine.data.balanced import balanced_order
 from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.drift import observe_cache
-from icckd.engine.fit import Fit, StepValues, fit
+from icckd.engine.fit import Fit, fit
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses import LOSSES, LossInputs, TeacherLoss
 from icckd.engine.losses.base import Forward
@@ -22,6 +23,7 @@ from icckd.engine.material import Material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Recorder, TeacherJob
 from icckd.engine.seeding import Key
+from icckd.engine.step import StepValues
 from icckd.spec.teacher import Teacher
 
 SMALLEST_NORM = 1e-12
@@ -37,9 +39,14 @@ class TeacherStep:
     """
 
     def __init__(
-        self, model: Classifier, losses: Mapping[str, TeacherLoss], settings: Teacher
+        self,
+        model: Classifier,
+        losses: Mapping[str, TeacherLoss],
+        settings: Teacher,
+        arithmetic: Arithmetic = PLAIN,
     ) -> None:
-        self._model, self._losses = model, losses
+        self._model, self._losses, self._arithmetic = model, losses, arithmetic
+        self._forward = arithmetic.forward(model)
         self._views_in_ce, self._smoothing = settings.views_in_ce, settings.label_smoothing
         self._head = list(model.classifier.parameters())
         self.state: nn.Module = nn.ModuleDict(losses)
@@ -50,15 +57,15 @@ class TeacherStep:
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
-        features_VD = self._model.maps(batch.images).features
+        features_VD = self._forward(batch.images).features
         leaf_VD = features_VD.detach().requires_grad_()
         logits_VC = self._model.classifier(leaf_VD[: self._views_in_ce * len(batch.labels)])
         optimised, ce = self._cross_entropy(logits_VC, batch.labels)
         ce_grad_VD, *head_grads = torch.autograd.grad(optimised, [leaf_VD, *self._head])
         for parameter, gradient in zip(self._head, head_grads, strict=True):
-            parameter.grad = gradient
+            parameter.grad = self._arithmetic.scaled(gradient)
         if not self._losses:
-            _backward(features_VD, ce_grad_VD)
+            self._backward(features_VD, ce_grad_VD)
             return StepValues(losses=(ce,))
         seen = Forward(
             model=self._model,
@@ -90,22 +97,21 @@ class TeacherStep:
             own = list(loss.parameters())
             gradient_VD, *own_grads = torch.autograd.grad(term.loss, [seen.features, *own])
             for parameter, gradient in zip(own, own_grads, strict=True):
-                parameter.grad = loss.weight * gradient
+                parameter.grad = self._arithmetic.scaled(loss.weight * gradient)
             loss.remember(seen, term)
             total_VD = total_VD + loss.weight * gradient_VD
             values.append(term.loss.detach())
             diagnostics += [loss.weight * gradient_VD.norm() / ce_norm, *term.diagnostics]
-        _backward(features_VD, total_VD)
+        self._backward(features_VD, total_VD)
         return StepValues(losses=tuple(values), diagnostics=tuple(diagnostics))
 
+    def _backward(self, outputs: Tensor, gradient: Tensor) -> None:
+        """Continue the chain rule from `gradient`, the loss's derivative by `outputs`.
 
-def _backward(outputs: Tensor, gradient: Tensor) -> None:
-    """Continue the chain rule from `gradient`, the loss's derivative by `outputs`.
-
-    The product's derivative is exactly `gradient`; handing it to torch.autograd.backward instead
-    would import a symbolic algebra package, a second and 100 MB of every worker.
-    """
-    torch.autograd.backward((outputs * gradient).sum())
+        The product's derivative is exactly `gradient`; handing it to torch.autograd.backward
+        instead would import a symbolic algebra package, a second and 100 MB of every worker.
+        """
+        torch.autograd.backward(self._arithmetic.scaled((outputs * gradient).sum()))
 
 
 def fit_teacher(
@@ -133,16 +139,18 @@ def fit_teacher(
     def observe(epoch: int) -> dict[str, float]:
         return observe_cache(intra, model, stream, epoch) if isinstance(intra, IntraPart) else {}
 
+    arithmetic = Arithmetic(job.numerics, material.device, recorder.log)
     done = fit(
         "teacher",
         model,
-        TeacherStep(model, losses, settings),
+        TeacherStep(model, losses, settings, arithmetic),
         stream,
         material=material,
         training=settings.training,
         recorder=recorder,
         checkpoints=checkpoints,
         observe=observe,
+        arithmetic=arithmetic,
     )
     return model, done.outcomes() | _loss_outcomes(losses, done)
 

@@ -10,29 +10,43 @@ import torch
 
 from icckd.errors import MachineError
 from icckd.resources import cuda_device_names
+from icckd.spec.training import Numerics
 
 PACKAGES = ("numpy", "safetensors", "scikit-learn", "torch", "torchvision")
 
 
-def prepare(device: Literal["cpu", "cuda"], threads: int) -> None:
-    """Set torch up so that a repeat of a stage on this machine ends bit-identical.
+def prepare(device: Literal["cpu", "cuda"], numerics: Numerics) -> None:
+    """Set torch up as a stage's numerics say.
+
+    In deterministic mode a repeat of a stage on this machine ends bit-identical.
 
     Raises:
-        MachineError: If torch cannot use the device.
+        MachineError: If torch cannot use the device, or the device not the precision.
     """
     os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
-    torch.set_num_threads(threads)
+    torch.set_num_threads(numerics.threads)
     # The same switch as use_deterministic_algorithms(True), which imports the compiler for it.
-    torch.set_deterministic_debug_mode("error")
+    torch.set_deterministic_debug_mode("error" if numerics.deterministic else "default")
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
-    torch.backends.cuda.matmul.fp32_precision = "ieee"
-    torch.backends.cudnn.fp32_precision = "ieee"
-    if device == "cuda" and not torch.cuda.is_available():
+    torch.backends.cudnn.benchmark = not numerics.deterministic
+    torch.backends.cudnn.deterministic = numerics.deterministic
+    fp32 = "tf32" if numerics.precision == "tf32" else "ieee"
+    torch.backends.cuda.matmul.fp32_precision = fp32
+    torch.backends.cudnn.fp32_precision = fp32
+    if device == "cuda":
+        _check_cuda(numerics.precision)
+
+
+def _check_cuda(precision: str) -> None:
+    if not torch.cuda.is_available():
         raise MachineError(
             f"torch {torch.__version__} cannot use a CUDA device here",
             hint="use --device cpu, or install a CUDA build of torch that fits the driver",
+        )
+    if precision in ("tf32", "bf16") and torch.cuda.get_device_capability() < (8, 0):
+        raise MachineError(
+            f"{torch.cuda.get_device_name()} has no {precision}",
+            hint='set numerics.precision = "fp32" or "fp16"',
         )
 
 

@@ -29,7 +29,7 @@ def train_teacher(job: TeacherJob, recorder: Recorder, place: Place) -> None:
         NonFiniteError: If a loss or the gradient norm is not finite.
         StagePaused: If the place asked the stage to stop.
     """
-    prepare(place.device, job.numerics.threads)
+    prepare(place.device, job.numerics)
     memory = StageMemory(place.device)
     material = load_material(job.data, place)
     model, outcomes = fit_teacher(job, material, recorder, Checkpoints(place, recorder))
@@ -45,7 +45,7 @@ def train_student(job: StudentJob, recorder: Recorder, place: Place) -> None:
         StagePaused: If the place asked the stage to stop.
         StageError: If the teacher cannot be read or was trained on other data.
     """
-    prepare(place.device, job.numerics.threads)
+    prepare(place.device, job.numerics)
     memory = StageMemory(place.device)
     material = load_material(job.data, place)
     teacher = None

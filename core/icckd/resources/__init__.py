@@ -1,6 +1,7 @@
 """What this machine offers and uses: CPUs, devices, memory. Torch-free and cheap to import."""
 
 from icckd.resources.cpus import available_cpus
+from icckd.resources.energy import EnergyMeter
 from icckd.resources.filesystems import network_file_system
 from icckd.resources.gpus import (
     GpuSample,
@@ -13,6 +14,7 @@ from icckd.resources.host import HostSample, sample_host
 from icckd.resources.memory import PeakMemory
 
 __all__ = [
+    "EnergyMeter",
     "GpuSample",
     "HostSample",
     "PeakMemory",

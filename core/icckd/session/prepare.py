@@ -68,6 +68,7 @@ def plan_trials(
         numerics=numerics_class(study.numerics, resolve_device(device)),
         fingerprints=tuple((data, _known(data, root, absent)) for data in datasets(trials)),
         code_epoch=CODE_EPOCH,
+        compile_long=study.numerics.compile == "auto",
     )
     return build(trials, ground, students_per_teacher=study.study.students_per_teacher)
 

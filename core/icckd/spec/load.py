@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from icckd.errors import SpecError
 from icckd.spec.paths import assign, keys_at, keys_of, nearest
+from icckd.spec.presets import resolve_presets
 from icckd.spec.study import Study
 
 MAX_BYTES = 1 << 20
@@ -64,7 +65,7 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
     for override in overrides:
         _override(tables, override)
     try:
-        return Study.model_validate_json(json.dumps(tables, default=str))
+        return Study.model_validate_json(json.dumps(resolve_presets(tables), default=str))
     except ValidationError as error:
         raise _first_problem(error, where) from error
 

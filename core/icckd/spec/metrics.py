@@ -36,6 +36,25 @@ _OUTCOMES = (
     ),
     *for_both("seconds", "s", "lower", "training time, evaluation excluded"),
     *for_both(
+        "images_per_second", "images/s", "higher", "training images per second of training time"
+    ),
+    *for_both("data_share", "%", "lower", "share of the training time spent waiting for batches"),
+    *for_both(
+        "energy",
+        "J",
+        "lower",
+        "energy the GPU used from training's start to its end",
+        device="cuda",
+    ),
+    *for_both("clip_share", "%", "none", "steps whose gradient was clipped, where clipping is on"),
+    *for_both(
+        "overflow_share",
+        "%",
+        "lower",
+        "steps skipped because a gradient overflowed in fp16",
+        device="cuda",
+    ),
+    *for_both(
         "memory_rss", "bytes", "lower", "peak resident memory of the process, reset per stage"
     ),
     *for_both(
@@ -193,6 +212,10 @@ SERIES: dict[str, Metric] = {
                 "teacher.negative_cosine",
                 "teacher.skipped_rows",
                 "teacher.supcon_ratio",
+                "student.clip_share",
+                "teacher.clip_share",
+                "student.overflow_share",
+                "teacher.overflow_share",
             )
         ),
     ]

@@ -1,0 +1,203 @@
+"""Optimizers: how gradients change parameters.
+
+The updates are torch's own functions. The classes of torch.optim wrap the same ones, but making one
+imports torch's compiler: seconds and 150 MB of every worker for nothing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from icckd.errors import NonFiniteError
+from icckd.spec.training import AdamOptimizer, AdamWOptimizer, SgdOptimizer, Training
+
+Gradients = list[Tensor | None]
+"""One for each parameter; None where a loss does not reach it."""
+
+
+class Optimizer:
+    """Updates parameters from their gradients; what it remembers of them is its state.
+
+    Attributes:
+        param_groups: The parameters, as torch's gradient scaler looks for them.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
+        self._parameters: list[nn.Parameter] = list(parameters)
+        self._groups = _groups(self._parameters, training)
+        self._slots: dict[str, dict[int, Tensor]] = {}
+        self.param_groups: list[dict[str, Any]] = [{"params": self._parameters}]
+
+    def clear(self) -> None:
+        """Drop the gradients."""
+        for parameter in self._parameters:
+            parameter.grad = None
+
+    def take_gradients(self, before: Gradients | None) -> Gradients:
+        """Return the gradients plus those taken before, and drop them."""
+        taken = [parameter.grad for parameter in self._parameters]
+        self.clear()
+        if before is None:
+            return taken
+        return [_sum(old, new) for old, new in zip(before, taken, strict=True)]
+
+    def set_gradients(self, gradients: Gradients, *, share: float) -> None:
+        """Put a share of gradients in place, one for each parameter."""
+        for parameter, gradient in zip(self._parameters, gradients, strict=True):
+            parameter.grad = None if gradient is None else gradient * share
+
+    def gradient_norm(self) -> Tensor:
+        """Return the Euclidean norm of the whole gradient, on the device."""
+        return get_total_norm([p.grad for p in self._parameters if p.grad is not None])
+
+    def clip(self, norm: Tensor, limit: float) -> None:
+        """Scale the whole gradient, whose norm is `norm`, down to `limit` where it is longer."""
+        clip_grads_with_norm_(self._parameters, limit, norm)
+
+    @torch.no_grad()
+    def step(self, lr: float) -> None:
+        """Update once; parameters without a gradient are left alone."""
+        for numbers, weight_decay in self._groups:
+            active = [n for n in numbers if self._parameters[n].grad is not None]
+            if active:
+                self._update(active, lr, weight_decay)
+
+    def check(self, *, step: int) -> None:
+        """Check the parameters after their last update.
+
+        Raises:
+            NonFiniteError: If one is not finite; the term is `weights`.
+        """
+        if not all(parameter.isfinite().all() for parameter in self._parameters):
+            raise NonFiniteError(step=step, term="weights")
+
+    def state(self) -> dict[str, Tensor]:
+        """Return what is remembered, by name."""
+        return {f"{s}.{n}": kept for s, slot in self._slots.items() for n, kept in slot.items()}
+
+    def expected(self) -> dict[str, Tensor]:
+        """Return tensors with the names, shapes and types that `state` has after a step."""
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state` returned.
+
+        A tensor like its parameter gets that one's memory layout, which fused updates rely on.
+        """
+        self._slots = {}
+        for name, kept in state.items():
+            slot, _, number = name.partition(".")
+            parameter = self._parameters[int(number)]
+            like = parameter if kept.shape == parameter.shape else kept.to(parameter.device)
+            self._slots.setdefault(slot, {})[int(number)] = torch.empty_like(like).copy_(kept)
+
+    def _update(self, numbers: list[int], lr: float, weight_decay: float) -> None:
+        raise NotImplementedError
+
+    def _gradients(self, numbers: list[int]) -> list[Tensor]:
+        gradients = (self._parameters[n].grad for n in numbers)
+        return [gradient for gradient in gradients if gradient is not None]
+
+
+class Sgd(Optimizer):
+    """Stochastic gradient descent; the momentum buffers are its state."""
+
+    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
+        super().__init__(parameters, training)
+        assert isinstance(training.optimizer, SgdOptimizer)
+        self._momentum, self._nesterov = training.momentum, training.optimizer.nesterov
+
+    def expected(self) -> dict[str, Tensor]:
+        """Return tensors with the names, shapes and types that `state` has after a step."""
+        kept = self._parameters if self._momentum else []
+        return {f"momentum.{n}": parameter for n, parameter in enumerate(kept)}
+
+    def _update(self, numbers: list[int], lr: float, weight_decay: float) -> None:
+        slot = self._slots.setdefault("momentum", {})
+        buffers = [slot.get(n) for n in numbers]
+        sgd(
+            [self._parameters[n] for n in numbers],
+            self._gradients(numbers),
+            buffers,
+            fused=True,
+            lr=lr,
+            momentum=self._momentum,
+            weight_decay=weight_decay,
+            dampening=0.0,
+            nesterov=self._nesterov,
+            maximize=False,
+        )
+        slot.update({n: b for n, b in zip(numbers, buffers, strict=True) if b is not None})
+
+
+class Adam(Optimizer):
+    """Adam, and AdamW where weight decay is decoupled from the gradient.
+
+    State: both moments and the number of steps of each parameter.
+    """
+
+    def __init__(self, parameters: Iterable[nn.Parameter], training: Training) -> None:
+        super().__init__(parameters, training)
+        assert isinstance(training.optimizer, AdamOptimizer | AdamWOptimizer)
+        self._settings = training.optimizer
+        self._slots = {
+            "exp_avg": {n: torch.zeros_like(p) for n, p in enumerate(self._parameters)},
+            "exp_avg_sq": {n: torch.zeros_like(p) for n, p in enumerate(self._parameters)},
+            "step": {n: p.new_zeros(()) for n, p in enumerate(self._parameters)},
+        }
+
+    def expected(self) -> dict[str, Tensor]:
+        """Return tensors with the names, shapes and types that `state` has after a step."""
+        return self.state()
+
+    def _update(self, numbers: list[int], lr: float, weight_decay: float) -> None:
+        settings = self._settings
+        adam(
+            [self._parameters[n] for n in numbers],
+            self._gradients(numbers),
+            [self._slots["exp_avg"][n] for n in numbers],
+            [self._slots["exp_avg_sq"][n] for n in numbers],
+            [],
+            [self._slots["step"][n] for n in numbers],
+            fused=True,
+            decoupled_weight_decay=settings.kind == "adamw",
+            amsgrad=False,
+            beta1=settings.beta1,
+            beta2=settings.beta2,
+            lr=lr,
+            weight_decay=weight_decay,
+            eps=settings.epsilon,
+            maximize=False,
+        )
+
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": Sgd, "adam": Adam, "adamw": Adam}
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], training: Training) -> Optimizer:
+    """Return the optimizer that the settings name."""
+    return OPTIMIZERS[training.optimizer.kind](parameters, training)
+
+
+def _groups(parameters: list[nn.Parameter], training: Training) -> list[tuple[list[int], float]]:
+    """Return numbers of parameters with their weight decay.
+
+    Norms and biases are the parameters with one dimension.
+    """
+    every = list(range(len(parameters)))
+    if training.decayed == "all":
+        return [(every, training.weight_decay)]
+    weights = [n for n in every if parameters[n].ndim > 1]
+    return [(weights, training.weight_decay), ([n for n in every if n not in weights], 0.0)]
+
+
+def _sum(old: Tensor | None, new: Tensor | None) -> Tensor | None:
+    if old is None or new is None:
+        return new if old is None else old
+    return old.add_(new)
