@@ -56,6 +56,11 @@ LEFT_OUT = {
                          "regnet_y_400mf", "regnet_y_800mf", "regnet_y_8gf"},
 }  # fmt: skip
 
+# One network of each family whose multiply-adds are counted: a forward pass even without numbers
+# takes a while. EfficientNet's are stated at a size of its own for each.
+FORWARDED = {"densenet121", "mobilenet_v2", "mobilenet_v3_small", "resnet18", "resnet50",
+             "resnext50_32x4d", "shufflenet_v2_x0_5", "vgg11_bn"}  # fmt: skip
+
 
 def on_meta(settings, classes):
     with torch.device("meta"):
@@ -106,7 +111,7 @@ def test_a_network_of_torchvision_has_the_size_that_torchvision_states(name):
     network = on_meta(TorchvisionModel(kind="torchvision", name=name), 1000)
 
     assert count_parameters(network) == stated["num_params"]
-    if not name.startswith("efficientnet"):  # stated at a size of its own for each
+    if name in FORWARDED:
         assert macs_at(network, 224) / 1e9 == pytest.approx(stated["_ops"], abs=0.01)
 
 

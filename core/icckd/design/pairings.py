@@ -8,8 +8,6 @@ from icckd.spec.shapes import image_shape, network_shape
 def refuse_impossible_pairing(arm: str, method: Method) -> None:
     """Check an arm's distiller against its networks and its batch.
 
-    Where only the data's files, or building the network, would tell a shape, the stage checks it.
-
     Raises:
         SpecError: The distiller cannot work there; the message says why.
     """
@@ -25,10 +23,10 @@ def refuse_impossible_pairing(arm: str, method: Method) -> None:
             hint="raise student.training.batch_size",
         )
     image = image_shape(method.data)
-    own = image and network_shape(student.model, image)
-    other = image and network_shape(method.teacher.model, image)
-    reason = own and other and distiller.obstacle(own, other)
-    if reason:
+    own = network_shape(student.model, image)
+    other = network_shape(method.teacher.model, image)
+    reason = distiller.obstacle(own, other)
+    if reason is not None:
         raise SpecError(
             f"{what} cannot join student.model and teacher.model: {reason}",
             hint="see what each method needs in docs/distillers.md",

@@ -34,9 +34,8 @@ class Method(Settings):
     def _images_fit(self) -> "Method":
         image = image_shape(self.data)
         for role, model in (("teacher", self.teacher.model), ("student", self.student.model)):
-            if image is not None:
-                try:
-                    network_shape(model, image)
-                except ValueError as error:
-                    raise ValueError(f"{role}.model: {error} ({self.data.kind})") from error
+            try:
+                network_shape(model, image)
+            except ValueError as error:
+                raise ValueError(f"{role}.model: {error} ({self.data.kind})") from error
         return self

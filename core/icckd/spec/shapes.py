@@ -60,8 +60,8 @@ class _Outline:
     padded_to: int
 
 
-def image_shape(data: Data) -> ImageShape | None:
-    """Return the shape of the images, or None where only the files tell."""
+def image_shape(data: Data) -> ImageShape:
+    """Return the shape of the images as networks see them."""
     fixed = {
         "digits": ImageShape(channels=1, height=8, width=8),
         "cifar10": ImageShape(channels=3, height=32, width=32),
@@ -75,8 +75,8 @@ def image_shape(data: Data) -> ImageShape | None:
     return fixed[data.kind]
 
 
-def network_shape(model: Model, image: ImageShape) -> NetworkShape | None:
-    """Return what a network gives for an image, or None where only building it tells.
+def network_shape(model: Model, image: ImageShape) -> NetworkShape:
+    """Return what a network gives for an image.
 
     Raises:
         ValueError: The image is too small for the network, or has other channels than it needs.
