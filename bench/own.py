@@ -7,13 +7,14 @@ from torch.optim import SGD
 
 from icckd.engine.data.stream import TrainStream
 from icckd.engine.distillers import Pairing, build_distiller
-from icckd.engine.fit_student import StudentStep, example_output
+from icckd.engine.fit_student import AloneStep, StudentStep, example_output
 from icckd.engine.fit_teacher import TeacherStep, build_losses, train_stream
 from icckd.engine.losses import TeacherLoss
 from icckd.engine.material import Material, load_material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Place
 from icckd.engine.step import Step
+from icckd.spec.distiller_sum import Distiller
 from icckd.spec.load import load
 from icckd.spec.models import CnnModel
 from icckd.spec.student import Student
@@ -39,21 +40,23 @@ def teacher_parts(
     return model, losses, stream, _epochs(stream, model, TeacherStep(model, losses, settings))
 
 
-def student_epoch() -> Callable[[], None]:
-    """Return a function that distils one epoch of the shipped study's student."""
+def student_epoch(distiller: Distiller | None = None) -> Callable[[], None]:
+    """Return a function that trains one epoch of the shipped study's student, or by a distiller."""
     settings: Student = STUDY.student
     material, model = _material(), _model(settings.model, "student")
+    chosen = settings.distiller if distiller is None else distiller
+    stream = TrainStream(
+        material.train, material.normalise, material.augment,
+        batch_size=64, views=1, key=("bench", 0),
+    )  # fmt: skip
+    if chosen == "off":
+        return _epochs(stream, model, AloneStep(model))
     teacher = _model(STUDY.teacher.model, "teacher").eval()
     pairing = Pairing(
         student=example_output(model, material), teacher=example_output(teacher, material),
         labels=material.train.labels, key=("bench", 0, "distiller"),
     )  # fmt: skip
-    distiller = build_distiller(settings.distiller, pairing)
-    stream = TrainStream(
-        material.train, material.normalise, material.augment,
-        batch_size=64, views=1, key=("bench", 0),
-    )  # fmt: skip
-    return _epochs(stream, model, StudentStep(model, teacher, distiller))
+    return _epochs(stream, model, StudentStep(model, teacher, build_distiller(chosen, pairing)))
 
 
 def _material() -> Material:
@@ -66,7 +69,8 @@ def _model(settings: CnnModel, role: str) -> Classifier:
 
 
 def _epochs(stream: TrainStream, model: Classifier, step: Step) -> Callable[[], None]:
-    optimiser = SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
+    parameters = [*model.parameters(), *step.state.parameters()]
+    optimiser = SGD(parameters, lr=0.05, momentum=0.9, weight_decay=5e-4, fused=True)
 
     def epoch() -> None:
         model.train()

@@ -8,6 +8,8 @@ import numpy as np
 
 from icckd.engine.data.files import CIFAR_FILES, CIFAR_FOLDER
 from icckd.engine.distillers import DISTILLERS
+from icckd.journal.folder import StateFolder
+from icckd.results.read import open_results
 from icckd.spec.load import load
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -28,6 +30,46 @@ def test_every_distiller_trains_in_the_shipped_study_and_is_reported(desk):
     assert [row["arm"] for row in cells] == [arm["name"] for arm in report["arms"]]
     assert all(row["n"] == 1 for row in cells)
     assert not report["incomplete"]
+
+
+FAR = """
+[study]
+name = "far"
+baseline = "sum"
+seeds = { count = 1 }
+[teacher.training]
+epochs = 1
+[student.training]
+epochs = 2
+[student.distiller]
+kind = "sum"
+terms = { kd = { kind = "kd" }, far = { kind = "rkd" } }
+[[arm]]
+name = "sum"
+[[arm]]
+name = "alone"
+set = { "student.distiller" = "off" }
+[[arm]]
+name = "alone-other-teacher"
+set = { "student.distiller" = "off", "teacher.intra" = "off" }
+"""
+
+
+def test_terms_with_names_of_their_own_are_series_and_students_alone_share_a_stage(desk):
+    desk.write(FAR, "far.toml")
+    planned = desk.run("plan", "far.toml").stdout
+    desk.run("run", "far.toml", "--device", "cpu")
+    with open_results(StateFolder(desk.state)) as results:
+        study = results.study("far")
+        series = results.series(study)
+        curves = results.curves(study, "student.far_angle")
+        tops = results.values(study, "student.top1")
+
+    assert "2 student stages serve 3 uses (1 shared by several trials)" in planned
+    assert set(series[-2:]) == {"student.far_angle", "student.far_distance"}
+    assert [(curve.arm, curve.values_SE.shape) for curve in curves] == [("sum", (1, 2))]
+    assert tops["alone"] == tops["alone-other-teacher"]
+    desk.run("report", "far", "--format", "md")
 
 
 def write_cifar100(root):

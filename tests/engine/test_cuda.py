@@ -1,18 +1,21 @@
 """What must hold on a CUDA device."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from icckd.engine.anchors import margin_of
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
-from icckd.engine.models import build_model
+from icckd.engine.models import Output, build_model
 from icckd.engine.numerics import prepare
 from icckd.resources import EnergyMeter
 from icckd.spec.data import DigitsData
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.teacher import IntraLoss, MarginFilter
 from icckd.spec.training import Numerics, Training
+from tests.engine.distiller_sample import SETTINGS, case, require_grad
 from tests.engine.test_models import CONTRACT, label
 
 pytestmark = [
@@ -56,6 +59,32 @@ def test_cpu_and_cuda_agree_on_the_loss():
         losses.append(term.loss.cpu())
 
     torch.testing.assert_close(*losses, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_every_distiller_repeats_its_gradients_on_cuda_and_agrees_with_the_cpu(name):
+    prepare("cuda", 1)
+    seen = []
+    for device in ("cpu", "cuda", "cuda"):
+        made = case(name, size=32, dtype=torch.float32)
+        distiller = made.distiller.to(device)
+        student, leaves = require_grad(on(made.student, device))
+        batch = replace(made.batch, labels=made.batch.labels.to(device),
+                        ids=made.batch.ids.to(device))  # fmt: skip
+        terms = distiller.terms(student, on(made.teacher, device), batch, step=0)
+        torch.stack(list(terms.values())).sum().backward()
+        grads = [x.grad.cpu() for x in (*leaves, *distiller.parameters()) if x.grad is not None]
+        seen.append([*(term.detach().cpu() for term in terms.values()), *grads])
+
+    torch.testing.assert_close(seen[0], seen[1], rtol=1e-3, atol=1e-4)
+    assert all(torch.equal(a, b) for a, b in zip(seen[1], seen[2], strict=True))
+
+
+def on(output, device):
+    return Output(*(
+        tuple(x.to(device) for x in part) if isinstance(part, tuple) else part.to(device)
+        for part in output
+    ))  # fmt: skip
 
 
 def test_memory_outcomes_exist_on_cuda(run_teacher):

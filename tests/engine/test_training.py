@@ -346,9 +346,12 @@ def test_training_imports_no_compiler(tmp_path):
     code = f"""
 import sys
 from pathlib import Path
-from icckd.engine.protocol import Place, TeacherJob
-from icckd.engine.run import train_teacher
+from pydantic import TypeAdapter
+from icckd.engine.protocol import Place, StudentJob, TeacherJob
+from icckd.engine.run import train_student, train_teacher
 from icckd.spec.data import DigitsData
+from icckd.spec.distiller_sum import KINDS, Distiller
+from icckd.spec.student import Student
 from icckd.spec.teacher import Teacher
 from icckd.spec.training import Numerics, Training
 
@@ -359,7 +362,14 @@ class Silent:
 teacher = Teacher(training=Training(epochs=2))
 job = TeacherJob(data=DigitsData(), teacher=teacher, numerics=Numerics(), seed=0)
 folder = Path({str(tmp_path)!r})
-train_teacher(job, Silent(), Place(device="cpu", data_root=folder, artifact_folder=folder))
+place = Place(device="cpu", data_root=folder, artifact_folder=folder)
+train_teacher(job, Silent(), place)
+terms = {{kind: {{"kind": kind}} for kind in KINDS if kind != "sum"}}
+everything = TypeAdapter(Distiller).validate_python({{"kind": "sum", "terms": terms}})
+student = Student(training=Training(epochs=1, batch_size=64), distiller=everything)
+job = StudentJob(data=DigitsData(), student=student, numerics=Numerics(), seed=0, replicate=0,
+                 teacher_folder=folder)
+train_student(job, Silent(), Place(device="cpu", data_root=folder, artifact_folder=folder / "s"))
 heavy = ("torch._dynamo", "torch._inductor", "sympy", "torchvision", "sklearn")
 print([name for name in heavy if name in sys.modules])
 """

@@ -139,8 +139,10 @@ def test_the_committed_schema_is_the_one_the_models_give():
     assert committed == study_schema()
 
 
-def test_the_shipped_study_names_the_schema_and_fits_it():
-    text = (ROOT / "studies" / "ablations.toml").read_text()
+@pytest.mark.parametrize("study", sorted((ROOT / "studies").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_shipped_study_names_the_schema_fits_it_and_has_sound_arms(study):
+    text = study.read_text()
 
     assert text.startswith("#:schema ./study.schema.json\n")
     jsonschema.validate(tomllib.loads(text), json.loads(study_schema()))
+    assert arms(load(study))

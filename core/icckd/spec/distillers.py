@@ -97,7 +97,7 @@ class CcDistiller(DistillerSettings):
 
     kind: Literal["cc"]
     form: Literal["pairs", "kernel"] = Field(
-        default="pairs", description="kernel goes with a weight of about 0.003 per batch"
+        default="pairs", description="kernel wants another weight than pairs, about 0.003"
     )
     dimensions: int = Field(default=128, ge=1, le=65_536, description="width of both embeddings")
     gamma: float = Field(default=0.4, gt=0, description="of the kernel")
@@ -133,7 +133,7 @@ class VidDistiller(DistillerSettings):
     needs = ("stages", "equal-stages")
 
     kind: Literal["vid"]
-    initial_variance: float = Field(default=5.0, ge=1e-4, description="of each channel")
+    initial_variance: float = Field(default=5.0, ge=1e-4, le=500, description="of each channel")
 
 
 class CrdDistiller(DistillerSettings):

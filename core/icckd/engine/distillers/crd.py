@@ -85,7 +85,10 @@ class Crd(Distiller):
         if self.settings.negatives >= n:
             return torch.arange(n, device=device)
         stream = generator((*self.key, "negatives", step))
-        return torch.randint(n, (self.settings.negatives,), generator=stream).to(device)
+        drawn_M = torch.randint(n, (self.settings.negatives,), generator=stream)
+        if device.type == "cuda":
+            drawn_M = drawn_M.pin_memory()  # so that the copy does not make the host wait
+        return drawn_M.to(device, non_blocking=True)
 
     def _contrast(
         self, positive_B: Tensor, scores_BM: Tensor, share_BM: Tensor, log_z: Tensor
