@@ -7,12 +7,29 @@ import pytest
 import torch
 
 from icckd.errors import StagePaused
-from icckd.spec.teacher import IntraLoss, MarginFilter, NegativeCache
+from icckd.spec.teacher import (
+    BalancedSampler,
+    ClassMean,
+    IntraLoss,
+    MarginFilter,
+    NegativeCache,
+    ProjectionHead,
+    SupConLoss,
+)
 from icckd.spec.training import Training
 from tests.engine.distiller_sample import SETTINGS, case, settings_of
 
 FIVE = Training(epochs=5, batch_size=32)
 CACHED = IntraLoss(weight=0.5, margin=MarginFilter(threshold=0.0), cache=NegativeCache(per_class=9))
+KEEPS_MUCH = IntraLoss(
+    weight=0.5,
+    margin="off",
+    cache=NegativeCache(per_class=9, mode="reencode"),
+    head=ProjectionHead(features=6),
+    centering=ClassMean(kind="class-mean"),
+)
+SUPCON = SupConLoss(weight=0.5, head=ProjectionHead(features=6))
+SAMPLER = BalancedSampler(classes=4, per_class=8)
 DEVICES = [
     "cpu",
     pytest.param(
@@ -74,6 +91,19 @@ def test_a_resumed_teacher_ends_bit_identical_cache_included(after, device, run_
     resumed = interrupt(run, *after)
 
     assert resumed.resumed_after == sum(after)
+    assert_equal_but_for_times(resumed, run())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kept", [{"intra": KEEPS_MUCH}, {"supcon": SUPCON, "sampler": SAMPLER}])
+def test_a_resumed_teacher_ends_bit_identical_whatever_its_losses_keep(
+    kept, device, run_teacher, interrupt
+):
+    run = partial(run_teacher, training=FIVE, device=device, **kept)
+
+    resumed = interrupt(run, 2)
+
+    assert resumed.resumed_after == 2
     assert_equal_but_for_times(resumed, run())
 
 
@@ -205,16 +235,16 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_its_reason_and_the_stage
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"intra": "off"}, "state._cache.Q_emb is unknown"),
+        ({"intra": "off"}, "state.intra.cache.Q_emb is unknown"),
         (
             {"intra": IntraLoss(cache=NegativeCache(per_class=8))},
-            "state._cache.Q_emb is float32[5, 64, 8], but this stage has float32[5, 8, 8]",
+            "state.intra.cache.Q_emb is float32[5, 64, 8], but this stage has float32[5, 8, 8]",
         ),
         (
             {"training": Training(epochs=3, batch_size=32, momentum=0.0)},
             "optimiser.momentum.0 is unknown",
         ),
-        ({"training": Training(epochs=3, batch_size=64)}, "log is float32[10, 6], but"),
+        ({"training": Training(epochs=3, batch_size=64)}, "log is float32[10, 14], but"),
     ],
 )
 def test_a_checkpoint_of_other_shapes_is_refused(settings, reason, left):
