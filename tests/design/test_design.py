@@ -221,10 +221,34 @@ def test_several_changed_parts_make_a_combination_and_control_for_a_control():
             'metrics = ["student.subclass_soft"]\n[data]\nkind = "digits"\nlabels = "fine"',
             "sub-classes",
         ),
+        ('metrics = ["teacher.superclass_linear_soft"]', "super-classes"),
+        ('metrics = ["student.top5"]', "more than 5 classes, digits has 5 here"),
+        ('metrics = ["teacher.agreement"]', "unknown metric 'teacher.agreement'"),
     ],
 )
 def test_unknown_references_are_refused(more, words):
     assert words in refusal(FULL, more=more)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'metrics = ["teacher.superclass_linear_soft", "student.top5"]\n'
+        '[data]\nkind = "digits"\nlabels = "fine"',
+        'metrics = ["student.top5"]\n[data]\nkind = "image-folder"\nfolder = "birds"',
+        'metrics = ["student.subclass_linear_soft", "student.agreement"]',
+    ],
+)
+def test_metrics_that_the_labels_can_give_are_accepted(more):
+    assert arms(study(FULL, more=more))
+
+
+def test_the_labels_that_count_are_those_of_the_baseline():
+    body = FULL.replace(
+        'name = "full"', 'name = "full"\nset = { "data.kind" = "digits", "data.labels" = "fine" }'
+    )
+
+    assert "sub-classes" in refusal(body, more='metrics = ["student.subclass_soft"]')
 
 
 def test_a_control_for_nothing_is_refused():

@@ -4,14 +4,23 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torchvision.transforms.functional import to_pil_image
 
+from icckd.engine import measures
 from icckd.engine.anchors import margin_of
+from icckd.engine.data.splits import Split
 from icckd.engine.groups import group_by_class
 from icckd.engine.losses.intra import intra_class_contrastive
 from icckd.engine.models import Output, build_model
 from icckd.engine.numerics import prepare
+from icckd.engine.probes import (
+    cosine,
+    linear_subclass_accuracy,
+    linear_superclass_accuracy,
+    subclass_accuracy,
+)
 from icckd.resources import EnergyMeter
-from icckd.spec.data import DigitsData
+from icckd.spec.data import Augmentation, DigitsData, ImageFolderData
 from icckd.spec.metrics import OUTCOMES
 from icckd.spec.teacher import IntraLoss, MarginFilter
 from icckd.spec.training import Numerics, Training
@@ -112,6 +121,56 @@ def test_a_step_on_cuda_waits_for_nothing(run_teacher, monkeypatch):
     monkeypatch.setattr(fit.TrainStream, "epoch", _drawn_before(fit.TrainStream.epoch))
 
     run_teacher(device="cuda", training=Training(epochs=2, batch_size=32))
+
+
+def test_measures_and_probes_on_cuda_are_those_of_a_cpu():
+    prepare("cuda", 1)
+    stream = torch.Generator().manual_seed(0)
+    logits, told = 3 * torch.randn(2, 300, 10, generator=stream)
+    features = torch.randn(300, 16, generator=stream)
+    fine = torch.randint(10, (300,), generator=stream)
+    found = []
+    for device in ("cpu", "cuda"):
+        x, z, t, y = (value.to(device) for value in (features, logits, told, fine))
+        part = Split(images=x, labels=y // 2, subclasses=y, superclasses=y // 5)
+        found.append(
+            [
+                measures.top5(z, y),
+                measures.nll(z, y),
+                measures.entropy(z),
+                measures.calibration_error(z, y),
+                measures.nc1(x, y),
+                measures.soft_variance(z, y),
+                measures.agreement(z, t),
+                measures.divergence(z, t),
+                linear_subclass_accuracy(x, part, x, part),
+                linear_superclass_accuracy(x, part, x, part),
+                subclass_accuracy(x, part, x, part, cosine),
+            ]
+        )
+
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+
+
+def test_a_streamed_folder_gives_the_bits_of_a_resident_one_on_cuda(tmp_path, run_teacher):
+    for name in ("auk", "jay"):
+        (tmp_path / "birds" / name).mkdir(parents=True)
+        for number in range(30):
+            pixels = torch.randint(0, 256, (3, 14, 12), dtype=torch.uint8)
+            to_pil_image(pixels).save(tmp_path / "birds" / name / f"{number}.png")
+    augment = Augmentation(padding=1, flip=True, rotation=10.0)
+    runs = [
+        run_teacher(
+            data=ImageFolderData(
+                kind="image-folder", folder="birds", size=12, augment=augment, resident_bytes=limit
+            ),
+            device="cuda",
+            training=Training(epochs=2, batch_size=16),
+        )
+        for limit in (1 << 30, 0)
+    ]
+
+    assert runs[0].weights == runs[1].weights
 
 
 def _drawn_before(original):

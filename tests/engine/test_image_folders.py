@@ -524,3 +524,22 @@ def test_a_batch_that_no_set_of_images_fills_is_refused(tmp_path, run_teacher):
 
     with pytest.raises(StageError, match="a batch of 64 images is more than the 42"):
         run_teacher(data=folder_data(), training=Training(epochs=1))
+
+
+def test_linked_folders_count_as_if_they_lay_there_and_circles_end(birds):
+    before = fingerprint(folder_data(), birds)
+    (birds / "birds" / "owl").rename(birds / "elsewhere")
+    (birds / "birds" / "owl").symlink_to(birds / "elsewhere")
+    (birds / "birds" / "jay" / "up").symlink_to(birds / "birds")
+
+    assert fingerprint(folder_data(), birds) == before
+    assert load(folder_data(), birds).n_classes == 3
+    next((birds / "elsewhere").iterdir()).unlink()
+    assert fingerprint(folder_data(), birds) != before
+
+
+def test_a_folder_without_images_is_missing_data(tmp_path):
+    (tmp_path / "birds" / "auk").mkdir(parents=True)
+
+    with pytest.raises(MachineError, match="there are no images"):
+        fingerprint(folder_data(), tmp_path)

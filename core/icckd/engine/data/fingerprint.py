@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from hashlib import file_digest, sha256
 from pathlib import Path
 
-from icckd.engine.data.files import IMAGE_SUFFIXES, TEXT_SUFFIX, raw_files, raw_folder
+from icckd.engine.data.files import IMAGE_SUFFIXES, TEXT_SUFFIX, missing, raw_files, raw_folder
 from icckd.errors import MachineError
 from icckd.spec.data import Data
 
@@ -41,7 +41,10 @@ def fingerprint(data: Data, root: Path) -> str:
     total = sha256()
     folder = raw_folder(data, root)
     if folder is not None:
-        for name, content in _contents(folder):
+        contents = list(_contents(folder))
+        if not contents:
+            raise missing(data.kind, f"there are no images in {folder}")
+        for name, content in contents:
             total.update(f"{name} {content}\n".encode())
     for file in raw_files(data, root):
         total.update(f"{file.name} {_content(file)}\n".encode())
@@ -55,11 +58,17 @@ def cache_folder() -> Path:
 
 
 def _contents(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield each sub-folder that has files, by name, with the digest of what they hold."""
+    """Yield each sub-folder that has files, by name, with the digest of what they hold.
+
+    Links to folders are followed, unless they lead into a folder that contains them.
+    """
     remembered = _Remembered(folder)
     try:
         with ThreadPoolExecutor(READERS) as pool:
-            for here, inner, files in os.walk(folder):
+            for here, inner, files in os.walk(folder, followlinks=True):
+                if Path(here).resolve() in {p.resolve() for p in Path(here).parents}:
+                    inner.clear()
+                    continue
                 inner[:] = sorted(name for name in inner if not name.startswith("."))
                 listed = _listed(Path(here), files)
                 if listed:
