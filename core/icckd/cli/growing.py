@@ -21,6 +21,7 @@ from icckd.results.growth import (
 )
 from icckd.results.read import Results, open_results
 from icckd.results.types import StudyInfo
+from icckd.session.prepare import with_more_seeds
 from icckd.spec.load import load
 from icckd.spec.study import Study
 
@@ -41,8 +42,8 @@ def run_growing(wish: Wish, growth: Growth) -> int:
     study = load(wish.study, wish.overrides)
     count, stopped = _ran(study)
     if growth.until is None:
-        code = train(_with_seeds(wish, (count or study.study.seeds.count) + growth.add),
-                     stopped=stopped)  # fmt: skip
+        ran = count or study.study.seeds.count
+        code = train(wish, _with_seeds(study, ran + growth.add), stopped=stopped)
         print_table(study.study.name)
         return code
     return _run_until(wish, growth, study, max(count, study.study.seeds.count), stopped)
@@ -57,7 +58,7 @@ def _run_until(
     if out_of_reach := _out_of_reach(study, goal, most, stopped):
         raise UsageError(out_of_reach, hint="raise --max-seeds or the target; or use --add-seeds")
     while True:
-        code = train(_with_seeds(wish, count), stopped=stopped)
+        code = train(wish, _with_seeds(study, count), stopped=stopped)
         if code not in (0, 1):
             print_table(study.study.name)
             return code
@@ -151,5 +152,5 @@ def _ran(study: Study) -> tuple[int, Mapping[str, int]]:
     return (len(info.seeds), info.stopped) if info.seeds[:1] == (first,) else (0, {})
 
 
-def _with_seeds(wish: Wish, count: int) -> Wish:
-    return replace(wish, overrides=(*wish.overrides, f"study.seeds.count={count}"))
+def _with_seeds(study: Study, count: int) -> Study:
+    return with_more_seeds(study, count - study.study.seeds.count)
