@@ -168,3 +168,18 @@ def test_until_adds_seeds_up_to_its_limit_and_exits_6_without_the_goal(desk):
 def test_goals_that_make_no_sense_are_refused_before_anything_is_trained(desk, arguments, words):
     assert words in desk.run("run", "small.toml", *arguments, code=2).stderr
     assert not desk.state.exists()
+
+
+@pytest.mark.long
+def test_a_hopeless_arm_is_given_no_more_seeds_and_the_report_says_so(desk):
+    text = desk.small.replace("count = 2", "count = 5")
+    text = text.replace("epochs = 2", "epochs = 6", 1).replace("epochs = 2", "epochs = 8")
+    text = text.replace("[study]", '[study]\nfamily = ["bad", "no-cache"]\nsmallest_effect = 2.0')
+    desk.write(f'{text}[[arm]]\nname = "bad"\nset = {{ "student.training.lr" = 0.0001 }}\n')
+    done = desk.run(
+        "run", "small.toml", "--until", "halfwidth(student.top1) < 3", "--max-seeds", "30",
+        "--add-seeds", "3", "--stop-hopeless",
+    )  # fmt: skip
+
+    assert "bad is worse than full beyond doubt" in done.stderr
+    assert "bad was given no more seeds after the first 5" in " ".join(done.stdout.split())

@@ -108,6 +108,7 @@ def test_an_arm_that_gets_no_more_seeds_is_not_waited_for():
 
     assert goal("halfwidth(student.top1) < 0.0001").holds(info, rows)
     assert Goal(text="decided", condition=None).holds(info, rows)
+    assert rows[1].more_seeds is None
 
 
 def test_decided_waits_for_every_verdict():

@@ -21,6 +21,7 @@ from icckd.results.growth import (
 )
 from icckd.results.read import Results, open_results
 from icckd.results.types import StudyInfo
+from icckd.session.prepare import with_more_seeds
 from icckd.spec.load import load
 from icckd.spec.study import Study
 
@@ -31,8 +32,8 @@ def run_growing(wish: Wish, growth: Growth) -> int:
     """Run a study with more seeds, once or until its goal holds; return the exit code.
 
     Raises:
-        UsageError: The goal is no condition, or cannot be reached with the seeds allowed.
-        GateError: The seeds allowed are there and the goal does not hold.
+        UsageError: The goal is no condition, or takes more seeds than allowed.
+        GateError: The goal does not hold with the seeds allowed, or will not, as some showed.
     """
     if growth.until is not None and (growth.most is None or wish.force):
         raise UsageError("--until needs --max-seeds, and no --force", hint="--max-seeds 20")
@@ -41,8 +42,8 @@ def run_growing(wish: Wish, growth: Growth) -> int:
     study = load(wish.study, wish.overrides)
     count, stopped = _ran(study)
     if growth.until is None:
-        code = train(_with_seeds(wish, (count or study.study.seeds.count) + growth.add),
-                     stopped=stopped)  # fmt: skip
+        ran = count or study.study.seeds.count
+        code = train(wish, _with_seeds(study, ran + growth.add), stopped=stopped)
         print_table(study.study.name)
         return code
     return _run_until(wish, growth, study, max(count, study.study.seeds.count), stopped)
@@ -54,20 +55,19 @@ def _run_until(
     most = growth.most or count
     count = min(count, most)
     goal = _goal(study, growth.until or "")
-    _refuse_unreachable(study, goal, most)
+    if out_of_reach := _out_of_reach(study, goal, most, stopped):
+        raise UsageError(out_of_reach, hint="raise --max-seeds or the target; or use --add-seeds")
     while True:
-        code = train(_with_seeds(wish, count), stopped=stopped)
+        code = train(wish, _with_seeds(study, count), stopped=stopped)
         if code not in (0, 1):
             print_table(study.study.name)
             return code
         holds, stopped = _look(study, goal, growth, count, stopped)
         if holds or count >= most:
             break
-        try:
-            _refuse_unreachable(study, goal, most)
-        except UsageError:
+        if out_of_reach := _out_of_reach(study, goal, most, stopped):
             print_table(study.study.name)
-            raise
+            raise GateError(out_of_reach, hint="raise --max-seeds or the target")
         count = min(count + growth.add, most)
         say(f"going on with {count} seeds")
     print_table(study.study.name)
@@ -109,22 +109,22 @@ def _look(
     return goal.holds(replace(info, stopped=stopped), rows), stopped
 
 
-def _refuse_unreachable(study: Study, goal: Goal, most: int) -> None:
-    """Refuse a goal that needs more seeds than allowed, at the spread seen so far."""
+def _out_of_reach(study: Study, goal: Goal, most: int, stopped: Mapping[str, int]) -> str:
+    """Return why a goal takes more seeds than allowed, at the spread seen so far; else ""."""
     found = _earlier(study)
     if found is None:
-        return
+        return ""
     info, results = found
     with results:
-        need = seeds_missing(info, goal, results.comparisons(info))
+        rows = results.comparisons(info)
+    need = seeds_missing(replace(info, stopped=stopped), goal, rows)
     if need is None or need.sequential <= most:
-        return
+        return ""
     takes = "more than 100,000" if math.isinf(need.sequential) else f"about {need.sequential:.0f}"
     fixed = "" if math.isinf(need.fixed) else f" ({need.fixed:.0f} if fixed before the first)"
-    raise UsageError(
+    return (
         f"{goal.text!r} takes {takes} seeds{fixed} at the spread of {need.spread:.3g} seen so far;"
-        f" --max-seeds is {most}",
-        hint="raise --max-seeds or the target; --add-seeds adds some regardless",
+        f" --max-seeds is {most}"
     )
 
 
@@ -152,5 +152,5 @@ def _ran(study: Study) -> tuple[int, Mapping[str, int]]:
     return (len(info.seeds), info.stopped) if info.seeds[:1] == (first,) else (0, {})
 
 
-def _with_seeds(wish: Wish, count: int) -> Wish:
-    return replace(wish, overrides=(*wish.overrides, f"study.seeds.count={count}"))
+def _with_seeds(study: Study, count: int) -> Study:
+    return with_more_seeds(study, count - study.study.seeds.count)

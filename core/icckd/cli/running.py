@@ -77,8 +77,9 @@ class Signals:
 
 def run_here(wish: Wish) -> int:
     """Run a study in this process and print its report; return the exit code."""
-    code = train(wish)
-    print_table(load(wish.study, wish.overrides).study.name)
+    study = load(wish.study, wish.overrides)
+    code = train(wish, study)
+    print_table(study.study.name)
     return code
 
 
@@ -88,14 +89,14 @@ def print_table(name: str) -> None:
         REPORTERS["table"](results, results.study(name), sys.stdout)
 
 
-def train(wish: Wish, *, stopped: Mapping[str, int] | None = None) -> int:
+def train(wish: Wish, study: Study, *, stopped: Mapping[str, int] | None = None) -> int:
     """Run one session of a study in this process; return the exit code.
 
     Args:
-        wish: What to run.
+        wish: How to run it.
+        study: What to run; the file is not read again, it may change meanwhile.
         stopped: Arms that are given only so many of the first seeds.
     """
-    study = load(wish.study, wish.overrides)
     plan = make_plan(study, device=wish.device, root=data_root(), stopped=stopped)
     folder = StateFolder.current()
     folder.create()

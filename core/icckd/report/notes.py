@@ -33,7 +33,7 @@ def verdict_text(row: Comparison) -> str:
     if row.verdict == "equivalent":
         return "equivalent to the baseline"
     if row.more_seeds is not None:
-        return f"undecided: about {row.more_seeds} more seeds"
+        return f"undecided: about {row.more_seeds} more seed{'s' if row.more_seeds > 1 else ''}"
     return row.verdict or "nothing to judge yet"
 
 

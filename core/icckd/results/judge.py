@@ -51,7 +51,7 @@ def judge(
         row = replace(rows[name], p_adjusted=adjusted.get(name))
         row = _with_checks(study, row, pairs[name])
         row = replace(row, verdict=_verdict(study, arms[name], row, pairs[name]))
-        if row.verdict == "undecided":
+        if row.verdict == "undecided" and name not in study.stopped:
             row = replace(row, more_seeds=more_seeds(study, row, len(family)))
         yield row
 
