@@ -51,7 +51,7 @@ def test_the_values_of_secret_variables_are_left_out(value):
 
 
 def test_a_planted_token_is_in_no_file_of_a_run(tmp_path):
-    """In the environment, in the study, on the command line, and in what fails."""
+    """In the environment, in the study, in a change of it, and in the address of a git remote."""
     token = "planted-4711-token-value"
     study = tmp_path / "s.toml"
     study.write_text(
@@ -60,13 +60,23 @@ def test_a_planted_token_is_in_no_file_of_a_run(tmp_path):
         "[teacher.training]\nepochs = 1\nlr = 1e30\n[student.training]\nepochs = 1\n"
         f'[[arm]]\nname = "full"\nabout = "{token}"\n'
     )
+    git(tmp_path, "init", "--quiet")
+    git(tmp_path, "remote", "add", "origin", f"https://me:{token}@example.org/x.git")
+    git(tmp_path, "add", "s.toml")
+    git(tmp_path, "-c", "user.name=a", "-c", "user.email=a@b.org", "commit", "--quiet", "-m", "s")
+    with study.open("a") as file:
+        file.write(f"# a change with {token} in it\n")
     done = subprocess.run(
         [sys.executable, "-m", "icckd.cli.main", "run", "s.toml"], cwd=tmp_path,
         env={**os.environ, "HF_TOKEN": token}, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    study.unlink()
 
-    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    files = [path for path in (tmp_path / ".icckd").rglob("*") if path.is_file()]
+    assert any(b"a change with" in path.read_bytes() for path in files), "the patch is captured"
     assert len(files) > 5
     assert [path for path in files if token.encode() in path.read_bytes()] == []
+
+
+def git(folder, *arguments):
+    subprocess.run(["git", "-C", folder, *arguments], check=True)
