@@ -61,7 +61,7 @@ class Acks:
         return numbers[0], numbers[1]
 
 
-def emit(folder, acks, attempt, pause):
+def emit(folder, acks, attempt, pause, durable=0.05):
     """Append epochs for ever, now and then durable, and acknowledge them."""
     home = folder.attempts / f"a{attempt}"
     home.mkdir()
@@ -74,7 +74,7 @@ def emit(folder, acks, attempt, pause):
         while True:
             count = chance.randint(1, 12)
             events = [metrics(attempt, n) for n in range(epoch, epoch + count)]
-            journal.append(*events, durable=chance.random() < 0.05)
+            journal.append(*events, durable=chance.random() < durable)
             told.tell(journal)
             epoch += count
             if pause:

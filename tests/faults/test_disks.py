@@ -38,21 +38,21 @@ def cut_power(tmp_path: Path, cuts: int, *, seed: int) -> tuple[int, int]:
         folder.create()
         with Nursery(folder, acks) as nursery:
             for number in range(3):
-                nursery.start("emit", str(acks), number, 0.004)
+                nursery.start("emit", str(acks), number, 0.06, 0.01)
             nursery.start("own")
             nursery.start("hand_in", str(acks), 0)
             for _ in range(cuts):
-                time.sleep(chance.uniform(0.1, 0.5))
+                time.sleep(chance.uniform(0.1, 0.4))
                 nursery.signal_all(signal.SIGSTOP)
                 copy_at_rest(image, tmp_path / "cut")
                 shutil.copytree(acks, tmp_path / "promised", dirs_exist_ok=True)
-                nursery.signal_all(signal.SIGCONT)
                 with mounted(tmp_path / "cut", tmp_path / "after") as after:
                     left = StateFolder(after / "state")
                     tally = Tally(left, tmp_path / "promised", durable_only=True)
                     tally.check()
                     acknowledged += tally.acknowledged
                     artifacts += check_artifacts(left, tmp_path / "promised")
+                nursery.signal_all(signal.SIGCONT)
     return acknowledged, artifacts
 
 

@@ -8,6 +8,8 @@ import zlib
 from dataclasses import dataclass
 from typing import Any
 
+from icckd.journal.redact import own_redactor
+
 VERSION = 1
 _TAIL = len(',"c":"00000000"}')
 
@@ -23,11 +25,11 @@ class Line:
 
 
 def encode(kind: str, sequence: int, time: float, body: dict[str, Any]) -> bytes:
-    """Return the bytes of one line, newline included."""
+    """Return the bytes of one line, newline included; secrets are left out of it."""
     head = {"v": VERSION, "k": kind, "s": sequence, "t": round(time, 6)}
     fields = {**head, **{key: value for key, value in body.items() if key != "k"}}
     text = json.dumps(fields, separators=(",", ":"), allow_nan=False, ensure_ascii=True)
-    start = text[:-1].encode()
+    start = own_redactor()(text)[:-1].encode()
     return start + b',"c":"%08x"}\n' % zlib.crc32(start)
 
 

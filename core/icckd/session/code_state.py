@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from icckd.journal.folder import CODE
+from icckd.journal.redact import own_redactor
 
 MAX_PATCH = 1 << 20
 _SECONDS = 10
@@ -34,7 +35,7 @@ def capture_code(home: Path, folder: Path) -> None:
     """
     with (home / CODE).open("x", encoding="utf-8") as file:
         os.fchmod(file.fileno(), 0o600)
-        json.dump(code_state(folder), file, indent=2)
+        file.write(own_redactor()(json.dumps(code_state(folder), indent=2)))
 
 
 def code_state(folder: Path) -> dict[str, object]:
