@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from icckd.errors import IcckdError, UsageError
+from icckd.journal.origin import boot_id
+from icckd.spec.metrics import OUTCOMES
 from icckd_tui.host_sampler import EVERY_SECONDS, HostSampler
-from icckd_tui.view_model.frame import Brought, Failed, Frame, News, Waiting, default_metric
+from icckd_tui.view_model.frame import (
+    Answered,
+    Brought,
+    Failed,
+    Frame,
+    News,
+    TrialFacts,
+    Waiting,
+    Wish,
+    default_metrics,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from icckd.journal.folder import StateFolder
-    from icckd.resources import HostSample
-    from icckd.results.types import Comparison, Curve, LogRow, Progress, StudyInfo, TrialRow
+    from icckd.resources import HostSample, ProcessSample, ProcessSampler
+    from icckd.results.queue import QueueRow, RequestRow
+    from icckd.results.trial_series import TrialSeries
+    from icckd.results.types import (
+        AttemptRow,
+        Comparison,
+        Curve,
+        LogRow,
+        Progress,
+        StudyInfo,
+        Table,
+        TrialRow,
+    )
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0
 LOG_LINES = 500
+TRIAL_LINES = 2000
+SQL_ROWS = 5000  # of an answer
 JOIN_SECONDS = 2.0
 
 
@@ -62,20 +88,47 @@ class Reader(Protocol):
     def curves(self, study: StudyInfo, metric: str, /) -> tuple[Curve, ...]:
         """Return one curve for each arm that has values."""
 
-    def log(self, study: StudyInfo, limit: int, /) -> tuple[LogRow, ...]:
-        """Return the newest lines, the oldest of them first."""
+    def log(
+        self, study: StudyInfo, limit: int, arm: str | None = None, seed: int | None = None, /
+    ) -> tuple[LogRow, ...]:
+        """Return the newest lines, of all or of one trial, the oldest of them first."""
+
+    def attempts(self, study: StudyInfo, arm: str, seed: int, /) -> tuple[AttemptRow, ...]:
+        """Return every attempt at the stages of a trial."""
+
+    def trial_series(self, study: StudyInfo, arm: str, seed: int, /) -> tuple[TrialSeries, ...]:
+        """Return every series of a trial."""
+
+    def values(self, study: StudyInfo, metric: str, /) -> Mapping[str, Mapping[int, float]]:
+        """Return the values of an outcome by arm and seed."""
+
+    def queue(self, study: StudyInfo, /) -> tuple[QueueRow, ...]:
+        """Return every stage in the plan's order."""
+
+    def requests(self, study: StudyInfo, /) -> tuple[RequestRow, ...]:
+        """Return what sessions were asked and answered."""
+
+    def views(self) -> list[tuple[str, str]]:
+        """Return name and meaning of every view."""
+
+    def query(self, sql: str, limit: int, /) -> Table:
+        """Return the answer to a statement that somebody typed."""
+
+    def interrupt(self) -> None:
+        """Stop the statement that another thread waits for."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
     """Where a study is read: `ready` says whether there is anything, `open` opens a reader.
 
-    `host` samples the machine, where that is wanted.
+    `host` samples the machine and `processes` some of its processes, where that is wanted.
     """
 
     ready: Callable[[], bool]
     open: Callable[[], Reader]
     host: Callable[[], HostSample] | None = None
+    processes: Callable[[Sequence[int]], tuple[ProcessSample, ...]] | None = None
 
 
 def source_in(folder: StateFolder) -> Source:
@@ -95,7 +148,20 @@ def source_in(folder: StateFolder) -> Source:
 
         return sample_host(_on_its_disk(folder.root))
 
-    return Source(ready=folder.exists, open=open_reader, host=sample)
+    return Source(ready=folder.exists, open=open_reader, host=sample, processes=_process_sampler())
+
+
+def _process_sampler() -> Callable[[Sequence[int]], tuple[ProcessSample, ...]]:
+    kept: list[ProcessSampler] = []
+
+    def sample(pids: Sequence[int]) -> tuple[ProcessSample, ...]:
+        from icckd.resources import ProcessSampler
+
+        if not kept:
+            kept.append(ProcessSampler())
+        return kept[0].sample(pids)
+
+    return sample
 
 
 def _on_its_disk(folder: Path) -> Path:
@@ -118,11 +184,12 @@ class Feed:
         self._source = source
         self._study = study
         self._post = post
-        self._host = HostSampler(source.host) if source.host is not None else None
+        self._host = HostSampler(source.host, source.processes) if source.host else None
         self._poll_seconds = poll_seconds
         self._retry_seconds = retry_seconds
-        self._metric: str | None = None
+        self._wish = Wish()
         self._last: Frame | None = None
+        self._reader: Reader | None = None
         self._stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="icckd-feed", daemon=True)
@@ -138,17 +205,48 @@ class Feed:
         if self._thread.is_alive():
             self._thread.join(JOIN_SECONDS)
 
-    def show_metric(self, name: str) -> None:
-        """Ask for the curves of this series from now on."""
-        self._metric = name
-        self._wake.set()
+    @property
+    def wish(self) -> Wish:
+        """What is wanted beside the study."""
+        return self._wish
+
+    def want(self, wish: Wish) -> None:
+        """Ask for more, or less, from now on."""
+        if wish != self._wish:
+            self._wish = wish
+            self._wake.set()
+
+    def ask(self, number: int, sql: str) -> None:
+        """Answer a statement in a thread of its own; the answer comes as news of this number."""
+        threading.Thread(
+            target=self._answer, args=(number, sql), name="icckd-sql", daemon=True
+        ).start()
+
+    def interrupt(self) -> None:
+        """Stop the statement that is being answered."""
+        if self._reader is not None:
+            self._reader.interrupt()
+
+    def _answer(self, number: int, sql: str) -> None:
+        start, reader = time.monotonic(), self._reader
+        table, reason = None, "" if reader else "there is nothing to ask yet"
+        if reader is not None:
+            try:
+                table = reader.query(sql, SQL_ROWS)
+            except Exception as error:
+                reason = _reason(error)
+        self._announce(Answered(number, time.monotonic() - start, table, reason))
 
     def _run(self) -> None:
         while not self._stopping:
             try:
                 if self._source.ready():
                     with self._source.open() as reader:
-                        self._read(reader)
+                        self._reader = reader
+                        try:
+                            self._read(reader)
+                        finally:
+                            self._reader = None
                 else:
                     self._announce(Waiting("no study here yet"))
                     self._sleep(self._poll_seconds)
@@ -173,25 +271,29 @@ class Feed:
             self._sleep(self._poll_seconds)
 
     def _asked(self) -> bool:
-        """Say whether the user wants other curves than those of the last frame."""
-        return self._last is not None and self._metric not in (None, self._last.metric)
+        """Say whether more is wanted than the last frame has."""
+        return self._last is not None and self._wish != self._last.wish
 
     def _frame(self, reader: Reader) -> Frame:
-        info = reader.study(self._study)
+        info, wish = reader.study(self._study), self._wish
         series = reader.series(info)
-        if self._metric not in series:
-            self._metric = default_metric(info, series)
-        metric = self._metric
+        wanted = wish.metrics or default_metrics(info, series)[:2]
         self._last = Frame(
             study=info,
             progress=reader.progress(info),
             trials=reader.trials(info),
             comparisons=reader.comparisons(info),
             series=series,
-            metric=metric,
-            curves=reader.curves(info, metric) if metric else (),
             log=reader.log(info, LOG_LINES),
+            wish=wish,
+            curves={name: reader.curves(info, name) for name in wanted if name in series},
+            trial=_trial_facts(reader, info, *wish.trial) if wish.trial else None,
+            queue=reader.queue(info) if wish.queue else (),
+            requests=reader.requests(info),
+            views=tuple(reader.views()),
         )
+        if self._host is not None:
+            self._host.watch(_running_here(self._last))
         return self._last
 
     def _announce(self, news: Brought) -> None:
@@ -211,6 +313,28 @@ class Feed:
             if host is not None:
                 self._announce(host)
         self._wake.clear()
+
+
+def _trial_facts(reader: Reader, study: StudyInfo, arm: str, seed: int) -> TrialFacts:
+    found = {name: reader.values(study, name).get(arm, {}).get(seed) for name in OUTCOMES}
+    return TrialFacts(
+        arm=arm,
+        seed=seed,
+        attempts=reader.attempts(study, arm, seed),
+        series=reader.trial_series(study, arm, seed),
+        outcomes={name: value for name, value in found.items() if value is not None},
+        log=reader.log(study, TRIAL_LINES, arm, seed),
+    )
+
+
+def _running_here(frame: Frame) -> tuple[int, ...]:
+    """Return the processes of this machine that train now."""
+    here, boot = socket.gethostname(), boot_id()
+    return tuple(
+        row.pid
+        for row in frame.queue
+        if row.state == "running" and row.pid and row.host == here and row.boot == boot
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -11,7 +11,7 @@ from icckd_tui.display import fit
 from icckd_tui.glyphs import BRAILLE, Glyphs
 from icckd_tui.keymap import bindings
 from icckd_tui.view_model.spans import Span, Spans, on_ground, padded, plain, width_of, wrapped
-from icckd_tui.view_model.table import EMPTY, Column, Row, Table
+from icckd_tui.view_model.table import EMPTY, Column, Row, Table, place_of, sorted_by
 from icckd_tui.widgets.lines import LinesWidget
 
 _GAP = 2
@@ -41,6 +41,9 @@ class GridTable(LinesWidget, can_focus=True):
     class Chosen(Moved):
         """The row under the cursor was chosen."""
 
+    class Marked(Moved):
+        """The row under the cursor was marked, or is no longer."""
+
     def __init__(
         self,
         *,
@@ -53,6 +56,9 @@ class GridTable(LinesWidget, can_focus=True):
     ) -> None:
         super().__init__(glyphs=glyphs, id=id, classes=classes)
         self.table = EMPTY
+        self._planned = EMPTY  # the table before it was sorted
+        self._sorting: tuple[str, bool] | None = None
+        self.follows = follow
         self.follow = follow
         self._cells = cells
         self._least_detail = 1 if detail else 0
@@ -69,6 +75,21 @@ class GridTable(LinesWidget, can_focus=True):
         """The key of the row under the cursor."""
         rows = self.table.rows
         return rows[self._row].key if self._row < len(rows) else None
+
+    @property
+    def row(self) -> int:
+        """The place of the row under the cursor."""
+        return self._row
+
+    @property
+    def sorted_by(self) -> str:
+        """The title of the column that sorts the rows, with its direction."""
+        if self._sorting is None:
+            return ""
+        key, descending = self._sorting
+        arrow = self.glyphs.descending if descending else self.glyphs.ascending
+        titles = next((c.titles for c in self.table.columns if c.key == key), ())
+        return f"{arrow} {next((t for t in reversed(titles) if t.strip()), key).strip()}"
 
     @property
     def column_key(self) -> str | None:
@@ -90,6 +111,8 @@ class GridTable(LinesWidget, can_focus=True):
         """Which rows and columns are in view, for the border; nothing when all are."""
         parts = []
         count, scrolling = len(self.table.rows), len(self.table.columns) - self.table.frozen
+        if self._sorting is not None:
+            parts.append(self.sorted_by)
         if count > self.shown_rows:
             parts.append(f"{self._top + 1}-{min(count, self._top + self.shown_rows)} of {count}")
         if self._cells and len(self._visible()[1]) < scrolling:
@@ -98,14 +121,18 @@ class GridTable(LinesWidget, can_focus=True):
 
     def show(self, table: Table) -> None:
         """Show a table; the cursor stays on its row."""
-        if table == self.table:
+        if table == self._planned:
             return
+        self._planned = table
+        self._take(table if self._sorting is None else sorted_by(table, *self._sorting))
+
+    def _take(self, table: Table) -> None:
         key, column, self.table = self.key, self.column_key, table
-        keys = {row.key: place for place, row in enumerate(table.rows)}
         if self.follow:
             self._row = max(0, len(table.rows) - 1)
-        elif self._moved and key in keys:
-            self._row = keys[key]
+        elif self._moved:
+            place = place_of(table, key)
+            self._row = self._row if place is None else place
         names = [c.key for c in table.columns[table.frozen :]]
         if self._cells and self._column and column in names:
             self._column = names.index(column)
@@ -119,10 +146,19 @@ class GridTable(LinesWidget, can_focus=True):
 
     def select(self, key: str) -> None:
         """Put the cursor on the row with this key."""
-        for place, row in enumerate(self.table.rows):
-            if row.key == key:
-                self._go(place)
-                return
+        place = place_of(self.table, key)
+        if place is not None:
+            self._go(place)
+
+    def put_cursor(self, key: str, column: int | None = None) -> None:
+        """Put the cursor there without saying so."""
+        place = place_of(self.table, key)
+        if place is None:
+            return
+        self._row, self._moved = place, True
+        if column is not None:
+            self._column = column
+        self.repaint()
 
     def repaint(self) -> None:
         """Lay the visible rows out again and paint those that differ."""
@@ -186,6 +222,8 @@ class GridTable(LinesWidget, can_focus=True):
         for _, column, under in self._placed(columns):
             title = column.titles[level] if level < len(column.titles) else ""
             text = fit(title, column.width, self.glyphs.ellipsis)
+            if column is self.table.columns[-1]:
+                text = text.rstrip()
             if column.right and cell_len(title) < column.width:
                 text = title.rjust(column.width)
             lit = under and level == 0
@@ -196,9 +234,11 @@ class GridTable(LinesWidget, can_focus=True):
         row, current = self.table.rows[place], place == self._row
         spans: list[Span] = [Span(" ")]
         for index, column, under in self._placed(columns):
-            cell = padded(self._cut(row, index, column), column.width, right=column.right)
+            cell = self._cut(row, index, column)
+            if column.right or column is not self.table.columns[-1]:
+                cell = padded(cell, column.width, right=column.right)
             if current and under and self.has_focus:
-                cell = on_ground(cell, "cell")
+                cell = tuple(span._replace(ground="cell") for span in cell)
             spans += [*cell, Span(" " * _GAP)]
         del spans[-1]
         if not current:
@@ -245,6 +285,25 @@ class GridTable(LinesWidget, can_focus=True):
     def action_last(self) -> None:
         """Go to the last row."""
         self._go(len(self.table.rows) - 1)
+
+    def action_mark(self) -> None:
+        """Mark the row under the cursor."""
+        if self.key is not None:
+            self.post_message(self.Marked(self))
+
+    def action_sort(self) -> None:
+        """Sort by the column under the cursor: up, then down, then as planned."""
+        columns = self.table.columns
+        place = min(
+            self.table.frozen + self._column if self._cells else self._left, len(columns) - 1
+        )
+        if place < 0:
+            return
+        key = columns[place].key
+        steps = {None: (key, False), (key, False): (key, True), (key, True): None}
+        self._sorting = steps.get(self._sorting, (key, False))
+        planned = self._planned
+        self._take(planned if self._sorting is None else sorted_by(planned, *self._sorting))
 
     def action_choose(self) -> None:
         """Choose the row under the cursor."""
