@@ -15,12 +15,13 @@ from textual.message import Message
 from textual.screen import Screen
 
 from icckd_tui.desk import Desk
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.feed import Feed
 from icckd_tui.glyphs import BRAILLE, Glyphs, glyphs_for
 from icckd_tui.keymap import SCREENS, ScreenName, keys_in
 from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.leaving import Answer, Leaving
 from icckd_tui.screens.study import StudyScreen
+from icckd_tui.source import Source, source_in
 from icckd_tui.theme import DARK, LIGHT
 from icckd_tui.view_model.events import TONES
 from icckd_tui.view_model.frame import Brought

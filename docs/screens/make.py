@@ -21,7 +21,7 @@ os.environ.pop("NO_COLOR", None)
 
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.feed import source_in
+from icckd_tui.source import source_in
 
 WAIT_SECONDS = 60.0
 HOST_SECONDS = 6.0

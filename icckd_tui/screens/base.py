@@ -10,21 +10,16 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
 from textual.content import Content
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
 from icckd_tui.desk import Desk
 from icckd_tui.display import display
-from icckd_tui.export import export_table
 from icckd_tui.keymap import SCREENS, ScreenName, bindings
-from icckd_tui.screens.event_feed import EventFeed
-from icckd_tui.screens.filter_prompt import FilterPrompt
-from icckd_tui.screens.help import Help
-from icckd_tui.view_model.filter import EVERYTHING, Filter
+from icckd_tui.screens.commands import Commands
+from icckd_tui.view_model.filter import EVERYTHING
 from icckd_tui.view_model.frame import Answered, Brought, Frame, notice_of
 from icckd_tui.view_model.host import Host
-from icckd_tui.view_model.table import Table
 from icckd_tui.widgets.grid_table import GridTable
 from icckd_tui.widgets.host import HostView
 from icckd_tui.widgets.lines import LinesWidget
@@ -34,7 +29,7 @@ from icckd_tui.widgets.study_bar import FooterKeys, StudyBar
 ALL_PANES = (110, 30)  # from this size of the terminal on, all panes are shown at once
 
 
-class MonitorScreen(Screen[None]):
+class MonitorScreen(Commands):
     """Shows what is on the desk; knows nothing about where it comes from.
 
     A subclass names itself and its panes, lays them out, and fills one at a time.
@@ -109,7 +104,7 @@ class MonitorScreen(Screen[None]):
             self.show_answer(news)
         elif isinstance(news, Frame) and self._was_filled:
             self.query_one(Banner).show(news)
-            self._show_bar()
+            self.show_bar()
             self.fill_panes()
         else:
             self.lay_out()
@@ -139,7 +134,7 @@ class MonitorScreen(Screen[None]):
             self.arrange_panes()
             self._focus_pane()
         self.query_one(FooterKeys).show(self._place(), bool(notice))
-        self._show_bar()
+        self.show_bar()
         self._was_filled = not notice
         if self._was_filled:
             self.fill_panes()
@@ -177,7 +172,8 @@ class MonitorScreen(Screen[None]):
         """Return the widget that takes the keys of a pane."""
         return pane
 
-    def _show_bar(self) -> None:
+    def show_bar(self) -> None:
+        """Write the bar again, with what must not be forgotten."""
         if self.frame is not None:
             self.query_one(StudyBar).show(self.frame, self.notes())
 
@@ -261,10 +257,6 @@ class MonitorScreen(Screen[None]):
                 table.action_last()
         self.fill_panes()
 
-    def action_open(self, name: ScreenName) -> None:
-        """Bring another screen to the front."""
-        self.app.open(name)  # type: ignore[attr-defined]
-
     def action_back(self) -> None:
         """Go back to the study, or end what is maximized or filtered there."""
         if self._maximized:
@@ -278,74 +270,10 @@ class MonitorScreen(Screen[None]):
         """Leave, or ask first where that is needed."""
         self.desk.leave()
 
-    def action_help(self) -> None:
-        """Show every key of this screen."""
-        self.app.push_screen(Help(self.NAME, glyphs=self.glyphs))
-
-    def action_unlock(self) -> None:
-        """Unlock requests to the session, or lock them again."""
-        choices = self.desk.choices
-        if self.desk.submit is None:
-            self.say("this view is read-only", severe=True)
-            return
-        choices.unlocked = not choices.unlocked
-        self._show_bar()
-
-    def action_filter(self) -> None:
-        """Ask for a filter."""
-        prompt = FilterPrompt(self.desk.choices.filter.text, glyphs=self.glyphs)
-        self.app.push_screen(prompt, self.set_filter)
-
-    def set_filter(self, chosen: Filter | None) -> None:
-        """Show only what a filter lets through."""
-        if chosen is not None:
-            self.desk.choices.filter = chosen
-            self._show_bar()
-            self.fill_panes()
-
-    def action_events(self) -> None:
-        """Show what happened since the app was started."""
-        self.app.push_screen(
-            EventFeed(tuple(self.desk.happenings), glyphs=self.glyphs), self._event_chosen
-        )
-
-    def _event_chosen(self, trial: tuple[str, int | None] | None) -> None:
-        if trial is None:
-            return
-        arm, seed = trial
-        self.desk.choices.focus = arm
-        if seed is not None:
-            self.desk.choices.trial = (arm, seed)
-            self.action_open("trial")
-        else:
-            self.fill_panes()
-
-    def action_export(self) -> None:
-        """Write what the pane shows to a file in the current folder."""
-        table = next(iter(self.tables()), None)
-        if self.frame is None or table is None:
-            return
-        stem = f"{self.frame.study.name}-{self.NAME}-{table.id}"
-        self.run_worker(lambda: self._export(stem, table.table), thread=True, exit_on_error=False)
-
-    def _export(self, stem: str, table: Table) -> None:
-        try:
-            path = export_table(stem, table)
-        except OSError as error:
-            self.app.call_from_thread(self.say, f"cannot write: {error}", severe=True)
-            return
-        self.app.call_from_thread(self.say, f"wrote {path}")
-
     def tables(self) -> Iterator[GridTable]:
         """Yield the visible tables, the one with the focus first."""
         found = [table for table in self.query(GridTable) if table.display]
         yield from sorted(found, key=lambda table: table is not self.focused)
-
-    def say(self, text: str, *, severe: bool = False) -> None:
-        """Tell the user something in passing; plain text, never markup."""
-        self.app.notify(
-            display(text), severity="error" if severe else "information", markup=False, timeout=4
-        )
 
     @on(GridTable.Marked)
     def _marked(self, event: GridTable.Marked) -> None:

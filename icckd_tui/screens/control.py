@@ -69,5 +69,5 @@ class Controls(MonitorScreen):
 
     def _was_asked(self, name: str, asked: Asked) -> None:
         self.desk.asked[name] = asked.text
-        self._show_bar()
+        self.show_bar()
         self.fill_panes()

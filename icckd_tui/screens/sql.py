@@ -102,8 +102,8 @@ class SqlScreen(MonitorScreen):
         table.show_detail(())
         table.show(answer_table(answer.table))
         table.action_first()
-        count = len(answer.table.rows)
-        table.set_titles(f"{count} rows in {answer.seconds:.2f} s", table.position)
+        count = f"{'the first ' if answer.cut else ''}{len(answer.table.rows)} rows"
+        table.set_titles(f"{count} in {answer.seconds:.2f} s", table.position)
 
     def _run(self, sql: str) -> None:
         statement = sql.strip().rstrip(";")

@@ -85,11 +85,15 @@ class Failed:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Answered:
-    """The answer to the statement of this number, or why there is none; it took `seconds`."""
+    """The answer to the statement of this number, or why there is none; it took `seconds`.
+
+    `cut` says that there were more rows than are kept.
+    """
 
     number: int
     seconds: float
     table: Table | None
+    cut: bool = False
     reason: str = ""
 
 

@@ -22,7 +22,7 @@ from icckd_tui.widgets.lines import LinesWidget
 
 if TYPE_CHECKING:
     from icckd_tui.view_model.chart import Chart
-    from icckd_tui.widgets.picture import Picture
+    from icckd_tui.widgets.cells import Picture
 
 _LEGEND_LINES = 1
 _AXIS = 1  # the foregrounds are listed in `picture`

@@ -1,20 +1,18 @@
 """A table that paints only the rows in view, and of those only the ones that changed."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
-from icckd_tui.display import fit
 from icckd_tui.glyphs import BRAILLE, Glyphs
 from icckd_tui.keymap import bindings
-from icckd_tui.view_model.spans import Span, Spans, on_ground, padded, plain, width_of, wrapped
-from icckd_tui.view_model.table import EMPTY, Column, Row, Table, place_of, sorted_by
+from icckd_tui.view_model.spans import Spans, on_ground, padded, wrapped
+from icckd_tui.view_model.table import EMPTY, Table, place_of, sorted_by
 from icckd_tui.widgets.lines import LinesWidget
-
-_GAP = 2
+from icckd_tui.widgets.table_lines import Placed, columns_in_view, header_line, placed, row_line
 
 
 class GridTable(LinesWidget, can_focus=True):
@@ -115,7 +113,7 @@ class GridTable(LinesWidget, can_focus=True):
             parts.append(self.sorted_by)
         if count > self.shown_rows:
             parts.append(f"{self._top + 1}-{min(count, self._top + self.shown_rows)} of {count}")
-        if self._cells and len(self._visible()[1]) < scrolling:
+        if self._cells and len(self._visible()) < scrolling:
             parts.append(f"column {self._column + 1} of {scrolling}")
         return f" {self.glyphs.separator} ".join(parts)
 
@@ -165,8 +163,11 @@ class GridTable(LinesWidget, can_focus=True):
         free = self.size.height - self._header_lines - len(self.table.rows)
         self._detail = wrapped(self._whole_detail, self.size.width - 1, max(1, min(3, free)))
         self._scroll_to_cursor()
-        columns = self._visible()[1]
-        lines = [self._header(columns, place) for place in range(self._header_lines)]
+        columns = placed(self.table, self._visible(), self._column if self._cells else None)
+        lines = [
+            header_line(columns, self.table.columns[-1], level, self.glyphs.ellipsis)
+            for level in range(self._header_lines)
+        ]
         last = min(len(self.table.rows), self._top + self.shown_rows)
         lines += [self._line(columns, place) for place in range(self._top, last)]
         if self._detail_lines:
@@ -187,72 +188,28 @@ class GridTable(LinesWidget, can_focus=True):
         self._column = max(0, min(self._column, scrolling - 1))
         if self._cells:
             self._left = min(self._left, self._column)
-            while self._left < self._column and self._column not in self._visible()[1]:
+            while self._left < self._column and self._column not in self._visible():
                 self._left += 1
         else:
             self._left = self._column
 
-    def _visible(self) -> tuple[int, list[int]]:
-        """Return the width left over and the scrolling columns that fit.
+    def _visible(self) -> list[int]:
+        return columns_in_view(self.table, self._left, self.size.width)
 
-        A column of text that fits in part is shown in part; a number never is.
-        """
-        frozen, columns = self.table.frozen, self.table.columns
-        room = self.size.width - 1 - sum(column.width + _GAP for column in columns[:frozen])
-        found: list[int] = []
-        for place in range(self._left, len(columns) - frozen):
-            column = columns[frozen + place]
-            if column.width > room and (column.right or room < 8) and found:
-                break
-            found.append(place)
-            room -= column.width + _GAP
-            if room <= 0:
-                break
-        return room, found
-
-    def _placed(self, columns: list[int]) -> list[tuple[int, Column, bool]]:
-        """Return the columns in view: place in the row, column, whether under the cursor."""
-        frozen = self.table.frozen
-        places = [*range(frozen), *(frozen + place for place in columns)]
-        under = frozen + self._column if self._cells else -1
-        return [(place, self.table.columns[place], place == under) for place in places]
-
-    def _header(self, columns: list[int], level: int) -> Spans:
-        spans: list[Span] = [Span(" ")]
-        for _, column, under in self._placed(columns):
-            title = column.titles[level] if level < len(column.titles) else ""
-            text = fit(title, column.width, self.glyphs.ellipsis)
-            if column is self.table.columns[-1]:
-                text = text.rstrip()
-            if column.right and cell_len(title) < column.width:
-                text = title.rjust(column.width)
-            lit = under and level == 0
-            spans += [Span(text, "key" if lit else "", "" if lit else "header"), Span(" " * _GAP)]
-        return tuple(spans[:-1])
-
-    def _line(self, columns: list[int], place: int) -> Spans:
-        row, current = self.table.rows[place], place == self._row
-        spans: list[Span] = [Span(" ")]
-        for index, column, under in self._placed(columns):
-            cell = self._cut(row, index, column)
-            if column.right or column is not self.table.columns[-1]:
-                cell = padded(cell, column.width, right=column.right)
-            if current and under and self.has_focus:
-                cell = tuple(span._replace(ground="cell") for span in cell)
-            spans += [*cell, Span(" " * _GAP)]
-        del spans[-1]
+    def _line(self, columns: Sequence[Placed], place: int) -> Spans:
+        current = place == self._row
+        spans = row_line(
+            self.table.rows[place],
+            columns,
+            self.table.columns[-1],
+            self.glyphs.ellipsis,
+            lit=current and self.has_focus,
+        )
         if not current:
-            return tuple(spans)
+            return spans
         away = "" if self.follow else "cursor-away"
         ground = "cursor" if self.has_focus else away
-        return on_ground(padded(tuple(spans), self.size.width), ground)
-
-    def _cut(self, row: Row, index: int, column: Column) -> Spans:
-        cell = row.cells[index]
-        if width_of(cell) <= column.width:
-            return cell
-        text = fit(plain(cell), column.width, self.glyphs.ellipsis)
-        return (Span(text, cell[-1].tone),)
+        return on_ground(padded(spans, self.size.width), ground)
 
     def _go(self, row: int, column: int | None = None) -> None:
         """Put the cursor somewhere and say so if it moved."""

@@ -10,10 +10,11 @@ from rich.cells import cell_len
 
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import FeedNews
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.feed import Feed
 from icckd_tui.glyphs import ASCII, BRAILLE
 from icckd_tui.host_sampler import MOST_FAILURES, HostSampler
 from icckd_tui.screens.study import StudyScreen
+from icckd_tui.source import Source, source_in
 from icckd_tui.view_model.frame import Frame, Waiting
 from icckd_tui.view_model.host import Host, host_line, host_panel, host_rows
 from icckd_tui.view_model.spans import plain

@@ -17,7 +17,7 @@ async def press_all(it, pressed, name, focus):
     for key, action in pressed:
         if action == "leave":
             continue
-        if it.screen.NAME != name:
+        if name != it.screen.NAME:
             it.app.open(name)
             await it.pilot.pause()
         await focus()

@@ -8,13 +8,14 @@ import tui_sample as sample
 from icckd.errors import MachineError, UsageError
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.feed import Feed
 from icckd_tui.glyphs import ASCII
 from icckd_tui.keymap import SCREENS, keys_in
 from icckd_tui.screens.help import Help
 from icckd_tui.screens.leaving import Leaving
 from icckd_tui.screens.metric_picker import MetricPicker
 from icckd_tui.screens.study import StudyScreen
+from icckd_tui.source import Source, source_in
 from icckd_tui.view_model.frame import Failed, Frame, Waiting
 from icckd_tui.view_model.spans import plain
 from icckd_tui.widgets.curves import CurveChart

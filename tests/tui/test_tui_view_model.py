@@ -23,7 +23,8 @@ from icckd_tui.view_model.numbers import duration, scale_for
 from icckd_tui.view_model.smoothing import smoothed
 from icckd_tui.view_model.spans import Span, plain, wrapped
 from icckd_tui.view_model.trials import trial_detail, trial_table
-from icckd_tui.widgets.picture import Picture, picture_of
+from icckd_tui.widgets.cells import Picture
+from icckd_tui.widgets.picture import picture_of
 
 
 def frame(metric="student.val_top1", epochs=sample.EPOCHS, **more):

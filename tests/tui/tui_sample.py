@@ -25,7 +25,7 @@ from icckd.results.types import (
     Table,
     TrialRow,
 )
-from icckd_tui.feed import Source
+from icckd_tui.source import Source
 from icckd_tui.view_model.host import Host
 
 NOW = 1_000_000.0
@@ -395,8 +395,9 @@ class FakeReader:
     def views(self):
         return [("comparison", "Arms by metric."), ("trial", "Trials of latest revisions.")]
 
-    def query(self, sql, limit):
+    def ask(self, sql, *, rows):
         self.asked.append(sql)
+        self.interrupted.clear()
         if "slow" in sql:
             assert self.interrupted.wait(10)
             raise UsageError("SQL: INTERRUPT Error: Interrupted!")
@@ -404,11 +405,18 @@ class FakeReader:
             raise UsageError(
                 "SQL: Parser Error: syntax error", hint="views and tables: show tables"
             )
-        rows = tuple((f"arm {place}", place * 0.5, None) for place in range(300))
-        return Table(columns=("arm", "value", "note"), rows=rows[:limit])
+        found = tuple((f"arm {place}", place * 0.5, None) for place in range(300))
+        return Table(columns=("arm", "value", "note"), rows=found[:rows]), len(found) > rows
 
-    def interrupt(self):
+    def close(self):
         self.interrupted.set()
 
     def source(self, ready=lambda: True, host=None, processes=None):
-        return Source(ready=ready, open=lambda: self, host=host, processes=processes)
+        return Source(
+            ready=ready,
+            open=lambda: self,
+            host=host,
+            processes=processes,
+            asker=lambda: self,
+            views=self.views,
+        )
