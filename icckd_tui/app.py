@@ -18,6 +18,7 @@ from icckd_tui.desk import Desk
 from icckd_tui.feed import Feed
 from icckd_tui.glyphs import BRAILLE, Glyphs, glyphs_for
 from icckd_tui.keymap import SCREENS, ScreenName, keys_in
+from icckd_tui.player import Player
 from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.leaving import Answer, Leaving
 from icckd_tui.screens.study import StudyScreen
@@ -91,6 +92,7 @@ class WatchApp(App[Answer]):
         glyphs: Glyphs = BRAILLE,
         clock: Callable[[], float] = time.time,
         theme: str | None = None,
+        player: Player | None = None,
     ) -> None:
         super().__init__()
         for known in (DARK, LIGHT):
@@ -104,6 +106,7 @@ class WatchApp(App[Answer]):
             leave=self._leave,
             feed=self._feed,
             submit=submit,
+            player=player,
             has_host=source.host is not None,
         )
         self._study_screen = StudyScreen(self.desk)
@@ -211,18 +214,21 @@ def run_watch(
         read_only: Whether the session can be asked for nothing.
         replay: How many times as fast as it happened to show it again; None shows it as it is.
     """
-    source, clock, submit = source_in(folder), time.time, None
-    if not read_only and replay is None:
+    glyphs = glyphs_of_terminal()
+    if replay is not None:
+        from icckd_tui.replay import replay_of
+
+        source, player = replay_of(folder, replay)
+        return WatchApp(
+            source, study, glyphs=glyphs, clock=lambda: player.now, player=player
+        ).run() or "go-on"  # fmt: skip
+    submit = None
+    if not read_only:
         from icckd_tui.asking import submitter
 
         submit = submitter(folder)
     app = WatchApp(
-        source,
-        study,
-        request_stop=request_stop,
-        submit=submit,
-        glyphs=glyphs_of_terminal(),
-        clock=clock,
+        source_in(folder), study, request_stop=request_stop, submit=submit, glyphs=glyphs
     )
     return app.run() or "go-on"
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from icckd_tui.glyphs import Glyphs
+from icckd_tui.player import Player
 from icckd_tui.view_model.events import Happening, happenings_between
 from icckd_tui.view_model.filter import EVERYTHING, Filter
 from icckd_tui.view_model.frame import Answered, Brought, Frame, News
@@ -41,6 +42,7 @@ class Desk:
     leave: Callable[[], None]
     feed: Feed
     submit: Callable[[Asked], str] | None = None
+    player: Player | None = None  # of a replay
     has_host: bool = False
     choices: Choices = field(default_factory=Choices)
     news: News | None = None

@@ -83,6 +83,10 @@ class Feed:
             self._wish = wish
             self._wake.set()
 
+    def wake(self) -> None:
+        """Look at once whether there is news."""
+        self._wake.set()
+
     def ask(self, number: int, sql: str) -> None:
         """Answer a statement in a thread of its own; the answer comes as news of this number."""
         self._questions.ask(number, sql)

@@ -18,6 +18,7 @@ Scope = Literal[
     "compare",
     "trial",
     "sql",
+    "replay",
 ]
 ScreenName = Literal["study", "charts", "compare", "trial", "queue", "sql", "host"]
 
@@ -58,6 +59,9 @@ _NAMES = {
     "greater_than_sign": ">",
     "comma": ",",
     "full_stop": ".",
+    "semicolon": ";",
+    "left_curly_bracket": "{",
+    "right_curly_bracket": "}",
     "slash": "/",
     "colon": ":",
     "shift+tab": "shift-tab",
@@ -93,6 +97,11 @@ KEYS: tuple[Key, ...] = (
         about="write what the pane shows to a file", label="Export", rank=8),
     Key(action="unlock", keys=("W",), scope="global",
         about="unlock requests to the session, or lock them again"),
+    Key(action="play", keys=("semicolon",), scope="replay", about="stop the replay, or go on"),
+    Key(action="seek(-1)", keys=("comma",), scope="replay", about="back in the replay"),
+    Key(action="seek(1)", keys=("full_stop",), scope="replay", about="forward in the replay"),
+    Key(action="faster(1)", keys=("right_curly_bracket",), scope="replay", about="replay faster"),
+    Key(action="faster(-1)", keys=("left_curly_bracket",), scope="replay", about="replay slower"),
     Key(action="next_pane", keys=("tab",), scope="panes",
         about="next pane", label="Pane", rank=2),
     Key(action="previous_pane", keys=("shift+tab",), scope="panes", about="previous pane"),
@@ -196,15 +205,16 @@ SCOPES: dict[Scope, str] = {
     "trial": "on Trial",
     "control": "on Study, Trial and Queue, once unlocked",
     "sql": "on SQL",
+    "replay": "in a replay",
 }
 SCREENS: dict[ScreenName, tuple[Scope, ...]] = {
-    "study": ("global", "panes", "curves", "study", "control"),
-    "charts": ("global", "panes", "curves", "charts"),
-    "compare": ("global", "panes", "compare"),
-    "trial": ("global", "panes", "trial", "control"),
-    "queue": ("global", "panes", "control"),
-    "sql": ("global", "panes", "sql"),
-    "host": ("global", "panes"),
+    "study": ("global", "replay", "panes", "curves", "study", "control"),
+    "charts": ("global", "replay", "panes", "curves", "charts"),
+    "compare": ("global", "replay", "panes", "compare"),
+    "trial": ("global", "replay", "panes", "trial", "control"),
+    "queue": ("global", "replay", "panes", "control"),
+    "sql": ("global", "replay", "panes", "sql"),
+    "host": ("global", "replay", "panes"),
 }
 
 

@@ -16,6 +16,7 @@ from textual.widgets import Input
 from icckd_tui.desk import Desk
 from icckd_tui.display import display
 from icckd_tui.keymap import SCREENS, ScreenName, bindings
+from icckd_tui.player import replay_text
 from icckd_tui.screens.commands import Commands
 from icckd_tui.view_model.filter import EVERYTHING
 from icckd_tui.view_model.frame import Answered, Brought, Frame, notice_of
@@ -82,11 +83,6 @@ class MonitorScreen(Commands):
 
     def wish(self) -> None:
         """Ask the feed for what this screen needs beside the study."""
-
-    @property
-    def frame(self) -> Frame | None:
-        """The newest reading."""
-        return self.desk.frame
 
     @property
     def is_single(self) -> bool:
@@ -180,6 +176,8 @@ class MonitorScreen(Commands):
     def notes(self) -> tuple[str, ...]:
         """Return what the bar must remind of: a filter, unlocked requests, what waits."""
         choices, found = self.desk.choices, []
+        if self.desk.player is not None:
+            found.append(replay_text(self.desk.player, self.glyphs))
         if choices.filter.text:
             found.append(f"filter {display(choices.filter.text, 30)}")
         if self.desk.asked:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import ClassVar
 
 from textual.screen import Screen
@@ -12,10 +12,12 @@ from icckd_tui.display import display
 from icckd_tui.export import export_table
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.keymap import ScreenName
+from icckd_tui.player import Player
 from icckd_tui.screens.event_feed import EventFeed
 from icckd_tui.screens.filter_prompt import FilterPrompt
 from icckd_tui.screens.help import Help
 from icckd_tui.view_model.filter import Filter
+from icckd_tui.view_model.frame import Frame
 from icckd_tui.view_model.table import Table
 from icckd_tui.widgets.grid_table import GridTable
 
@@ -26,6 +28,11 @@ class Commands(Screen[None]):
     NAME: ClassVar[ScreenName]
     desk: Desk
     glyphs: Glyphs
+
+    @property
+    def frame(self) -> Frame | None:
+        """The newest reading."""
+        return self.desk.frame
 
     def show_bar(self) -> None:
         """Write the bar again."""
@@ -48,6 +55,26 @@ class Commands(Screen[None]):
         self.app.notify(
             display(text), severity="error" if severe else "information", markup=False, timeout=4
         )
+
+    def action_play(self) -> None:
+        """Stop a replay, or let it go on."""
+        self._move_replay(lambda player: player.toggle())
+
+    def action_seek(self, steps: int) -> None:
+        """Go back or forward in a replay."""
+        self._move_replay(lambda player: player.seek(steps))
+
+    def action_faster(self, steps: int) -> None:
+        """Replay faster or slower."""
+        self._move_replay(lambda player: player.faster(steps))
+
+    def _move_replay(self, move: Callable[[Player], None]) -> None:
+        if self.desk.player is None:
+            self.say("this is no replay: icckd watch --replay 60")
+            return
+        move(self.desk.player)
+        self.desk.feed.wake()
+        self.show_bar()
 
     def action_help(self) -> None:
         """Show every key of this screen."""
