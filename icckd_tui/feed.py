@@ -2,105 +2,37 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING
 
-from icckd.errors import IcckdError, UsageError
+from icckd.errors import UsageError
+from icckd.journal.origin import boot_id
+from icckd.spec.metrics import OUTCOMES
 from icckd_tui.host_sampler import EVERY_SECONDS, HostSampler
-from icckd_tui.view_model.frame import Brought, Failed, Frame, News, Waiting, default_metric
+from icckd_tui.questions import Questions, reason_of
+from icckd_tui.source import Reader, Source
+from icckd_tui.view_model.frame import (
+    Brought,
+    Failed,
+    Frame,
+    News,
+    TrialFacts,
+    Waiting,
+    Wish,
+    default_metrics,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from icckd.journal.folder import StateFolder
-    from icckd.resources import HostSample
-    from icckd.results.types import Comparison, Curve, LogRow, Progress, StudyInfo, TrialRow
+    from icckd.results.types import StudyInfo
 
 POLL_SECONDS = 0.5
 RETRY_SECONDS = 2.0
 LOG_LINES = 500
+TRIAL_LINES = 2000
 JOIN_SECONDS = 2.0
-
-
-class Reader(Protocol):
-    """What the feed asks of `icckd.results`."""
-
-    def __enter__(self) -> Self:
-        """Open."""
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-        /,
-    ) -> None:
-        """Close."""
-
-    def refresh(self) -> bool:
-        """Take in what is new, also that a session died; say whether there was anything."""
-
-    def study(self, name: str | None, /) -> StudyInfo:
-        """Return the named study, or the newest; a UsageError says that there is none."""
-
-    def progress(self, study: StudyInfo, /) -> Progress:
-        """Return where it stands."""
-
-    def trials(self, study: StudyInfo, /) -> tuple[TrialRow, ...]:
-        """Return its trials in the plan's order."""
-
-    def comparisons(self, study: StudyInfo, /) -> tuple[Comparison, ...]:
-        """Return every arm on every outcome of the table."""
-
-    def series(self, study: StudyInfo, /) -> tuple[str, ...]:
-        """Return the metrics that have curves."""
-
-    def curves(self, study: StudyInfo, metric: str, /) -> tuple[Curve, ...]:
-        """Return one curve for each arm that has values."""
-
-    def log(self, study: StudyInfo, limit: int, /) -> tuple[LogRow, ...]:
-        """Return the newest lines, the oldest of them first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Where a study is read: `ready` says whether there is anything, `open` opens a reader.
-
-    `host` samples the machine, where that is wanted.
-    """
-
-    ready: Callable[[], bool]
-    open: Callable[[], Reader]
-    host: Callable[[], HostSample] | None = None
-
-
-def source_in(folder: StateFolder) -> Source:
-    """Return the source that reads a state folder and samples the machine.
-
-    DuckDB, psutil and NVML are imported by the feed's thread.
-    """
-
-    def open_reader() -> Reader:
-        import icckd_tui.widgets.picture  # noqa: F401  so that the event loop finds it imported
-        from icckd.results.read import open_results
-
-        return open_results(folder)
-
-    def sample() -> HostSample:
-        from icckd.resources import sample_host
-
-        return sample_host(_on_its_disk(folder.root))
-
-    return Source(ready=folder.exists, open=open_reader, host=sample)
-
-
-def _on_its_disk(folder: Path) -> Path:
-    """Return the folder, or the nearest one above that exists: it will be on the same disk."""
-    return next((path for path in (folder, *folder.parents) if path.exists()), folder)
 
 
 class Feed:
@@ -118,11 +50,12 @@ class Feed:
         self._source = source
         self._study = study
         self._post = post
-        self._host = HostSampler(source.host) if source.host is not None else None
+        self._host = HostSampler(source.host, source.processes) if source.host else None
         self._poll_seconds = poll_seconds
         self._retry_seconds = retry_seconds
-        self._metric: str | None = None
+        self._wish = Wish()
         self._last: Frame | None = None
+        self._questions = Questions(source.asker, self._announce)
         self._stopping = False
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="icckd-feed", daemon=True)
@@ -134,14 +67,33 @@ class Feed:
     def stop(self) -> None:
         """Stop reading and wait, though not long, for the thread to end."""
         self._stopping = True
+        self._questions.stop()
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(JOIN_SECONDS)
 
-    def show_metric(self, name: str) -> None:
-        """Ask for the curves of this series from now on."""
-        self._metric = name
+    @property
+    def wish(self) -> Wish:
+        """What is wanted beside the study."""
+        return self._wish
+
+    def want(self, wish: Wish) -> None:
+        """Ask for more, or less, from now on."""
+        if wish != self._wish:
+            self._wish = wish
+            self._wake.set()
+
+    def wake(self) -> None:
+        """Look at once whether there is news."""
         self._wake.set()
+
+    def ask(self, number: int, sql: str) -> None:
+        """Answer a statement in a thread of its own; the answer comes as news of this number."""
+        self._questions.ask(number, sql)
+
+    def interrupt(self) -> None:
+        """Stop the statement that is being answered."""
+        self._questions.close()
 
     def _run(self) -> None:
         while not self._stopping:
@@ -153,7 +105,7 @@ class Feed:
                     self._announce(Waiting("no study here yet"))
                     self._sleep(self._poll_seconds)
             except Exception as error:
-                self._announce(Failed(_reason(error)))
+                self._announce(Failed(reason_of(error)))
                 self._sleep(self._retry_seconds)
 
     def _read(self, reader: Reader) -> None:
@@ -167,31 +119,36 @@ class Feed:
             try:
                 news = self._frame(reader) if changed or self._asked() else None
             except UsageError as error:
-                self._last, news = None, Waiting(_reason(error))
+                self._last, news = None, Waiting(reason_of(error))
             if news is not None:
                 self._announce(news)
             self._sleep(self._poll_seconds)
 
     def _asked(self) -> bool:
-        """Say whether the user wants other curves than those of the last frame."""
-        return self._last is not None and self._metric not in (None, self._last.metric)
+        """Say whether more is wanted than the last frame has."""
+        return self._last is not None and self._wish != self._last.wish
 
     def _frame(self, reader: Reader) -> Frame:
-        info = reader.study(self._study)
+        info, wish = reader.study(self._study), self._wish
         series = reader.series(info)
-        if self._metric not in series:
-            self._metric = default_metric(info, series)
-        metric = self._metric
+        wanted = wish.metrics or default_metrics(info, series)[:2]
         self._last = Frame(
             study=info,
             progress=reader.progress(info),
             trials=reader.trials(info),
             comparisons=reader.comparisons(info),
             series=series,
-            metric=metric,
-            curves=reader.curves(info, metric) if metric else (),
             log=reader.log(info, LOG_LINES),
+            wish=wish,
+            curves={name: reader.curves(info, name) for name in wanted if name in series},
+            trial=_trial_facts(reader, info, *wish.trial) if wish.trial else None,
+            queue=reader.queue(info) if wish.queue else (),
+            requests=reader.requests(info),
+            views=tuple(self._source.views()),
         )
+        self._questions.is_stale = True
+        if self._host is not None:
+            self._host.watch(_running_here(self._last))
         return self._last
 
     def _announce(self, news: Brought) -> None:
@@ -213,8 +170,23 @@ class Feed:
         self._wake.clear()
 
 
-def _reason(error: Exception) -> str:
-    """Return one line for the banner."""
-    if isinstance(error, IcckdError):
-        return f"{error.message}; {error.hint}" if error.hint else error.message
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+def _trial_facts(reader: Reader, study: StudyInfo, arm: str, seed: int) -> TrialFacts:
+    found = {name: reader.values(study, name).get(arm, {}).get(seed) for name in OUTCOMES}
+    return TrialFacts(
+        arm=arm,
+        seed=seed,
+        attempts=reader.attempts(study, arm, seed),
+        series=reader.trial_series(study, arm, seed),
+        outcomes={name: value for name, value in found.items() if value is not None},
+        log=reader.log(study, TRIAL_LINES, arm, seed),
+    )
+
+
+def _running_here(frame: Frame) -> tuple[int, ...]:
+    """Return the processes of this machine that train now."""
+    here, boot = socket.gethostname(), boot_id()
+    return tuple(
+        row.pid
+        for row in frame.queue
+        if row.state == "running" and row.pid and row.host == here and row.boot == boot
+    )

@@ -60,6 +60,16 @@ class Glyphs:
     shade: str
     bar: str
     levels: str
+    ascending: str
+    descending: str
+    point: str
+    hatch: str
+    waiting: str
+    mark: str
+    arrow: str
+    cap_left: str
+    cap_right: str
+    zero: str
 
     def signed(self, text: str) -> str:
         """Return a formatted number with this set's minus sign."""
@@ -83,6 +93,16 @@ BRAILLE = Glyphs(
     shade="░",
     bar="━─",
     levels="▁▂▃▄▅▆▇█",
+    ascending="▲",
+    descending="▼",
+    point="●",
+    hatch="▨",
+    waiting="◌",
+    mark="◆",
+    arrow="→",
+    cap_left="├",
+    cap_right="┤",
+    zero="┊",
 )
 ASCII = Glyphs(
     ascii=True,
@@ -101,15 +121,29 @@ ASCII = Glyphs(
     shade=",",
     bar="#.",
     levels="_.:-=+*#",
+    ascending="^",
+    descending="v",
+    point="o",
+    hatch="/",
+    waiting="~",
+    mark="#",
+    arrow="->",
+    cap_left="[",
+    cap_right="]",
+    zero=":",
 )
 
 
-def glyphs_for(encoding: str | None, lang: str) -> Glyphs:
+def glyphs_for(encoding: str | None, lang: str, wanted: str = "") -> Glyphs:
     """Choose a glyph set from the output's encoding and the locale (`LC_ALL` or `LANG`).
+
+    What is `wanted` by name, "ascii" or "braille", comes first.
 
     >>> glyphs_for("utf-8", "en_US.UTF-8") is BRAILLE, glyphs_for("utf-8", "C") is ASCII
     (True, True)
     """
+    if wanted in ("ascii", "braille"):
+        return ASCII if wanted == "ascii" else BRAILLE
     if (encoding or "").lower().replace("-", "").replace("_", "") != "utf8":
         return ASCII
     return ASCII if lang in ("C", "POSIX") else BRAILLE

@@ -7,6 +7,8 @@ from rich.style import Style
 from textual.app import App
 from textual.theme import Theme
 
+from icckd_tui.view_model.spans import HEAT_LEVELS
+
 DARK = Theme(
     name="icckd-dark",
     primary="#56b4e9",
@@ -79,17 +81,19 @@ _TONES_LIGHT = {
 _GROUNDS_DARK = {
     "cursor": "on #21384c",
     "cursor-away": "on #20262d",
-    "cell": "bold on #34597a",
+    "cell": "bold #111418 on #a9cfec",
     "header": "bold #b9c2cc",
     "bar": "on #1c2229",
 }
 _GROUNDS_LIGHT = {
     "cursor": "on #d6e8f6",
     "cursor-away": "on #eef1f4",
-    "cell": "bold on #a9cfec",
+    "cell": "bold #ffffff on #34597a",
     "header": "bold #3b444d",
     "bar": "on #e9eef2",
 }
+_HEAT_DARK = ("#0a5d96", "#7d3d06")  # better, worse
+_HEAT_LIGHT = ("#7fbfe8", "#f2b183")
 _FEW_GROUNDS = {
     "cursor": "reverse",
     "cursor-away": "bold",
@@ -117,6 +121,7 @@ class Palette:
         self._arms = _ARMS_DARK if dark else _ARMS_LIGHT
         self._tones = _TONES_DARK if dark else _TONES_LIGHT
         self._grounds = _FEW_GROUNDS if few else (_GROUNDS_DARK if dark else _GROUNDS_LIGHT)
+        self._heat = _HEAT_DARK if dark else _HEAT_LIGHT
         self._dim_share = 0.5 if dark else 0.55
         self._band_share = 0.2
         self._styles: dict[tuple[str, str], Style] = {}
@@ -125,10 +130,20 @@ class Palette:
         """Return the style of a tone on a ground; unknown tones are normal text."""
         found = self._styles.get((tone, ground))
         if found is None:
-            shape = Style.parse(self._grounds.get(ground, ""))
+            shape = self._ground_style(ground)
             found = shape if shape.reverse else self._tone(tone) + shape
             self._styles[tone, ground] = found
         return found
+
+    def _ground_style(self, ground: str) -> Style:
+        """Return the style of a ground; "heat+1" to "heat-4" are better and worse by degrees."""
+        if not ground.startswith("heat"):
+            return Style.parse(self._grounds.get(ground, ""))
+        if self.few:
+            return Style.null()
+        level = int(ground[4:])
+        color = self._heat[0 if level > 0 else 1]
+        return Style(bgcolor=_mixed(color, self.ground, abs(level) / HEAT_LEVELS))
 
     def _tone(self, tone: str) -> Style:
         if tone.startswith("arm") and tone[3:].isdigit():

@@ -1,6 +1,6 @@
-"""Make the pictures of the study screen from a real state folder.
+"""Make the pictures of the screens from a real state folder.
 
-    python docs/screens/make.py STATE_FOLDER OUT_DIR
+    python docs/screens/make.py STATE_FOLDER OUT_DIR [PART_OF_NAME]
 
 Writes one SVG for each screen and, where Chromium is found, a PNG beside it: other renderers
 ignore the SVG's text lengths or have no braille.
@@ -21,8 +21,7 @@ os.environ.pop("NO_COLOR", None)
 
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.feed import source_in
-from icckd_tui.screens.study import StudyScreen
+from icckd_tui.source import source_in
 
 WAIT_SECONDS = 60.0
 HOST_SECONDS = 6.0
@@ -42,26 +41,34 @@ class Shot:
 SHOTS = (
     Shot("study-160x45", (160, 45)),
     Shot("study-160x45-light", (160, 45), ("plus",), "icckd-light"),
-    Shot("comparison-80x24", (80, 24)),
-    Shot("curves-80x24", (80, 24), ("tab",)),
+    Shot("study-80x24", (80, 24)),
+    Shot("curves-80x24", (80, 24), ("tab", "tab")),
+    Shot("charts-160x45", (160, 45), ("2", "s", "v")),
+    Shot("charts-80x24", (80, 24), ("2", "z")),
+    Shot("compare-160x45", (160, 45), ("3",)),
+    Shot("trial-160x45", (160, 45), ("4",)),
+    Shot("queue-160x45", (160, 45), ("5",)),
+    Shot("sql-160x45", (160, 45), ("6",)),
+    Shot("host-160x45", (160, 45), ("7",)),
+    Shot("help-120x35", (120, 35), ("question_mark",)),
 )
 
 
 async def svg_of(folder: StateFolder, shot: Shot) -> str:
     """Return the screen as SVG once it shows the study."""
-    app = WatchApp(source_in(folder), None)
-    app.theme = shot.theme
+    app = WatchApp(source_in(folder), None, theme=shot.theme)
     async with app.run_test(size=shot.size) as pilot:
-        screen = app.screen
-        assert isinstance(screen, StudyScreen)
         for _ in range(int(WAIT_SECONDS / 0.1)):
             await asyncio.sleep(0.1)
-            if screen.frame is not None:
+            if app.desk.frame is not None:
                 break
         else:
             sys.exit(f"no study could be read from {folder.root}")
-        await pilot.press(*shot.keys)
-        await asyncio.sleep(HOST_SECONDS)
+        await pilot.pause()
+        for key in shot.keys:
+            await pilot.press(key)
+            await pilot.pause()
+        await asyncio.sleep(HOST_SECONDS if shot.keys[:1] == ("7",) else 3.0)
         return app.export_screenshot(title="icckd watch")
 
 
@@ -83,12 +90,12 @@ def picture(browser: str, svg: Path, png: Path) -> None:
         )  # fmt: skip
 
 
-def main(state: str, out: str) -> None:
-    """Write every picture."""
+def main(state: str, out: str, only: str = "") -> None:
+    """Write every picture, or those whose name contains `only`."""
     folder, target = StateFolder(Path(state).absolute()), Path(out)
     target.mkdir(parents=True, exist_ok=True)
     browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    for shot in SHOTS:
+    for shot in (shot for shot in SHOTS if only in shot.name):
         svg = target / f"{shot.name}.svg"
         svg.write_text(asyncio.run(svg_of(folder, shot)))
         if browser is None:
@@ -100,6 +107,6 @@ def main(state: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("usage: python docs/screens/make.py STATE_FOLDER OUT_DIR")
-    main(sys.argv[1], sys.argv[2])
+    if len(sys.argv) not in (3, 4):
+        sys.exit("usage: python docs/screens/make.py STATE_FOLDER OUT_DIR [PART_OF_NAME]")
+    main(*sys.argv[1:])

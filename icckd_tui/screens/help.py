@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 
 from icckd_tui.glyphs import Glyphs
-from icckd_tui.keymap import KEYS, SCOPES
+from icckd_tui.keymap import SCOPES, SCREENS, ScreenName, keys_in
 from icckd_tui.view_model.spans import Span, Spans
 from icckd_tui.view_model.table import Column, Row, Table
 from icckd_tui.widgets.grid_table import GridTable
@@ -22,13 +22,13 @@ _NOTES = (
 )
 
 
-def help_rows(glyphs: Glyphs) -> Iterator[tuple[Spans, Spans]]:
-    """Yield what to press or see, and what it means."""
-    for scope, title in SCOPES.items():
-        yield (Span(f"Keys {title}", "strong"),), ()
-        for key in KEYS:
-            if key.scope == scope:
-                yield (Span(f"  {key.shown}", "key"),), (Span(key.about),)
+def help_rows(screen: ScreenName, glyphs: Glyphs) -> Iterator[tuple[Spans, Spans]]:
+    """Yield what to press or see on a screen, and what it means: its own keys first."""
+    scopes = (*reversed(SCREENS[screen]), "table", "chart")
+    for scope in (scope for scope in scopes if scope != "chart" or "curves" in scopes):
+        yield (Span(f"Keys {SCOPES[scope]}", "strong"),), ()
+        for key in keys_in((scope,)):
+            yield (Span(f"  {key.shown}", "key"),), (Span(key.about),)
         yield (), ()
     yield (Span("Signs", "strong"),), ()
     for state, glyph in glyphs.states.items():
@@ -48,8 +48,9 @@ class Help(ModalScreen[None]):
         Binding("escape,q,question_mark,f1,ctrl+c", "dismiss(None)", show=False, priority=True),
     ]
 
-    def __init__(self, *, glyphs: Glyphs) -> None:
+    def __init__(self, screen: ScreenName, *, glyphs: Glyphs) -> None:
         super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._screen = screen
         self._glyphs = glyphs
 
     def compose(self) -> ComposeResult:
@@ -59,7 +60,8 @@ class Help(ModalScreen[None]):
     def on_mount(self) -> None:
         """Fill the table."""
         rows = tuple(
-            Row(key=str(place), cells=cells) for place, cells in enumerate(help_rows(self._glyphs))
+            Row(key=str(place), cells=cells)
+            for place, cells in enumerate(help_rows(self._screen, self._glyphs))
         )
         columns = (
             Column(key="sign", titles=(), width=22),

@@ -25,6 +25,8 @@ def age_of(progress: Progress, now: float) -> Spans:
         if age is None:
             return (Span("LIVE", "good"),)
         word, tone = ("LIVE", "good") if age < STALE_AFTER else ("STALE", "warning")
+        if progress.paused or progress.stalled:
+            word, tone = ("PAUSED" if progress.paused else "STALLED"), "warning"
         return (Span(f"{word} {duration(age)}", tone),)
     word, tone = {
         "ended": ("ENDED", "muted"),

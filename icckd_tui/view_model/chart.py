@@ -1,7 +1,8 @@
-"""The curves to draw: which arms, how prominent, on which axes."""
+"""The curves to draw: which arms, how prominent, on which axes, how smooth."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -11,39 +12,66 @@ from numpy.typing import NDArray
 from icckd.spec.metrics import SERIES
 from icckd_tui.display import display
 from icckd_tui.glyphs import Glyphs
-from icckd_tui.view_model.frame import Frame, arm_index
+from icckd_tui.view_model.frame import Frame, arm_index, seconds_series, steps_of_epoch
+from icckd_tui.view_model.numbers import duration, scale_for
+from icckd_tui.view_model.smoothing import WEIGHTS, smoothed
 from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone
 
 if TYPE_CHECKING:
-    from icckd.results.types import Curve
+    from icckd.results.types import Curve, StudyInfo
 
 Floats = NDArray[np.float64]
 Prominence = Literal["other", "baseline", "focus"]
+SeedsMode = Literal["mean", "each", "both"]
+XAxis = Literal["epoch", "step", "time", "relative"]
+SEEDS_MODES: tuple[SeedsMode, ...] = ("mean", "each", "both")
+X_AXES: tuple[XAxis, ...] = ("epoch", "step", "time", "relative")
+WHOLE = (0.0, 1.0)
 _PAINT_ORDER = ("other", "baseline", "focus")
+_X_UNITS: dict[XAxis, str] = {"epoch": "epoch", "step": "step", "time": "s", "relative": "%"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChartChoice:
-    """What the user chose to see."""
+    """What the user chose to see.
+
+    `window` is the part of the x axis that is shown, as shares of the whole; `cursor` the place of
+    the value cursor as a share of the whole. `only` are the arms to draw, all when empty.
+    """
 
     focus: str
-    seeds: bool = False
-    log: bool = False
-    late: bool = False
+    seeds: SeedsMode = "mean"
+    log_y: bool = False
+    log_x: bool = False
+    smoothing: int = 0
+    x: XAxis = "epoch"
+    window: tuple[float, float] = WHOLE
+    cursor: float | None = None
+    only: frozenset[str] = frozenset()
+
+    @property
+    def weight(self) -> float:
+        """The share of the past in the smoothed value."""
+        return WEIGHTS[self.smoothing]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Line:
-    """One arm's curve. `index` is the arm's place in the study, which gives color and letter."""
+    """One arm's curve. `index` is the arm's place in the study, which gives color and letter.
+
+    Band and seeds are None where there are none; a band is drawn where `banded`, but the y axis
+    always has room for it, so that it stays when the focus moves.
+    """
 
     index: int
     name: str
     prominence: Prominence
     x_E: Floats  # noqa: N815
-    mean_E: Floats  # noqa: N815
-    low_E: Floats  # noqa: N815
-    high_E: Floats  # noqa: N815
-    seeds_SE: Floats  # noqa: N815
+    mean_E: Floats | None  # noqa: N815
+    low_E: Floats | None = None  # noqa: N815
+    high_E: Floats | None = None  # noqa: N815
+    seeds_SE: Floats | None = None  # noqa: N815
+    banded: bool = False
 
     @property
     def letter(self) -> str:
@@ -53,89 +81,187 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Chart:
-    """Lines in painting order, and the ranges of both axes in their own units."""
+    """Lines in painting order, the range of x in its unit, and which axes are logarithmic."""
 
     lines: tuple[Line, ...]
     x_low: float
     x_high: float
-    y_low: float
-    y_high: float
-    seeds: bool
-    log: bool
+    x_unit: str = "epoch"
+    log_y: bool = False
+    log_x: bool = False
+    cursor: float | None = None
 
 
-EMPTY = Chart(lines=(), x_low=0.0, x_high=1.0, y_low=0.0, y_high=1.0, seeds=False, log=False)
+EMPTY = Chart(lines=(), x_low=0.0, x_high=1.0)
 
 
-def chart_of(frame: Frame, choice: ChartChoice) -> Chart:
-    """Return the chart of the frame's metric.
+def chart_of(frame: Frame, metric: str | None, choice: ChartChoice) -> Chart:
+    """Return the chart of a metric.
 
-    The x axis is fixed to the planned epochs, and the y axis to the values of all seeds of all
-    arms, so that neither moves when the focus does. With `late`, the y axis holds the values of
-    the later half of the epochs alone: there arms differ by little, and early epochs hide it.
+    The x axis is fixed to what is planned, so that it does not move while curves grow.
     """
-    lines = sorted(
-        (_line(frame, curve, choice.focus) for curve in frame.curves if len(curve.epochs_E)),
-        key=lambda line: (_PAINT_ORDER.index(line.prominence), -line.index),
-    )
+    curves = [
+        curve
+        for curve in frame.curves.get(metric or "", ())
+        if len(curve.epochs_E) and (not choice.only or curve.arm in choice.only)
+    ]
+    axis = _x_axis(frame, metric, choice)
+    lines = [_line(frame.study, curve, choice, axis) for curve in curves]
+    lines.sort(key=lambda line: (_PAINT_ORDER.index(line.prominence), -line.index))
+    lines = [line for line in lines if len(line.x_E)]
     if not lines:
         return EMPTY
-    y_low, y_high = _y_range(lines, choice)
-    planned = max(curve.planned_epochs for curve in frame.curves)
+    low, high = _whole_range(curves, lines, axis)
+    span = high - low
     return Chart(
         lines=tuple(lines),
-        x_low=min(1.0, *(float(line.x_E[0]) for line in lines)),
-        x_high=max(float(planned), *(float(line.x_E[-1]) for line in lines)),
-        y_low=y_low,
-        y_high=y_high,
-        seeds=choice.seeds,
-        log=choice.log,
+        x_low=low + choice.window[0] * span,
+        x_high=low + choice.window[1] * span,
+        x_unit=_X_UNITS[axis.kind],
+        log_y=choice.log_y,
+        log_x=choice.log_x,
+        cursor=None if choice.cursor is None else low + choice.cursor * span,
     )
 
 
-def _y_range(lines: list[Line], choice: ChartChoice) -> tuple[float, float]:
-    first = max(line.x_E[-1] for line in lines) / 2 if choice.late else -np.inf
-    values = np.concatenate([line.seeds_SE[:, line.x_E >= first].ravel() for line in lines])
-    usable = values[np.isfinite(values) & ((values > 0) | (not choice.log))]
-    return (float(usable.min()), float(usable.max())) if usable.size else (0.0, 1.0)
+@dataclass(frozen=True, slots=True)
+class _Axis:
+    """How epochs become x: the kind that can be drawn, and what it takes."""
+
+    kind: XAxis
+    steps: int = 0
+    seconds: Mapping[str, tuple[Floats, Floats]] | None = None
 
 
-def _line(frame: Frame, curve: Curve, focus: str) -> Line:
+def _x_axis(frame: Frame, metric: str | None, choice: ChartChoice) -> _Axis:
+    """Return the axis that was chosen, or epochs where nothing tells how to get there."""
+    stage = (metric or "").split(".", 1)[0]
+    if choice.x == "step":
+        steps = steps_of_epoch(frame.study, stage)
+        return _Axis("step", steps=steps) if steps else _Axis("epoch")
+    if choice.x == "time":
+        curves = frame.curves.get(seconds_series(metric or ""), ())
+        at = {c.arm: (c.epochs_E.astype(np.float64), c.mean_E) for c in curves if len(c.epochs_E)}
+        return _Axis("time", seconds=at) if at else _Axis("epoch")
+    return _Axis(choice.x)
+
+
+def _x_values(curve: Curve, axis: _Axis) -> Floats:
+    epochs = curve.epochs_E.astype(np.float64)
+    if axis.kind == "step":
+        return epochs * axis.steps
+    if axis.kind == "relative":
+        return 100.0 * epochs / max(1, curve.planned_epochs)
+    if axis.kind == "time" and axis.seconds is not None:
+        known = axis.seconds.get(curve.arm)
+        return np.interp(epochs, *known) if known is not None else epochs[:0]
+    return epochs
+
+
+def _whole_range(curves: list[Curve], lines: list[Line], axis: _Axis) -> tuple[float, float]:
+    first = min(float(line.x_E[0]) for line in lines)
+    last = max(float(line.x_E[-1]) for line in lines)
+    planned = float(max(curve.planned_epochs for curve in curves))
+    low, high = {
+        "epoch": (min(1.0, first), planned),
+        "step": (0.0, planned * axis.steps),
+        "time": (0.0, last),
+        "relative": (0.0, 100.0),
+    }[axis.kind]
+    high = max(high, last)
+    return low, high if high > low else low + 1.0
+
+
+def _line(study: StudyInfo, curve: Curve, choice: ChartChoice, axis: _Axis) -> Line:
     prominence: Prominence = "other"
-    if curve.arm == frame.study.baseline:
+    if curve.arm == study.baseline:
         prominence = "baseline"
-    if curve.arm == focus:
+    if curve.arm == choice.focus:
         prominence = "focus"
+    x = _x_values(curve, axis)
+    spread = len(curve.seeds) > 1
+    each = prominence != "other" and choice.seeds != "mean"
+    kept = slice(0, len(x))
+
+    def smooth(values: Floats) -> Floats:
+        return smoothed(values[..., kept], choice.weight)
+
     return Line(
-        index=arm_index(frame.study, curve.arm),
+        index=arm_index(study, curve.arm),
         name=display(curve.arm, 24),
         prominence=prominence,
-        x_E=curve.epochs_E.astype(np.float64),
-        mean_E=curve.mean_E,
-        low_E=curve.low_E,
-        high_E=curve.high_E,
-        seeds_SE=curve.values_SE,
+        x_E=x,
+        mean_E=None if each and choice.seeds == "each" else smooth(curve.mean_E),
+        low_E=smooth(curve.low_E) if spread else None,
+        high_E=smooth(curve.high_E) if spread else None,
+        seeds_SE=smooth(curve.values_SE) if each else None,
+        banded=spread and prominence != "other" and choice.seeds != "each",
     )
 
 
-def chart_title(frame: Frame, choice: ChartChoice, glyphs: Glyphs) -> str:
+def unit_of(metric: str) -> str:
+    """Return the unit of a series, "" where it has none."""
+    unit = SERIES[metric].unit if metric in SERIES else "1"
+    return "" if unit == "1" else unit
+
+
+def chart_title(metric: str | None, choice: ChartChoice, glyphs: Glyphs) -> str:
     """Return metric, unit and what the lines mean."""
-    if frame.metric is None:
+    if metric is None:
         return "Curves"
-    unit = SERIES[frame.metric].unit if frame.metric in SERIES else "1"
-    shown = f" ({unit})" if unit != "1" else ""
-    meaning = "each seed" if choice.seeds else f"mean {glyphs.plus_minus} 95 % over seeds"
-    log = f" {glyphs.separator} log" if choice.log else ""
-    late = f" {glyphs.separator} y of the later half" if choice.late else ""
-    return f"{display(frame.metric, 40)}{shown} {glyphs.separator} {meaning}{log}{late}"
+    unit = unit_of(metric)
+    meaning = {
+        "mean": f"mean {glyphs.plus_minus} 95 %",
+        "each": "each seed",
+        "both": f"mean {glyphs.plus_minus} 95 % and each seed",
+    }[choice.seeds]
+    parts = [f"{display(metric, 40)}{f' ({unit})' if unit else ''}", meaning]
+    if choice.smoothing:
+        parts.append(f"smoothed {choice.weight:g}")
+    logs = [axis for axis, on in (("x", choice.log_x), ("y", choice.log_y)) if on]
+    if logs:
+        parts.append(f"log {' '.join(logs)}")
+    if choice.window != WHOLE:
+        parts.append(f"{100 * (choice.window[1] - choice.window[0]):.0f} % of x")
+    return f" {glyphs.separator} ".join(parts)
 
 
-def legend_of(chart: Chart) -> Spans:
-    """Return letters and names, the focused arm and the baseline first."""
+def legend_of(chart: Chart, metric: str | None, glyphs: Glyphs) -> Spans:
+    """Return letters and names, the focused arm and the baseline first; values at the cursor."""
     spans: list[Span] = []
-    for line in sorted(
+    ordered = sorted(
         chart.lines, key=lambda line: (-_PAINT_ORDER.index(line.prominence), line.index)
-    ):
+    )
+    if chart.cursor is not None and ordered:
+        at = duration(chart.cursor) if chart.x_unit == "s" else f"{chart.x_unit} {chart.cursor:.0f}"
+        spans.append(Span(f" {at} ", "key"))
+    for line in ordered:
         tone = "muted" if line.prominence == "other" else "strong"
-        spans += [Span(f" {line.letter} ", arm_tone(line.index)), Span(f"{line.name} ", tone)]
+        text = line.name
+        if chart.cursor is not None:
+            text = value_text(line, chart.cursor, metric or "", glyphs)
+        spans += [Span(f" {line.letter} ", arm_tone(line.index)), Span(f"{text} ", tone)]
     return tuple(spans)
+
+
+def value_text(line: Line, x: float, metric: str, glyphs: Glyphs) -> str:
+    """Return what a line shows at the point nearest to x: its mean, and half its interval."""
+    at = nearest(line, x)
+    if at is None or line.mean_E is None:
+        return "-"
+    value = float(line.mean_E[at])
+    scale = scale_for(SERIES[metric].unit if metric in SERIES else "1", [value])
+    text = glyphs.signed(scale.value(value))
+    if line.low_E is not None and line.high_E is not None and np.isfinite(line.high_E[at]):
+        half = float(line.high_E[at] - line.low_E[at]) / 2
+        text += f" {glyphs.plus_minus}{scale.value(half)}"
+    return text
+
+
+def nearest(line: Line, x: float) -> int | None:
+    """Return the place of the point nearest to x, None outside the line's points."""
+    if not len(line.x_E) or not line.x_E[0] <= x <= line.x_E[-1]:
+        return None
+    right = int(np.searchsorted(line.x_E, x))
+    left = max(0, right - 1)
+    return left if right >= len(line.x_E) or x - line.x_E[left] < line.x_E[right] - x else right

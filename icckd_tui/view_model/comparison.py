@@ -48,16 +48,31 @@ def excludes_zero(row: Comparison) -> bool:
     return row.low is not None and row.high is not None and (row.low > 0 or row.high < 0)
 
 
-def comparison_table(frame: Frame, glyphs: Glyphs, *, compact: bool) -> Table:
-    """Return the table, metrics without any value last; `compact` shortens the roles."""
+def comparison_table(
+    frame: Frame,
+    glyphs: Glyphs,
+    *,
+    compact: bool,
+    only: frozenset[str] = frozenset(),
+    marked: frozenset[str] = frozenset(),
+) -> Table:
+    """Return the table, metrics without any value last.
+
+    `compact` shortens the roles, `only` are the arms to show (all when empty), `marked` those with
+    a mark.
+    """
     found = {(row.arm, row.metric): row for row in frame.comparisons}
-    leads = [_lead(frame, index, glyphs, compact) for index in range(len(frame.study.arms))]
+    shown = [i for i, arm in enumerate(frame.study.arms) if not only or arm.name in only]
+    leads = [_lead(frame, index, glyphs, compact, marked) for index in shown]
     valued = {row.metric for row in frame.comparisons if row.n}
     names = sorted(frame.study.metrics, key=lambda name: bool(valued) and name not in valued)
     metrics = [_metric(frame, found, name, glyphs) for name in names]
     rows = tuple(
-        Row(key=arm.name, cells=(*leads[index], *(cells[index] for _, cells in metrics)))
-        for index, arm in enumerate(frame.study.arms)
+        Row(
+            key=frame.study.arms[index].name,
+            cells=(*lead, *(cells[index] for _, cells in metrics)),
+        )
+        for index, lead in zip(shown, leads, strict=True)
     )
     titles = ("arm", "role", "done")
     lead_columns = tuple(
@@ -71,10 +86,13 @@ def comparison_table(frame: Frame, glyphs: Glyphs, *, compact: bool) -> Table:
     return Table(columns=(*lead_columns, *(column for column, _ in metrics)), rows=rows, frozen=3)
 
 
-def _lead(frame: Frame, index: int, glyphs: Glyphs, compact: bool) -> tuple[Spans, ...]:
+def _lead(
+    frame: Frame, index: int, glyphs: Glyphs, compact: bool, marked: frozenset[str]
+) -> tuple[Spans, ...]:
     arm = frame.study.arms[index]
+    mark = glyphs.mark if arm.name in marked else " "
     name = (
-        Span(f"{arm_letter(index)} ", arm_tone(index)),
+        Span(f"{arm_letter(index)}{mark}", arm_tone(index)),
         Span(display(arm.name, _ARM_WIDTH), "strong" if arm.role == "baseline" else ""),
     )
     role = _SHORT_ROLES[arm.role] if compact else role_of(arm)
@@ -93,7 +111,7 @@ def role_of(arm: ArmRow) -> str:
 def _done(frame: Frame, arm: str, glyphs: Glyphs) -> Spans:
     states = [row.state for row in frame.trials if row.arm == arm]
     complete, lost = states.count("complete"), states.count("failed") + states.count("blocked")
-    done = (Span(f"{complete}/{len(frame.study.seeds)}", "" if complete else "muted"),)
+    done = (Span(f"{complete}/{len(frame.study.planned_seeds(arm))}", "" if complete else "muted"),)
     return (*done, Span(f" {glyphs.states['failed']}{lost}", "failed")) if lost else done
 
 
@@ -166,7 +184,7 @@ def _lined_up(parts: _Parts, widths: _Widths) -> Spans:
 def _parts(
     frame: Frame, row: Comparison | None, metric: str, scale: Scale, glyphs: Glyphs
 ) -> _Parts:
-    planned = len(frame.study.seeds)
+    planned = len(frame.study.planned_seeds(row.arm) if row else frame.study.seeds)
     if row is None or row.n == 0:
         return _Parts(Span("-", "muted"), Span(f"0/{planned}", "muted"))
     count = Span(str(row.n) if row.n >= planned else f"{row.n}/{planned}", "muted")
@@ -179,7 +197,7 @@ def _parts(
         return _Parts(mean, count, note=Span("baseline", "muted"))
     if row.difference is None or row.low is None or row.high is None:
         return _Parts(mean, count)
-    tone = _difference_tone(row, metric)
+    tone = difference_tone(row, metric)
     half = scale.value((row.high - row.low) / 2)
     return _Parts(
         mean,
@@ -190,7 +208,8 @@ def _parts(
     )
 
 
-def _difference_tone(row: Comparison, metric: str) -> str:
+def difference_tone(row: Comparison, metric: str) -> str:
+    """Return the tone of a difference whose interval excludes 0: "good", "bad" or "strong"."""
     direction = OUTCOMES[metric].direction if metric in OUTCOMES else "none"
     if not excludes_zero(row) or row.difference is None:
         return ""

@@ -10,7 +10,9 @@ from icckd_tui.view_model.numbers import scale_for
 from icckd_tui.view_model.spans import Span, Spans, width_of
 
 if TYPE_CHECKING:
-    from icckd.resources import GpuSample, HostSample
+    from icckd.resources import GpuSample, HostSample, ProcessSample
+
+    ProcessHistory = tuple[ProcessSample, ...]
 
 MOST_GPUS = 3  # more are shown together, in one row
 FULL = 90.0  # percent of memory from which on it is a warning
@@ -20,10 +22,19 @@ _UNKNOWN = "no reading"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """The newest sample, None where sampling fails, and the CPU shares up to now in percent."""
+    """The newest sample, None where sampling fails.
+
+    `past` holds all samples up to now, `processes` those of each process that trains.
+    """
 
     sample: HostSample | None
-    history: tuple[float, ...] = ()
+    past: tuple[HostSample, ...] = ()
+    processes: tuple[ProcessHistory, ...] = ()
+
+    @property
+    def history(self) -> tuple[float, ...]:
+        """The CPU shares up to now in percent."""
+        return tuple(sample.cpu for sample in self.past)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +74,7 @@ def host_panel(host: Host | None, width: int, glyphs: Glyphs) -> list[Spans]:
         for row in rows
     ]
     blank = " " * (label + 3)
-    history = _sparkline(host.history, width - len(blank) - 1, glyphs)
+    history = sparkline(host.history, width - len(blank) - 1, glyphs)
     disk = (Span(f" {'disk':<{label}}  ", "muted"), _disk(host.sample))
     return [lines[0], (Span(blank), Span(history, "good")), *lines[1:], disk]
 
@@ -77,7 +88,7 @@ def host_line(host: Host | None, width: int, glyphs: Glyphs) -> Spans:
     sample = host.sample
     cpu, memory, gpus = _cpu(sample), _memory(sample), _gpus(sample.gpus, most=1)
     size = 10 if width >= 120 else 6
-    spark = _sparkline(host.history, 2 * size, glyphs)
+    spark = sparkline(host.history, 2 * size, glyphs)
     pieces: list[tuple[int, Spans]] = [
         (0, (Span(" CPU ", "muted"), *_bar(cpu, size, glyphs), _percent(cpu.share))),
         (5, (Span(f"  {spark}", "good"),)),
@@ -106,7 +117,7 @@ def _memory(sample: HostSample) -> _Row:
     return _Row(
         label="memory",
         share=share,
-        detail=_used(sample.memory_used, sample.memory_total),
+        detail=used_text(sample.memory_used, sample.memory_total),
         tone="warning" if share is not None and share >= FULL else "good",
     )
 
@@ -126,7 +137,7 @@ def _gpu(label: str, gpus: tuple[GpuSample, ...]) -> _Row:
         for gpu in gpus
         if gpu.memory_used is not None and gpu.memory_total is not None
     ]
-    memory = _used(*(sum(sizes) for sizes in zip(*known, strict=True))) if known else "-"
+    memory = used_text(*(sum(sizes) for sizes in zip(*known, strict=True))) if known else "-"
     return _Row(
         label=label,
         share=sum(rates) / len(rates) if rates else None,
@@ -148,7 +159,7 @@ def _bar(row: _Row, width: int, glyphs: Glyphs) -> Spans:
     )
 
 
-def _sparkline(history: tuple[float, ...], width: int, glyphs: Glyphs) -> str:
+def sparkline(history: tuple[float, ...], width: int, glyphs: Glyphs) -> str:
     """Return the newest shares, one cell each, on the right."""
     top = len(glyphs.levels) - 1
     cells = (round(min(100.0, max(0.0, share)) / 100 * top) for share in history[-width:])
@@ -157,16 +168,18 @@ def _sparkline(history: tuple[float, ...], width: int, glyphs: Glyphs) -> str:
 
 def _disk(sample: HostSample) -> Span:
     tone = "warning" if sample.disk_free < LOW_DISK else ""
-    return Span(f"{_size(sample.disk_free)} free", tone)
+    return Span(f"{size_text(sample.disk_free)} free", tone)
 
 
-def _used(used: int, total: int) -> str:
-    whole = _size(total)
+def used_text(used: int, total: int) -> str:
+    """Return how much of how many bytes, in one unit."""
+    whole = size_text(total)
     scale = scale_for("bytes", [float(total)])
     return f"{used / scale.divisor:.{_decimals(total / scale.divisor)}f}/{whole}"
 
 
-def _size(size: int) -> str:
+def size_text(size: int) -> str:
+    """Return bytes in a unit that people read."""
     scale = scale_for("bytes", [float(size)])
     return f"{size / scale.divisor:.{_decimals(size / scale.divisor)}f} {scale.unit}"
 

@@ -44,7 +44,9 @@ def scale_for(unit: str, values: Iterable[float | None]) -> Scale:
     if unit in _DECIMALS:
         return Scale(unit, 1.0, _DECIMALS[unit])
     shown = "" if unit == "1" else unit
-    return Scale(shown, 1.0, max(0, 3 - len(str(int(largest)))) if largest >= 1 else 3)
+    if largest >= 1:
+        return Scale(shown, 1.0, max(0, 3 - len(str(int(largest)))))
+    return Scale(shown, 1.0, min(12, 2 - math.floor(math.log10(largest))) if largest else 3)
 
 
 def duration(seconds: float) -> str:

@@ -1,7 +1,8 @@
 """Text with tones: what a cell says, before a theme turns tones into colors.
 
 A tone is one word: "" (normal), "muted", "faint", "strong", "good", "bad", "warning", "error", a
-trial state, or "arm0", "arm1", ... for the color of an arm.
+trial state, or "arm0", "arm1", ... for the color of an arm. A ground is "cursor", "cell", "bar" or
+"heat+1" to "heat-4": better or worse than the baseline, by degrees.
 """
 
 import re
@@ -9,6 +10,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from rich.cells import cell_len
+
+HEAT_LEVELS = 4  # on either side of 0
 
 
 class Span(NamedTuple):

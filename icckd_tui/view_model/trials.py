@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from icckd.spec.metrics import OUTCOMES
 from icckd_tui.display import display
 from icckd_tui.glyphs import Glyphs
-from icckd_tui.view_model.frame import Frame, arm_index
+from icckd_tui.view_model.frame import Frame
 from icckd_tui.view_model.numbers import scale_for, short_duration
-from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone, width_of
-from icckd_tui.view_model.table import Column, Row, Table
+from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone
+from icckd_tui.view_model.table import Column, LazyRows, Table
 
 if TYPE_CHECKING:
     from icckd.results.types import TrialRow
@@ -25,35 +26,75 @@ def trial_key(row: TrialRow) -> str:
     return f"{row.arm}\0{row.seed}"
 
 
-def trial_table(frame: Frame, glyphs: Glyphs) -> Table:
-    """Return the trials: running ones first, then failed, then the rest in the plan's order."""
-    ordered = sorted(frame.trials, key=lambda row: _FIRST.index(row.state))
+def trial_of(key: str | None) -> tuple[str, int] | None:
+    """Return arm and seed of a key."""
+    if key is None:
+        return None
+    arm, _, seed = key.rpartition("\0")
+    return arm, int(seed)
+
+
+def trial_table(frame: Frame, rows: Sequence[TrialRow], glyphs: Glyphs) -> Table:
+    """Return trials: running ones first, then failed, then the rest in the plan's order.
+
+    Rows are made when they are drawn, and widths follow from the study, so that ten thousand
+    trials cost little more than the few that are in view.
+    """
+    ordered = _ordered(rows)
     unit = OUTCOMES[frame.study.primary].unit if frame.study.primary in OUTCOMES else ""
-    scale = scale_for(unit, [row.primary for row in ordered])
-    rows = tuple(
-        Row(
-            key=trial_key(row),
-            cells=(
-                _name(frame, row),
-                (Span(str(row.seed)),),
-                (Span(f"{glyphs.states[row.state]} {row.state}", row.state),),
-                (Span(_stage(row), "muted"),),
-                _number(row.primary, glyphs.signed(scale.value(row.primary))),
-                _number(row.difference, glyphs.signed(scale.difference(row.difference))),
-                _number(row.seconds or None, short_duration(row.seconds)),
-                (Span(display(row.reason, _REASON_WIDTH), "failed"),),
-            ),
+    values = [row.primary for row in rows if row.primary is not None]
+    scale = scale_for(unit, values)
+    places = {arm.name: place for place, arm in enumerate(frame.study.arms)}
+
+    def cells(row: TrialRow) -> tuple[Spans, ...]:
+        place = places.get(row.arm, 0)
+        return (
+            (Span(f"{arm_letter(place)} ", arm_tone(place)), Span(display(row.arm, _ARM_WIDTH))),
+            (Span(str(row.seed)),),
+            (Span(f"{glyphs.states[row.state]} {row.state}", row.state),),
+            (Span(_stage(row), "muted"),),
+            _number(row.primary, glyphs.signed(scale.value(row.primary))),
+            _number(row.difference, glyphs.signed(scale.difference(row.difference))),
+            _number(row.seconds or None, short_duration(row.seconds)),
+            (Span(display(row.reason, _REASON_WIDTH), "failed"),),
         )
-        for row in ordered
+
+    lost = any(row.reason for row in rows)
+    return Table(
+        columns=_columns(frame, rows, glyphs, lost),
+        rows=LazyRows(ordered, trial_key, cells, (scale, tuple(places), glyphs.ascii)),
+        frozen=2,
     )
+
+
+def _ordered(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    groups: dict[str, list[TrialRow]] = {state: [] for state in _FIRST}
+    for row in rows:
+        groups[row.state].append(row)
+    return [row for state in _FIRST for row in groups[state]]
+
+
+def _columns(
+    frame: Frame, rows: Sequence[TrialRow], glyphs: Glyphs, lost: bool
+) -> tuple[Column, ...]:
+    names = max((len(display(arm.name, _ARM_WIDTH)) for arm in frame.study.arms), default=3)
+    seeds = max((len(str(seed)) for seed in frame.study.seeds), default=1)
+    epochs = max((row.epochs for row in rows), default=0)
     primary = display(frame.study.primary.split(".", 1)[-1], 12)
-    titles = ("arm", "seed", "state", "stage", primary, glyphs.delta, "time", "reason")
-    right = (False, True, False, False, True, True, True, False)
-    columns = tuple(
-        Column(key=title, titles=(title,), width=_width(title, rows, place), right=right[place])
-        for place, title in enumerate(titles)
+    widths = {
+        "arm": (names + 2, False),
+        "seed": (max(4, seeds), True),
+        "state": (11, False),
+        "stage": (9 + 2 * len(str(epochs)), False),
+        primary: (max(len(primary), 6), True),
+        glyphs.delta: (7, True),
+        "time": (5, True),
+        "reason": (_REASON_WIDTH if lost else 6, False),
+    }
+    return tuple(
+        Column(key=title, titles=(title,), width=width, right=right)
+        for title, (width, right) in widths.items()
     )
-    return Table(columns=columns, rows=rows, frozen=3)
 
 
 def trial_detail(row: TrialRow, glyphs: Glyphs) -> Spans:
@@ -65,18 +106,9 @@ def trial_detail(row: TrialRow, glyphs: Glyphs) -> Spans:
     return (*head, state, Span(f"  {_stage(row)}", "muted"))
 
 
-def _name(frame: Frame, row: TrialRow) -> Spans:
-    index = arm_index(frame.study, row.arm)
-    return (Span(f"{arm_letter(index)} ", arm_tone(index)), Span(display(row.arm, _ARM_WIDTH)))
-
-
 def _stage(row: TrialRow) -> str:
     return f"{display(row.stage, 12)} {row.epoch}/{row.epochs}" if row.stage else ""
 
 
 def _number(value: float | None, text: str) -> Spans:
     return (Span("" if value is None else text),)
-
-
-def _width(title: str, rows: tuple[Row, ...], place: int) -> int:
-    return max([len(title), *(width_of(row.cells[place]) for row in rows)])

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
+from textual import events
 from textual.binding import BindingType
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 
 from icckd_tui.glyphs import Glyphs
@@ -20,7 +22,7 @@ from icckd_tui.widgets.lines import LinesWidget
 
 if TYPE_CHECKING:
     from icckd_tui.view_model.chart import Chart
-    from icckd_tui.widgets.picture import Picture
+    from icckd_tui.widgets.cells import Picture
 
 _LEGEND_LINES = 1
 _AXIS = 1  # the foregrounds are listed in `picture`
@@ -29,17 +31,33 @@ _AXIS = 1  # the foregrounds are listed in `picture`
 class CurveChart(LinesWidget, can_focus=True):
     """Draws a chart; the first line is its legend."""
 
-    BINDINGS: ClassVar[list[BindingType]] = list(bindings("curves"))
+    BINDINGS: ClassVar[list[BindingType]] = list(bindings("chart"))
+
+    class Pointed(Message):
+        """Somebody pointed at a place of the shown part of x, a share from 0 to 1."""
+
+        def __init__(self, share: float) -> None:
+            super().__init__()
+            self.share = share
+
+    class Zoomed(Message):
+        """The wheel was turned: `step` 1 zooms in, -1 out."""
+
+        def __init__(self, step: int) -> None:
+            super().__init__()
+            self.step = step
 
     def __init__(self, *, glyphs: Glyphs, id: str, classes: str) -> None:  # noqa: A002
         super().__init__(glyphs=glyphs, id=id, classes=classes)
-        self._chart: Chart | None = None
+        self.chart: Chart | None = None
+        self.metric: str | None = None
         self._picture: Picture | None = None
         self._styles: dict[tuple[int, Palette, Style], Style] = {}
 
-    def show(self, chart: Chart, title: str) -> None:
-        """Draw this chart."""
-        old, self._chart = self._chart, chart
+    def show(self, chart: Chart, metric: str | None, title: str) -> None:
+        """Draw this chart of a metric."""
+        old, self.chart = self.chart, chart
+        self.metric = metric
         self.set_titles(title)
         if _banded(old) != _banded(chart):
             self._styles.clear()
@@ -52,11 +70,11 @@ class CurveChart(LinesWidget, can_focus=True):
         from icckd_tui.widgets.picture import picture_of
 
         width, height = self.size.width, self.size.height - _LEGEND_LINES
-        if self._chart is None or width < 1 or height < 1:
+        if self.chart is None or width < 1 or height < 1:
             return
-        self.set_lines([legend_of(self._chart)])
+        self.set_lines([legend_of(self.chart, self.metric, self.glyphs)])
         shaded = self.glyphs.ascii or palette_of(self.app).few
-        old, new = self._picture, picture_of(self._chart, width, height, self.glyphs, shaded=shaded)
+        old, new = self._picture, picture_of(self.chart, width, height, self.glyphs, shaded=shaded)
         self._picture = new
         spans = new.changed_spans(old)
         if spans:
@@ -65,6 +83,25 @@ class CurveChart(LinesWidget, can_focus=True):
     def on_resize(self) -> None:
         """Draw for the new size."""
         self.repaint()
+
+    def on_click(self, event: events.Click) -> None:
+        """Put the value cursor where the mouse is."""
+        from icckd_tui.widgets.picture import x_share_of
+
+        offset = event.get_content_offset(self)
+        if offset is None or self.chart is None:
+            return
+        share = x_share_of(self.chart, self.size.width, offset.x)
+        if share is not None:
+            self.post_message(self.Pointed(share))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Zoom out."""
+        self.post_message(self.Zoomed(-1))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Zoom in."""
+        self.post_message(self.Zoomed(1))
 
     def render_line(self, y: int) -> Strip:
         """Paint one line."""
@@ -97,7 +134,7 @@ class CurveChart(LinesWidget, can_focus=True):
 
     def _band(self, back: int, palette: Palette) -> str:
         """Return the color of a background: the baseline's band, the focused arm's, or both."""
-        places = _banded(self._chart)
+        places = _banded(self.chart)
         focus = places.get("focus", 0)
         baseline = places.get("baseline", focus)
         if back == 3:

@@ -1,20 +1,18 @@
 """A table that paints only the rows in view, and of those only the ones that changed."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
-from rich.cells import cell_len
 from textual import events
 from textual.binding import BindingType
 from textual.message import Message
 
-from icckd_tui.display import fit
 from icckd_tui.glyphs import BRAILLE, Glyphs
 from icckd_tui.keymap import bindings
-from icckd_tui.view_model.spans import Span, Spans, on_ground, padded, plain, width_of, wrapped
-from icckd_tui.view_model.table import EMPTY, Column, Row, Table
+from icckd_tui.view_model.spans import Spans, on_ground, padded, wrapped
+from icckd_tui.view_model.table import EMPTY, Table, place_of, sorted_by
 from icckd_tui.widgets.lines import LinesWidget
-
-_GAP = 2
+from icckd_tui.widgets.table_lines import Placed, columns_in_view, header_line, placed, row_line
 
 
 class GridTable(LinesWidget, can_focus=True):
@@ -41,6 +39,9 @@ class GridTable(LinesWidget, can_focus=True):
     class Chosen(Moved):
         """The row under the cursor was chosen."""
 
+    class Marked(Moved):
+        """The row under the cursor was marked, or is no longer."""
+
     def __init__(
         self,
         *,
@@ -53,6 +54,9 @@ class GridTable(LinesWidget, can_focus=True):
     ) -> None:
         super().__init__(glyphs=glyphs, id=id, classes=classes)
         self.table = EMPTY
+        self._planned = EMPTY  # the table before it was sorted
+        self._sorting: tuple[str, bool] | None = None
+        self.follows = follow
         self.follow = follow
         self._cells = cells
         self._least_detail = 1 if detail else 0
@@ -69,6 +73,21 @@ class GridTable(LinesWidget, can_focus=True):
         """The key of the row under the cursor."""
         rows = self.table.rows
         return rows[self._row].key if self._row < len(rows) else None
+
+    @property
+    def row(self) -> int:
+        """The place of the row under the cursor."""
+        return self._row
+
+    @property
+    def sorted_by(self) -> str:
+        """The title of the column that sorts the rows, with its direction."""
+        if self._sorting is None:
+            return ""
+        key, descending = self._sorting
+        arrow = self.glyphs.descending if descending else self.glyphs.ascending
+        titles = next((c.titles for c in self.table.columns if c.key == key), ())
+        return f"{arrow} {next((t for t in reversed(titles) if t.strip()), key).strip()}"
 
     @property
     def column_key(self) -> str | None:
@@ -90,22 +109,28 @@ class GridTable(LinesWidget, can_focus=True):
         """Which rows and columns are in view, for the border; nothing when all are."""
         parts = []
         count, scrolling = len(self.table.rows), len(self.table.columns) - self.table.frozen
+        if self._sorting is not None:
+            parts.append(self.sorted_by)
         if count > self.shown_rows:
             parts.append(f"{self._top + 1}-{min(count, self._top + self.shown_rows)} of {count}")
-        if self._cells and len(self._visible()[1]) < scrolling:
+        if self._cells and len(self._visible()) < scrolling:
             parts.append(f"column {self._column + 1} of {scrolling}")
         return f" {self.glyphs.separator} ".join(parts)
 
     def show(self, table: Table) -> None:
         """Show a table; the cursor stays on its row."""
-        if table == self.table:
+        if table == self._planned:
             return
+        self._planned = table
+        self._take(table if self._sorting is None else sorted_by(table, *self._sorting))
+
+    def _take(self, table: Table) -> None:
         key, column, self.table = self.key, self.column_key, table
-        keys = {row.key: place for place, row in enumerate(table.rows)}
         if self.follow:
             self._row = max(0, len(table.rows) - 1)
-        elif self._moved and key in keys:
-            self._row = keys[key]
+        elif self._moved:
+            place = place_of(table, key)
+            self._row = self._row if place is None else place
         names = [c.key for c in table.columns[table.frozen :]]
         if self._cells and self._column and column in names:
             self._column = names.index(column)
@@ -119,18 +144,30 @@ class GridTable(LinesWidget, can_focus=True):
 
     def select(self, key: str) -> None:
         """Put the cursor on the row with this key."""
-        for place, row in enumerate(self.table.rows):
-            if row.key == key:
-                self._go(place)
-                return
+        place = place_of(self.table, key)
+        if place is not None:
+            self._go(place)
+
+    def put_cursor(self, key: str, column: int | None = None) -> None:
+        """Put the cursor there without saying so."""
+        place = place_of(self.table, key)
+        if place is None:
+            return
+        self._row, self._moved = place, True
+        if column is not None:
+            self._column = column
+        self.repaint()
 
     def repaint(self) -> None:
         """Lay the visible rows out again and paint those that differ."""
         free = self.size.height - self._header_lines - len(self.table.rows)
         self._detail = wrapped(self._whole_detail, self.size.width - 1, max(1, min(3, free)))
         self._scroll_to_cursor()
-        columns = self._visible()[1]
-        lines = [self._header(columns, place) for place in range(self._header_lines)]
+        columns = placed(self.table, self._visible(), self._column if self._cells else None)
+        lines = [
+            header_line(columns, self.table.columns[-1], level, self.glyphs.ellipsis)
+            for level in range(self._header_lines)
+        ]
         last = min(len(self.table.rows), self._top + self.shown_rows)
         lines += [self._line(columns, place) for place in range(self._top, last)]
         if self._detail_lines:
@@ -151,68 +188,28 @@ class GridTable(LinesWidget, can_focus=True):
         self._column = max(0, min(self._column, scrolling - 1))
         if self._cells:
             self._left = min(self._left, self._column)
-            while self._left < self._column and self._column not in self._visible()[1]:
+            while self._left < self._column and self._column not in self._visible():
                 self._left += 1
         else:
             self._left = self._column
 
-    def _visible(self) -> tuple[int, list[int]]:
-        """Return the width left over and the scrolling columns that fit.
+    def _visible(self) -> list[int]:
+        return columns_in_view(self.table, self._left, self.size.width)
 
-        A column of text that fits in part is shown in part; a number never is.
-        """
-        frozen, columns = self.table.frozen, self.table.columns
-        room = self.size.width - 1 - sum(column.width + _GAP for column in columns[:frozen])
-        found: list[int] = []
-        for place in range(self._left, len(columns) - frozen):
-            column = columns[frozen + place]
-            if column.width > room and (column.right or room < 8) and found:
-                break
-            found.append(place)
-            room -= column.width + _GAP
-            if room <= 0:
-                break
-        return room, found
-
-    def _placed(self, columns: list[int]) -> list[tuple[int, Column, bool]]:
-        """Return the columns in view: place in the row, column, whether under the cursor."""
-        frozen = self.table.frozen
-        places = [*range(frozen), *(frozen + place for place in columns)]
-        under = frozen + self._column if self._cells else -1
-        return [(place, self.table.columns[place], place == under) for place in places]
-
-    def _header(self, columns: list[int], level: int) -> Spans:
-        spans: list[Span] = [Span(" ")]
-        for _, column, under in self._placed(columns):
-            title = column.titles[level] if level < len(column.titles) else ""
-            text = fit(title, column.width, self.glyphs.ellipsis)
-            if column.right and cell_len(title) < column.width:
-                text = title.rjust(column.width)
-            lit = under and level == 0
-            spans += [Span(text, "key" if lit else "", "" if lit else "header"), Span(" " * _GAP)]
-        return tuple(spans[:-1])
-
-    def _line(self, columns: list[int], place: int) -> Spans:
-        row, current = self.table.rows[place], place == self._row
-        spans: list[Span] = [Span(" ")]
-        for index, column, under in self._placed(columns):
-            cell = padded(self._cut(row, index, column), column.width, right=column.right)
-            if current and under and self.has_focus:
-                cell = on_ground(cell, "cell")
-            spans += [*cell, Span(" " * _GAP)]
-        del spans[-1]
+    def _line(self, columns: Sequence[Placed], place: int) -> Spans:
+        current = place == self._row
+        spans = row_line(
+            self.table.rows[place],
+            columns,
+            self.table.columns[-1],
+            self.glyphs.ellipsis,
+            lit=current and self.has_focus,
+        )
         if not current:
-            return tuple(spans)
+            return spans
         away = "" if self.follow else "cursor-away"
         ground = "cursor" if self.has_focus else away
-        return on_ground(padded(tuple(spans), self.size.width), ground)
-
-    def _cut(self, row: Row, index: int, column: Column) -> Spans:
-        cell = row.cells[index]
-        if width_of(cell) <= column.width:
-            return cell
-        text = fit(plain(cell), column.width, self.glyphs.ellipsis)
-        return (Span(text, cell[-1].tone),)
+        return on_ground(padded(spans, self.size.width), ground)
 
     def _go(self, row: int, column: int | None = None) -> None:
         """Put the cursor somewhere and say so if it moved."""
@@ -245,6 +242,25 @@ class GridTable(LinesWidget, can_focus=True):
     def action_last(self) -> None:
         """Go to the last row."""
         self._go(len(self.table.rows) - 1)
+
+    def action_mark(self) -> None:
+        """Mark the row under the cursor."""
+        if self.key is not None:
+            self.post_message(self.Marked(self))
+
+    def action_sort(self) -> None:
+        """Sort by the column under the cursor: up, then down, then as planned."""
+        columns = self.table.columns
+        place = min(
+            self.table.frozen + self._column if self._cells else self._left, len(columns) - 1
+        )
+        if place < 0:
+            return
+        key = columns[place].key
+        steps = {None: (key, False), (key, False): (key, True), (key, True): None}
+        self._sorting = steps.get(self._sorting, (key, False))
+        planned = self._planned
+        self._take(planned if self._sorting is None else sorted_by(planned, *self._sorting))
 
     def action_choose(self) -> None:
         """Choose the row under the cursor."""

@@ -9,6 +9,7 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
+from icckd_tui.display import display
 from icckd_tui.glyphs import BRAILLE, Glyphs
 from icckd_tui.theme import Palette, palette_of
 from icckd_tui.view_model.spans import Span, Spans, width_of
@@ -52,10 +53,10 @@ class LinesWidget(Widget):
         """Put plain text, never markup, into the border."""
         if title != self._title:
             self._title = title
-            self.border_title = Content(title)
+            self.border_title = Content(display(title))
         if subtitle != self._subtitle:
             self._subtitle = subtitle
-            self.border_subtitle = Content(subtitle) if subtitle else None
+            self.border_subtitle = Content(display(subtitle)) if subtitle else None
 
     def render_line(self, y: int) -> Strip:
         """Paint one line."""

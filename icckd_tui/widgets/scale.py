@@ -46,13 +46,8 @@ def log_ticks(low: float, high: float, most: int) -> list[float]:
     return found[::every] if len(found) >= 2 else ticks(low, high, most)
 
 
-def widened(low: float, high: float, *, log: bool) -> tuple[float, float]:
-    """Return a range with some width and a little air around the values."""
-    if log:
-        if high <= low:
-            return low / 2, high * 2
-        air = (high / low) ** 0.03
-        return low / air, high * air
+def widened(low: float, high: float) -> tuple[float, float]:
+    """Return a range with some width and a little air around the values, in axis units."""
     if high <= low:
         air = abs(low) * 0.05 or 1.0
         return low - air, high + air

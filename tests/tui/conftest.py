@@ -14,7 +14,7 @@ from icckd_tui.app import WatchApp
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
-    for name in ("NO_COLOR", "TEXTUAL_THEME", "COLORTERM"):
+    for name in ("NO_COLOR", "TEXTUAL_THEME", "COLORTERM", "ICCKD_GLYPHS"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -26,7 +26,11 @@ class Watched:
 
     @property
     def screen(self):
-        return self.app._study_screen
+        return self.app.monitor_screen
+
+    @property
+    def frame(self):
+        return self.app.desk.frame
 
     def pane(self, name):
         return self.screen.query_one(f"#{name}")
@@ -49,11 +53,11 @@ class Watched:
 
     async def bring(self, **values):
         """Let the feed bring changed values and wait until they are shown."""
-        before = self.screen.frame
-        self.reader.values.update(values)
+        before = self.frame
+        self.reader.data.update(values)
         self.reader.changed = True
         self.app._feed._wake.set()
-        await self.until(lambda: self.screen.frame is not before)
+        await self.until(lambda: self.frame is not before)
         await self.pilot.pause()
 
 
@@ -63,13 +67,22 @@ def watch():
 
     @asynccontextmanager
     async def running(
-        size, reader, study=None, ready=lambda: True, frame=True, host=None, **options
+        size,
+        reader,
+        study=None,
+        ready=lambda: True,
+        frame=True,
+        host=None,
+        processes=None,
+        **options,
     ):
-        app = WatchApp(reader.source(ready, host), study, clock=lambda: sample.NOW, **options)
-        async with app.run_test(size=size) as pilot:
+        app = WatchApp(
+            reader.source(ready, host, processes), study, clock=lambda: sample.NOW, **options
+        )
+        async with app.run_test(size=size, notifications=True) as pilot:
             watched = Watched(app, pilot, reader)
             if frame:
-                await watched.until(lambda: watched.screen.frame is not None)
+                await watched.until(lambda: watched.frame is not None)
                 await pilot.pause()
             yield watched
 

@@ -9,12 +9,14 @@ import tui_sample as sample
 from rich.cells import cell_len
 
 from icckd.journal.folder import StateFolder
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.app import FeedNews
+from icckd_tui.feed import Feed
 from icckd_tui.glyphs import ASCII, BRAILLE
 from icckd_tui.host_sampler import MOST_FAILURES, HostSampler
+from icckd_tui.screens.study import StudyScreen
+from icckd_tui.source import Source, source_in
 from icckd_tui.view_model.frame import Frame, Waiting
 from icckd_tui.view_model.host import Host, host_line, host_panel, host_rows
-from icckd_tui.view_model.layout import Present, layout_of
 from icckd_tui.view_model.spans import plain
 
 PANEL = 46  # cells inside the border
@@ -112,33 +114,6 @@ def test_before_the_first_sample_there_is_nothing_and_without_samples_it_is_said
     assert line(Host(sample=None)) == " host: no reading"
 
 
-@pytest.mark.parametrize(
-    ("size", "alone", "place"),
-    [
-        ((160, 45), False, "panel"),
-        ((130, 32), False, "panel"),
-        ((129, 45), False, "line"),
-        ((160, 45), True, "line"),
-        ((80, 24), False, "line"),
-        ((80, 23), False, ""),
-        ((60, 16), False, ""),
-    ],
-)
-def test_the_host_takes_the_place_that_the_terminal_leaves(size, alone, place):
-    layout = layout_of(*size, Present(arms=7, log=40, host=4), alone=alone)
-
-    assert layout.host == place
-    assert layout_of(*size, Present(arms=7, log=40, host=None), alone=alone).host == ""
-    assert layout == replace(
-        layout_of(*size, Present(arms=7, log=40, host=None), alone=alone), host=place
-    )
-
-
-def test_a_short_log_leaves_the_panel_its_lines():
-    assert layout_of(160, 45, Present(arms=7, log=2, host=5), alone=False).bottom == 7
-    assert layout_of(160, 45, Present(arms=7, log=2, host=None), alone=False).bottom == 4
-
-
 class Clock:
     def __init__(self):
         self.now = 0.0
@@ -149,7 +124,7 @@ class Clock:
 
 def test_a_sample_is_taken_once_a_second_and_the_first_is_not_shown():
     clock, taken = Clock(), []
-    sampler = HostSampler(lambda: taken.append(1) or sample.host_sample(), clock)
+    sampler = HostSampler(lambda: taken.append(1) or sample.host_sample(), clock=clock)
 
     shown = []
     for step in range(41):
@@ -170,7 +145,7 @@ def test_a_failing_sample_keeps_the_last_one_until_it_is_too_old():
             raise OSError("gone")
         return sample.host_sample()
 
-    sampler = HostSampler(read, clock)
+    sampler = HostSampler(read, clock=clock)
 
     def take():
         clock.now += 1
@@ -246,28 +221,38 @@ def silent():
 
 def shown(it, host):
     it.app._feed._host = None
-    it.screen.show(host)
+    it.app.on_feed_news(FeedNews(host))
     return it.pilot.pause()
 
 
 def test_the_wide_screen_has_a_host_panel_and_the_others_a_line(watch):
     async def scenario(it):
         await shown(it, sample.host([sample.gpu()]))
-        assert it.pane("host").display
+        assert it.pane("host-panel").display
         assert not it.pane("host-line").display
         assert "╭─ Host ─" in it.text()
         assert "78 %  90/141 GiB" in it.text()
-        assert it.pane("log").size.width > 100
         await it.press("z")
-        assert not it.pane("host").display
+        assert not it.pane("host-panel").display
         assert "disk 214 GiB free" in it.text()
         await it.press("z")
-        await it.pilot.resize_terminal(80, 24)
-        await it.pilot.pause()
-        assert "12.3/31.9 GiB" in it.text().splitlines()[-2]
-        await it.pilot.resize_terminal(60, 16)
-        await it.pilot.pause()
-        assert "GiB" not in it.text().splitlines()[-2]
+        for size in ((149, 45), (80, 24)):
+            await it.pilot.resize_terminal(*size)
+            await it.pilot.pause()
+            assert "12.3/31.9 GiB" in it.text().splitlines()[-2]
+        for size in ((80, 23), (60, 16)):
+            await it.pilot.resize_terminal(*size)
+            await it.pilot.pause()
+            assert "GiB" not in it.text().splitlines()[-2]
+
+    watch(scenario, host=silent)
+
+
+def test_the_panel_grows_with_its_devices(watch):
+    async def scenario(it):
+        await shown(it, sample.host([sample.gpu()] * 3))
+        assert "GPU 2" in it.text()
+        assert "disk" in it.text()
 
     watch(scenario, host=silent)
 
@@ -276,10 +261,11 @@ def test_the_host_is_no_pane_to_go_to(watch):
     async def scenario(it):
         await shown(it, sample.host())
         seen = []
-        for _ in range(4):
+        for _ in range(7):
             seen.append(it.app.focused.id)
             await it.press("tab")
-        assert seen == ["comparison", "curves", "trials", "log"]
+        assert seen[:-1] == list(StudyScreen.PANES)
+        assert seen[-1] == "matrix"
 
     watch(scenario, host=silent)
 
@@ -297,7 +283,7 @@ def test_the_host_shows_while_there_is_no_study(watch):
 def test_without_a_sampler_there_is_no_host(watch):
     async def scenario(it):
         await shown(it, sample.host())
-        assert not it.pane("host").display
+        assert not it.pane("host-panel").display
         assert not it.pane("host-line").display
 
     watch(scenario)
@@ -308,11 +294,12 @@ def test_a_sample_paints_only_the_lines_that_differ(watch):
         first = sample.host()
         await shown(it, first)
         painted = []
-        for view in (it.pane("host"), it.pane("comparison"), it.pane("log"), it.pane("curves")):
+        for name in ("host-panel", "matrix", "log", "curves"):
+            view = it.pane(name)
             view.refresh = lambda *regions, **_: painted.extend(regions)
         await shown(it, replace(first))
         assert painted == []
-        await shown(it, replace(first, history=(50.0, 100.0, 0.0)))
+        await shown(it, sample.host(history=(50.0, 100.0, 0.0)))
         assert [(region.y, region.height) for region in painted] == [(1, 1)]
 
     watch(scenario, host=silent)

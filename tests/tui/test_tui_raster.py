@@ -14,7 +14,7 @@ series = st.lists(st.one_of(values, st.just(float("nan"))), min_size=1, max_size
 def window(x, y, columns=20, rows=6):
     finite = y[np.isfinite(y)]
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    low, high = widened(float(low), float(high), log=False)
+    low, high = widened(float(low), float(high))
     return Window(float(x[0]), float(max(x[-1], x[0] + 1)), low, high, columns, rows)
 
 

@@ -8,20 +8,25 @@ import tui_sample as sample
 from icckd.errors import MachineError, UsageError
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.feed import Feed
 from icckd_tui.glyphs import ASCII
-from icckd_tui.keymap import KEYS
+from icckd_tui.keymap import SCREENS, keys_in
 from icckd_tui.screens.help import Help
 from icckd_tui.screens.leaving import Leaving
 from icckd_tui.screens.metric_picker import MetricPicker
+from icckd_tui.screens.study import StudyScreen
+from icckd_tui.source import Source, source_in
 from icckd_tui.view_model.frame import Failed, Frame, Waiting
+from icckd_tui.view_model.spans import plain
+from icckd_tui.widgets.curves import CurveChart
 from icckd_tui.widgets.lines import LinesWidget
 
 
-def test_the_wide_screen_shows_all_four_panes(watch):
+def test_the_wide_screen_shows_every_pane(watch):
     async def scenario(it):
         text = it.text()
-        for words in ("icc-ablations", "Comparison with full", "student.val_top1 (%)", "Trials"):
+        for words in ("icc-ablations", "Matrix · Δ student.top1 (%)", "Comparison with full",
+                      "student.val_top1 (%)", "student.ce (nats)", "Trials"):  # fmt: skip
             assert words in text
         assert "loss term 'intra' is not finite" in text
         assert "LIVE 0.3 s" in text
@@ -34,14 +39,14 @@ def test_the_wide_screen_shows_all_four_panes(watch):
 def test_at_80x24_tab_cycles_through_the_panes_one_at_a_time(watch):
     async def scenario(it):
         seen = []
-        for _ in range(4):
-            shown = [n for n in ("comparison", "curves", "trials", "log") if it.pane(n).display]
+        for _ in StudyScreen.PANES:
+            shown = [n for n in StudyScreen.PANES if it.pane(n).display]
             assert len(shown) == 1
             assert it.app.focused is it.pane(shown[0])
             seen += shown
-            assert f"{shown[0]} {len(seen)}/4" in it.text()
+            assert f"{shown[0]} {len(seen)}/6" in it.text()
             await it.press("tab")
-        assert seen == ["comparison", "curves", "trials", "log"]
+        assert seen == list(StudyScreen.PANES)
         await it.press("shift+tab")
         assert it.pane("log").display
 
@@ -55,29 +60,70 @@ def test_a_terminal_too_small_gets_a_notice(watch, size):
         await it.pilot.resize_terminal(80, 24)
         await it.pilot.pause()
         assert "icckd needs" not in it.text()
-        assert "no-margin" in it.text()
+        assert "intra.margin" in it.text()
 
     watch(scenario, size=size)
 
 
-def test_the_smallest_size_works(watch):
+@pytest.mark.parametrize("screen", "1234567")
+def test_the_smallest_size_works_on_every_screen(watch, screen):
     async def scenario(it):
+        await it.press(screen)
         for _ in range(4):
-            await it.press("tab", "j", "z")
-        assert "icc-ablations" in it.text()
+            await it.press("tab", "escape") if screen == "6" else await it.press("tab", "j", "z")
+            assert "icc-ablations" in it.text()
 
     watch(scenario, size=(60, 16))
 
 
+def test_the_matrix_has_a_row_for_what_was_varied(watch):
+    async def scenario(it):
+        text = it.text()
+        assert "intra.margin" in text
+        assert "threshold 0.5" in text
+        assert "◌5/8" in text  # seeds so far
+        assert "▨1" in text  # a seed failed
+        assert "−0.90*" in text
+
+    watch(scenario)
+
+
+def test_the_cursor_of_the_matrix_targets_everything(watch):
+    async def scenario(it):
+        curves, differences = it.pane("curves"), it.pane("differences")
+        assert curves.chart.lines[-1].name == "no-margin"
+        await it.press("j", "j")
+        assert it.app.desk.choices.focus == "no-cache"
+        assert curves.chart.lines[-1].name == "no-cache"
+        assert it.pane("second").chart.lines[-1].name == "no-cache"
+        assert differences.key == "no-cache"
+        assert "helps" in it.text()
+        await it.press("tab", "j", "j")
+        assert it.app.desk.choices.focus == "plain-kd"
+        assert it.pane("matrix").key == "intra.weight"
+        await it.press("tab", "k", "k", "up", "down")
+        assert curves.chart.lines[-1].name == "no-cache"
+
+    watch(scenario)
+
+
+def test_o_steps_through_the_outcomes_of_matrix_and_differences(watch):
+    async def scenario(it):
+        await it.press("o")
+        assert "Matrix · Δ teacher.top1 (%)" in it.text()
+        await it.press("O", "O")
+        assert "Matrix · Δ teacher.memory_rss (bytes)" in it.text()
+
+    watch(scenario)
+
+
 def test_rows_and_columns_follow_the_keys(watch):
     async def scenario(it):
+        await it.press("3", "g")
         table = it.pane("comparison")
-        assert table.key == "no-margin"
         await it.press("j")
-        assert table.key == "no-margin-matched"
+        assert table.key == "no-margin"
         await it.press("down", "k", "up", "k")
-        assert table.key == "full"
-        await it.press("k")
         assert table.key == "full"
         await it.press("G")
         assert table.key == "single-view"
@@ -94,28 +140,36 @@ def test_rows_and_columns_follow_the_keys(watch):
 
 def test_pages_move_by_what_is_in_view(watch):
     async def scenario(it):
-        await it.press("tab", "tab")
         trials = it.pane("trials")
-        assert it.app.focused is trials
-        assert "1-18 of 56" in it.text()
-        await it.press("pagedown", "pagedown")
-        assert "20-37 of 56" in it.text()
-        await it.press("pageup", "pageup")
-        assert trials._row == 0
+        trials.focus()
+        await it.pilot.pause()
+        page = trials.shown_rows
+        await it.press("pagedown")
+        assert trials.row == page
+        await it.press("pagedown", "pageup", "pageup")
+        assert trials.row == 0
+        assert f"1-{page} of 56" in it.text()
 
     watch(scenario)
 
 
-def test_the_arm_under_the_cursor_is_in_focus_in_the_curves(watch):
+def test_t_sorts_by_a_column_up_down_and_as_planned(watch):
     async def scenario(it):
-        curves = it.pane("curves")
-        assert curves._chart.lines[-1].name == "no-margin"
-        await it.press("j", "j")
-        assert curves._chart.lines[-1].name == "no-cache"
-        await it.press("tab", "j")
-        assert curves._chart.lines[-1].name == "no-cache-matched"
-        await it.press("k", "k", "left", "right")
-        assert curves._chart.lines[-1].name == "no-margin-matched"
+        trials = it.pane("trials")
+        trials.focus()
+        await it.press(*["l"] * 3)
+        assert trials.column_key == "Δ"
+        planned = [row.key for row in trials.table.rows]
+        await it.press("t")
+        first = [plain(row.cells[5]).strip() for row in trials.table.rows][:3]
+        assert first == ["−2.90", "−2.87", "−2.84"]
+        assert "▲ Δ" in it.text()
+        await it.bring(progress=sample.progress("ended"))
+        assert plain(trials.table.rows[0].cells[5]).strip() == "−2.90"
+        await it.press("t")
+        assert plain(trials.table.rows[0].cells[5]).strip() == "−0.68"
+        await it.press("t")
+        assert [row.key for row in trials.table.rows] == planned
 
     watch(scenario)
 
@@ -124,32 +178,105 @@ def test_enter_shows_the_curves_of_an_arm(watch):
     async def scenario(it):
         await it.press("G", "enter")
         assert it.pane("curves").display
-        assert it.pane("curves")._chart.lines[-1].name == "single-view"
+        assert it.pane("curves").chart.lines[-1].name == "single-view"
 
     watch(scenario, size=(80, 24))
 
 
-def test_seeds_log_and_later_half_are_switched_by_keys(watch):
+def test_enter_opens_a_trial(watch):
     async def scenario(it):
-        assert "mean ± 95 % over seeds" in it.text()
-        await it.press("c", "L", "plus")
-        assert "each seed · log · y of the later half" in it.text()
-        await it.press("c", "L", "plus")
-        assert "each seed" not in it.text()
-        await it.press("tab", "l")
-        assert "· log" in it.text()
+        it.pane("trials").focus()
+        await it.press("j", "enter")
+        assert it.screen.NAME == "trial"
+        await it.until(lambda: "no-cache-matched s4 · running" in it.text())
+        await it.press("escape")
+        assert it.screen.NAME == "study"
+
+    watch(scenario)
+
+
+def test_seeds_axes_and_smoothing_are_switched_by_keys(watch):
+    async def scenario(it):
+        assert "mean ± 95 %" in it.text()
+        await it.press("c", "s", "s")
+        assert "each seed · smoothed 0.8" in it.text()
+        await it.press("c", "S", "S")
+        assert "mean ± 95 % and each seed" in it.text()
+        it.pane("curves").focus()
+        await it.press("l", "L")
+        assert "log x y" in it.text()
+        await it.press("l", "L", "c", "x")
+        assert "step" in it.text()
+        await it.press("x")
+        await it.until(lambda: it.pane("curves").chart.x_unit == "s")
+        await it.press("x")
+        assert it.pane("curves").chart.x_unit == "%"
+        await it.press("x")
+        assert it.pane("curves").chart.x_unit == "epoch"
+
+    reader = sample.FakeReader()
+    reader.data["series"] = (*sample.SERIES, "student.train_seconds")
+    watch(scenario, reader=reader)
+
+
+def test_zoom_and_pan_move_the_shown_part_of_x(watch):
+    def shown(it):
+        chart = it.pane("curves").chart
+        return chart.x_low, chart.x_high
+
+    async def scenario(it):
+        assert shown(it) == (1, 30)
+        await it.press("plus")
+        assert shown(it) == (15.5, 30)
+        assert "50 % of x" in it.text()
+        await it.press("less_than_sign")
+        assert shown(it) == (11.875, 26.375)
+        await it.press("greater_than_sign", "greater_than_sign")
+        assert shown(it) == (15.5, 30)
+        await it.press("minus")
+        assert shown(it) == (1, 30)
+        await it.press("equals_sign", "0")
+        assert shown(it) == (1, 30)
+        assert it.pane("second").chart.x_high == 30
+
+    watch(scenario)
+
+
+def test_the_value_cursor_moves_and_reads(watch):
+    async def scenario(it):
+        it.pane("curves").focus()
+        await it.press("v")
+        assert "epoch 30" in it.text()
+        await it.press("left", "left")
+        assert "epoch 29" in it.text()
+        await it.press("right", "v")
+        assert "epoch 29" not in it.text()
+
+    watch(scenario)
+
+
+def test_a_click_points_and_the_wheel_zooms(watch):
+    async def scenario(it):
+        await it.pilot.click("#curves", offset=(40, 6))
+        await it.pilot.pause()
+        assert it.pane("curves").chart.cursor is not None
+        it.pane("curves").post_message(CurveChart.Zoomed(1))
+        await it.pilot.pause()
+        chart = it.pane("curves").chart
+        assert chart.x_high - chart.x_low == pytest.approx(14.5)
 
     watch(scenario)
 
 
 def test_brackets_step_through_the_metrics_and_around(watch):
     async def scenario(it):
+        it.pane("curves").focus()
         await it.press("right_square_bracket")
         await it.until(lambda: "teacher.ce (nats)" in it.text())
         await it.press("left_square_bracket", "left_square_bracket")
-        await it.until(lambda: "student.ce (nats)" in it.text())
+        await it.until(lambda: it.pane("curves").metric == "student.ce")
         await it.press("left_square_bracket")
-        await it.until(lambda: "teacher.val_top1 (%)" in it.text())
+        await it.until(lambda: it.pane("curves").metric == "teacher.val_top1")
 
     watch(scenario)
 
@@ -161,10 +288,10 @@ def test_the_picker_filters_and_chooses(watch):
         assert "cross-entropy on the training batches" in it.text()
         await it.press(*"tce")
         await it.press("enter")
-        await it.until(lambda: "teacher.ce (nats)" in it.text())
-        assert it.reader.asked[-1] == "teacher.ce"
+        await it.until(lambda: it.pane("curves").metric == "teacher.ce")
+        assert "teacher.ce" in it.reader.asked
         await it.press("m", "down", "enter")
-        await it.until(lambda: "teacher.lr" in it.text())
+        await it.until(lambda: it.pane("curves").metric == "teacher.lr")
         await it.press("m", *"qqq", "enter")
         assert isinstance(it.app.screen, MetricPicker)
         await it.press("escape")
@@ -176,28 +303,37 @@ def test_the_picker_filters_and_chooses(watch):
 
 def test_z_shows_the_pane_alone_and_all_again(watch):
     async def scenario(it):
-        await it.press("tab", "z")
+        it.pane("curves").focus()
+        await it.press("z")
         assert it.pane("curves").display
         assert not it.pane("log").display
         assert it.pane("curves").size.width > 150
         await it.press("z")
         assert it.pane("log").display
+        await it.press("z", "escape")
+        assert it.pane("log").display
 
     watch(scenario)
 
 
-def test_help_lists_every_key(watch):
+@pytest.mark.parametrize("screen", SCREENS)
+def test_help_lists_every_key_of_the_screen(watch, screen):
     async def scenario(it):
+        it.app.open(screen)
+        await it.pilot.pause()
+        await it.press("escape") if screen == "sql" else None
+        it.app.open(screen)
+        await it.pilot.pause()
         await it.press("question_mark")
         assert isinstance(it.app.screen, Help)
         text = it.text()
-        assert all(key.about[:40] in text for key in KEYS)
+        assert all(key.about[:40] in text for key in keys_in((*SCREENS[screen], "table")))
         await it.press("question_mark")
         assert it.app.screen is it.screen
         await it.press("f1", "q")
         assert it.app.screen is it.screen
 
-    watch(scenario, size=(160, 60))
+    watch(scenario, size=(160, 110))
 
 
 def test_the_log_follows_until_it_is_moved_and_again_on_f(watch):
@@ -221,7 +357,8 @@ def test_the_log_follows_until_it_is_moved_and_again_on_f(watch):
 
 def test_focus_and_cursor_stay_when_news_arrive(watch):
     async def scenario(it):
-        await it.press("tab", "tab", "j", "j")
+        it.pane("trials").focus()
+        await it.press("j", "j")
         focused, key = it.app.focused, it.pane("trials").key
         rows = list(sample.trials())
         rows[0] = replace(rows[0], state="running")
@@ -229,7 +366,7 @@ def test_focus_and_cursor_stay_when_news_arrive(watch):
         assert it.app.focused is focused
         assert it.pane("trials").key == key
         assert it.pane("trials")._row == 3
-        assert it.pane("comparison").key == "no-margin"
+        assert it.pane("matrix").key == "intra.margin"
 
     watch(scenario)
 
@@ -331,17 +468,18 @@ HOSTILE = "[bold]x[/bold] [/bad]\x1b]0;title\x07\x1b[31m\u202e[@click=app.quit]y
 def test_hostile_names_are_shown_as_they_are(watch):
     arms = ((HOSTILE, *sample.ARMS[0][1:]), ("b" + HOSTILE, *sample.ARMS[1][1:]), *sample.ARMS[2:])
     reader = sample.FakeReader(arms)
-    reader.values["study"] = replace(
-        reader.values["study"], name=HOSTILE, primary=HOSTILE, metrics=(HOSTILE, "student.top1")
+    reader.data["study"] = replace(
+        reader.data["study"], name=HOSTILE, primary=HOSTILE, metrics=(HOSTILE, "student.top1")
     )
-    reader.values["series"] = (HOSTILE, *sample.SERIES)
-    reader.values["log"] = (sample.log_row(0.0, "info", HOSTILE, 1, HOSTILE),)
+    reader.data["series"] = (HOSTILE, *sample.SERIES)
+    reader.data["log"] = (sample.log_row(0.0, "info", HOSTILE, 1, HOSTILE),)
 
     async def scenario(it):
-        for keys in (["tab"], ["left_square_bracket"] * 2, ["m"], ["escape"], ["j", "z", "z"]):
-            await it.press(*keys)
+        for key in ("m", "escape", "2", "3", "4", "5", "7", "1", "i", "escape"):
+            await it.press(key)
+            await it.pilot.pause()
             text = it.text()
-            assert "[bold]x[/bold]" in text
+            assert "x[/bold]" in text or key == "7"
             assert not set("\x1b\x07\u202e") & set(text)
 
     watch(scenario, reader=reader)
@@ -423,7 +561,8 @@ def test_a_grown_curve_paints_a_small_part_of_the_chart(watch):
         reader.epochs = 21
         await it.bring()
         await it.pilot.pause()
-        assert 0 < sum(cells) < it.pane("curves").size.area / 5
+        charts = it.pane("curves").size.area + it.pane("second").size.area
+        assert 0 < sum(cells) < charts / 4
 
     watch(scenario, reader=reader)
 
@@ -495,8 +634,7 @@ def test_the_feed_waits_for_a_folder():
 def test_every_command_is_in_the_palette(watch):
     async def scenario(it):
         titles = [command.title for command in it.app.get_system_commands(it.screen)]
-        assert "Pick metric" in titles
-        assert "Theme" in titles
+        assert {"Pick the metric", "Charts", "Theme"} <= set(titles)
 
     watch(scenario)
 

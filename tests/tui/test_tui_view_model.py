@@ -1,12 +1,13 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import tui_sample as sample
 from rich.cells import cell_len
 
 from icckd_tui.glyphs import ASCII, BRAILLE
-from icckd_tui.keymap import KEYS
+from icckd_tui.keymap import KEYS, SCREENS, keys_in
 from icckd_tui.screens.metric_picker import matching
 from icckd_tui.view_model.bar import bar_view
 from icckd_tui.view_model.chart import ChartChoice, chart_of, chart_title, legend_of
@@ -16,12 +17,14 @@ from icckd_tui.view_model.comparison import (
     comparison_title,
     excludes_zero,
 )
-from icckd_tui.view_model.frame import Frame, Waiting, default_metric, notice_of
-from icckd_tui.view_model.log import log_table
+from icckd_tui.view_model.frame import Frame, Waiting, default_metrics, notice_of
+from icckd_tui.view_model.log import log_table, matches, places_of
 from icckd_tui.view_model.numbers import duration, scale_for
+from icckd_tui.view_model.smoothing import smoothed
 from icckd_tui.view_model.spans import Span, plain, wrapped
 from icckd_tui.view_model.trials import trial_detail, trial_table
-from icckd_tui.widgets.picture import Picture, picture_of
+from icckd_tui.widgets.cells import Picture
+from icckd_tui.widgets.picture import picture_of
 
 
 def frame(metric="student.val_top1", epochs=sample.EPOCHS, **more):
@@ -31,8 +34,7 @@ def frame(metric="student.val_top1", epochs=sample.EPOCHS, **more):
         "trials": sample.trials(),
         "comparisons": sample.comparisons(),
         "series": sample.SERIES,
-        "metric": metric,
-        "curves": sample.curves(metric, epochs=epochs),
+        "curves": {metric: sample.curves(metric, epochs=epochs)},
         "log": sample.log(),
     }
     return Frame(**{**values, **more})
@@ -144,7 +146,7 @@ def test_a_running_study_is_provisional():
 
 
 def test_what_needs_eyes_comes_first_in_the_trial_list():
-    table = trial_table(frame(), BRAILLE)
+    table = trial_table(frame(), sample.trials(), BRAILLE)
 
     states = [plain(row.cells[2]) for row in table.rows]
     assert states[0] == "▶ running"
@@ -155,17 +157,30 @@ def test_what_needs_eyes_comes_first_in_the_trial_list():
 
 def test_log_lines_have_levels_as_words_and_their_own_keys():
     lines = sample.log()
-    table = log_table((*lines, lines[-1]))
+    table = log_table((*lines, lines[-1]), places_of(sample.study()))
 
     assert len({row.key for row in table.rows}) == len(table.rows)
     assert plain(table.rows[-1].cells[1]) == "ERROR"
+    assert plain(table.rows[-1].cells[2]) == "D s3 teacher"
 
 
-def test_the_first_metric_is_validation_accuracy_of_the_judged_stage():
-    assert default_metric(sample.study(), sample.SERIES) == "student.val_top1"
-    assert default_metric(sample.study(), ("teacher.ce", "teacher.val_top1")) == "teacher.val_top1"
-    assert default_metric(sample.study(), ("teacher.ce",)) == "teacher.ce"
-    assert default_metric(sample.study(), ()) is None
+def test_log_lines_are_kept_by_level_and_found_by_their_text():
+    places = places_of(sample.study())
+    warnings = log_table(sample.log(), places, level="warning")
+
+    assert {plain(row.cells[1]) for row in warnings.rows} == {"WARN", "ERROR"}
+    assert len(log_table(sample.log(), places, level="error").rows) == 1
+    assert matches(warnings, "NOT FINITE") == [len(warnings.rows) - 1]
+    assert matches(warnings, "") == []
+
+
+def test_charts_start_with_accuracy_and_loss_of_the_judged_stage():
+    first = default_metrics(sample.study(), sample.SERIES)
+
+    assert first[:4] == ("student.val_top1", "student.ce", "teacher.val_top1", "teacher.ce")
+    assert set(first) == set(sample.SERIES)
+    assert default_metrics(sample.study(), ("teacher.lr",)) == ("teacher.lr",)
+    assert default_metrics(sample.study(), ()) == ()
 
 
 def test_notices():
@@ -175,32 +190,112 @@ def test_notices():
     assert "no study" in notice_of(Waiting("no study here yet"), None, 80, 24)
 
 
-def test_axes_stay_when_focus_moves_and_when_a_curve_grows():
-    early = chart_of(frame(epochs=9), ChartChoice(focus="no-cache"))
-    late = chart_of(frame(), ChartChoice(focus="plain-kd"))
-
-    assert (early.x_low, early.x_high) == (late.x_low, late.x_high) == (1.0, 30.0)
-    other = chart_of(frame(), ChartChoice(focus="full"))
-    assert (other.y_low, other.y_high) == (late.y_low, late.y_high)
-    assert [line.prominence for line in late.lines][-2:] == ["baseline", "focus"]
-
-
-def test_the_later_half_needs_a_smaller_y_range():
-    whole = chart_of(frame(), ChartChoice(focus="full"))
-    late = chart_of(frame(), ChartChoice(focus="full", late=True))
-
-    assert late.y_high - late.y_low < (whole.y_high - whole.y_low) / 3
-
-
-def test_title_and_legend_name_what_is_drawn():
-    choice = ChartChoice(focus="no-cache", seeds=True, log=True)
-
-    assert chart_title(frame(), choice, BRAILLE) == "student.val_top1 (%) · each seed · log"
-    assert plain(legend_of(chart_of(frame(), choice))).startswith(" D no-cache  A full ")
+def chart(choice, epochs=sample.EPOCHS, metric="student.val_top1", **more):
+    return chart_of(frame(metric, epochs, **more), metric, choice)
 
 
 def picture(choice, epochs=sample.EPOCHS, size=(90, 20), glyphs=BRAILLE, **more):
-    return picture_of(chart_of(frame(epochs=epochs), choice), *size, glyphs, **more)
+    return picture_of(chart(choice, epochs), *size, glyphs, **more)
+
+
+def test_axes_stay_when_focus_moves_and_when_a_curve_grows():
+    early = chart(ChartChoice(focus="no-cache"), epochs=9)
+    late = chart(ChartChoice(focus="plain-kd"))
+
+    assert (early.x_low, early.x_high) == (late.x_low, late.x_high) == (1.0, 30.0)
+    assert [line.prominence for line in late.lines][-2:] == ["baseline", "focus"]
+    labels = [text_of(picture(ChartChoice(focus=arm)))[row][:8] for arm in ("full", "no-cache")
+              for row in range(20)]  # fmt: skip
+    assert labels[:20] == labels[20:]
+
+
+def y_labels(choice):
+    rows = text_of(picture(choice))
+    found = [row[:7].strip() for row in rows[:-2]]
+    return [float(text) for text in found if text]
+
+
+def test_a_part_of_x_has_the_y_range_that_it_needs():
+    whole, late = y_labels(ChartChoice(focus="full")), y_labels(
+        ChartChoice(focus="full", window=(0.5, 1.0))
+    )  # fmt: skip
+
+    assert max(late) - min(late) < (max(whole) - min(whole)) / 2
+    half = chart(ChartChoice(focus="full", window=(0.5, 1.0)))
+    assert (half.x_low, half.x_high) == (15.5, 30.0)
+
+
+@pytest.mark.parametrize(
+    ("axis", "low", "high", "unit"),
+    [("epoch", 1, 30, "epoch"), ("step", 0, 210, "step"), ("relative", 0, 100, "%")],
+)
+def test_x_is_epochs_steps_or_shares_of_what_is_planned(axis, low, high, unit):
+    drawn = chart(ChartChoice(focus="full", x=axis), epochs=20)
+
+    assert (drawn.x_low, drawn.x_high, drawn.x_unit) == (low, high, unit)
+    assert drawn.lines[-1].x_E[-1] == pytest.approx(high * 20 / 30 if low == 0 else 20)
+
+
+def test_x_is_seconds_where_they_are_known_and_epochs_elsewhere():
+    seconds = sample.curves("student.train_seconds")
+    seconds = tuple(replace(c, mean_E=2.5 * c.epochs_E * (1 + p)) for p, c in enumerate(seconds))
+    curves = {"student.val_top1": sample.curves(), "student.train_seconds": seconds}
+    known = chart(ChartChoice(focus="full", x="time"), curves=curves)
+
+    assert known.x_unit == "s"
+    assert known.lines[-1].x_E[-1] == pytest.approx(75.0)
+    assert known.x_high == pytest.approx(75.0 * 7)
+    assert chart(ChartChoice(focus="full", x="time")).x_unit == "epoch"
+
+
+def test_only_the_arms_that_are_wanted_are_drawn():
+    drawn = chart(ChartChoice(focus="no-cache", only=frozenset({"full", "no-cache"})))
+
+    assert [line.name for line in drawn.lines] == ["full", "no-cache"]
+
+
+def test_title_and_legend_name_what_is_drawn():
+    choice = ChartChoice(focus="no-cache", seeds="each", log_y=True, smoothing=3)
+
+    title = chart_title("student.val_top1", choice, BRAILLE)
+    assert title == "student.val_top1 (%) · each seed · smoothed 0.9 · log y"
+    legend = plain(legend_of(chart(choice), "student.val_top1", BRAILLE))
+    assert legend.startswith(" D no-cache  A full ")
+
+
+def test_the_value_cursor_reads_the_nearest_point():
+    drawn = chart(ChartChoice(focus="no-cache", cursor=0.5))
+    curve = next(c for c in sample.curves() if c.arm == "no-cache")
+
+    text = plain(legend_of(drawn, "student.val_top1", BRAILLE))
+    half = (curve.high_E[15] - curve.low_E[15]) / 2
+    assert text.startswith(" epoch 16  D ")
+    assert f"D {curve.mean_E[15]:.2f} ±{half:.2f}" in text
+    assert "│" in "".join(text_of(picture(ChartChoice(focus="full", cursor=0.5)))[12][10:])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.6, 0.98])
+def test_smoothing_is_the_debiased_running_mean_of_every_value(weight):
+    values = np.random.default_rng(0).normal(0, 1, (2, 700))
+    values[0, 5] = values[1, 0] = np.nan
+
+    found = smoothed(values, weight)
+
+    for row, got in zip(values, found, strict=True):
+        total, share = 0.0, 0.0
+        for value, have in zip(row, got, strict=True):
+            if np.isnan(value):
+                assert np.isnan(have)
+                continue
+            total, share = weight * total + (1 - weight) * value, weight * share + 1 - weight
+            assert have == pytest.approx(total / share, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.parametrize("choice", [{"log_x": True}, {"log_x": True, "log_y": True}])
+def test_logarithmic_axes_have_round_ticks(choice):
+    rows = text_of(picture(ChartChoice(focus="full", **choice)))
+
+    assert rows[-1].split()[:4] == ["epoch", "1", "2", "5"]
 
 
 def text_of(drawn):
@@ -212,7 +307,7 @@ def test_a_chart_has_ticks_and_a_letter_for_every_arm():
 
     assert rows[-1].split() == ["epoch", "1", "5", "10", "15", "20", "25", "30"]
     assert {"50", "60", "70", "80", "90"} <= set(
-        " ".join(r[:6] for r in rows).replace("┤", " ").split()
+        " ".join(r[:8] for r in rows).replace("┤", " ").split()
     )
     ends = "".join(row[-4:] for row in rows)
     assert set("ABCDEFG") <= set(ends)
@@ -236,7 +331,7 @@ def test_a_grown_curve_changes_few_cells():
 def test_small_and_empty_charts_are_blank_and_never_fail():
     for size in [(1, 1), (15, 30), (40, 3), (16, 4), (17, 5)]:
         assert picture(ChartChoice(focus="full"), size=size).codes.shape == size[::-1]
-    empty = picture_of(chart_of(frame(curves=()), ChartChoice(focus="full")), 40, 10, BRAILLE)
+    empty = picture_of(chart(ChartChoice(focus="full"), curves={}), 40, 10, BRAILLE)
     assert empty.changed_spans(Picture.blank(40, 10)) == []
 
 
@@ -244,6 +339,7 @@ def test_scales_and_durations():
     assert scale_for("bytes", [5 * 2.0**30]).value(2.0**30) == "1.0"
     assert scale_for("bytes", []).unit == "B"
     assert scale_for("1", [0.5]).value(0.5) == "0.500"
+    assert scale_for("1", [0.00042]).value(0.00042) == "0.000420"
     assert scale_for("%", [1.0]).value(None) == scale_for("%", [1.0]).value(math.nan) == "-"
     assert scale_for("epochs", [math.inf]).value(math.inf) == "never"
     assert duration(-1) == "0.0 s"
@@ -257,14 +353,17 @@ def test_wrapping_keeps_every_word():
     assert len(wrapped((Span("a b c d e f"),), 3, 2)) == 2
 
 
-def test_no_key_means_two_things_at_once():
-    for scope in ("table", "curves"):
-        keys = [key for row in KEYS if row.scope in (scope,) for key in row.keys]
-        assert len(keys) == len(set(keys))
-    everywhere = [key for row in KEYS if row.scope == "study" for key in row.keys]
-    assert len(everywhere) == len(set(everywhere))
-    inside = {key for row in KEYS if row.scope != "study" for key in row.keys}
-    assert inside & set(everywhere) == set()
+@pytest.mark.parametrize("screen", SCREENS)
+def test_no_key_means_two_things_at_once(screen):
+    for widget in ("table", "chart"):
+        keys = [key for row in keys_in((*SCREENS[screen], widget)) for key in row.keys]
+        assert sorted(keys) == sorted(set(keys))
+
+
+def test_every_scope_is_used_and_every_action_is_told():
+    used = {scope for scopes in SCREENS.values() for scope in scopes} | {"table", "chart"}
+    assert used == {key.scope for key in KEYS}
+    assert all(key.about for key in KEYS)
 
 
 def test_the_metric_filter_takes_letters_in_order():

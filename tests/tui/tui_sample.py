@@ -2,21 +2,30 @@
 
 import math
 import random
+import socket
+import threading
 
 import numpy as np
 
-from icckd.resources import GpuSample, HostSample
+from icckd.errors import UsageError
+from icckd.journal.origin import boot_id
+from icckd.resources import GpuSample, HostSample, ProcessSample
+from icckd.results.queue import QueueRow
+from icckd.results.trial_series import TrialSeries
 from icckd.results.types import (
     ArmRow,
+    AttemptRow,
+    ChangeRow,
     Comparison,
     Curve,
     LogRow,
     Progress,
     StateCounts,
     StudyInfo,
+    Table,
     TrialRow,
 )
-from icckd_tui.feed import Source
+from icckd_tui.source import Source
 from icckd_tui.view_model.host import Host
 
 NOW = 1_000_000.0
@@ -41,6 +50,23 @@ METRICS = (
 SERIES = ("student.ce", "student.val_top1", "teacher.ce", "teacher.lr", "teacher.val_top1")
 
 
+_MARGIN = ChangeRow(path="teacher.intra.margin", before={"threshold": 0.5}, after="off")
+_CACHE = ChangeRow(path="teacher.intra.cache", before={"per_class": 64, "warmup": 1}, after="off")
+_VIEWS = ChangeRow(path="teacher.views", before=2, after=1)
+
+
+def _weight(after):
+    return ChangeRow(path="teacher.intra.weight", before=0.02, after=after)
+
+
+_CHANGES = ((), (_MARGIN,), (_MARGIN, _weight(0.017)), (_CACHE,), (_CACHE, _weight(0.022)),
+            (_weight(0.0),), (_weight(0.0), _VIEWS))  # fmt: skip
+
+
+def _changes(place):
+    return _CHANGES[place] if place < len(_CHANGES) else (_weight(place / 10),)
+
+
 def study(arms=ARMS):
     return StudyInfo(
         name="icc-ablations",
@@ -50,9 +76,14 @@ def study(arms=ARMS):
         primary="student.top1",
         metrics=tuple(name for name, *_ in METRICS),
         arms=tuple(
-            ArmRow(name=n, role=r, title=n, action=a, control_for=c, changes=())
-            for n, r, a, c, _ in arms
+            ArmRow(name=n, role=r, title=n, action=a, control_for=c, changes=_changes(place))
+            for place, (n, r, a, c, _) in enumerate(arms)
         ),
+        resolved={
+            "data": {"train": 450},
+            "student": {"training": {"batch_size": 64}},
+            "teacher": {"training": {"batch_size": 64}},
+        },
         seeds=SEEDS,
         smallest_effect=0.5,
         family=("no-margin", "no-cache"),
@@ -132,6 +163,8 @@ def curves(metric="student.val_top1", arms=ARMS, epochs=EPOCHS):
         values = (level - 45) * shape + 45 + noise + rng.normal(0, 0.35, (len(SEEDS), 1))
         if metric.endswith(".ce"):
             values = (100 - values) / 30
+        if metric.endswith("train_seconds"):
+            values = np.tile(1.5 * x, (len(SEEDS), 1))
         mean, spread = values.mean(0), values.std(0, ddof=1)
         half = 2.36 * spread / math.sqrt(len(SEEDS))
         found.append(
@@ -198,12 +231,80 @@ def host_sample(gpus=(), **more):
         "memory_used": 12.3 * GIB,
         "memory_total": 31.9 * GIB,
         "disk_free": 214 * GIB,
+        "disk_total": 500 * GIB,
     }
     return HostSample(gpus=tuple(gpus), **{**values, **more})
 
 
 def host(gpus=(), history=(0.0, 50.0, 100.0), **more):
-    return Host(sample=host_sample(gpus, **more), history=history)
+    past = tuple(host_sample(gpus, cpu=share) for share in history)
+    return Host(sample=host_sample(gpus, **more), past=past)
+
+
+def attempt(kind="student", state="complete", **more):
+    values = {
+        "attempt": f"{kind}-1",
+        "stage": f"{kind}-digest",
+        "kind": kind,
+        "replicate": 0,
+        "state": state,
+        "epoch": EPOCHS,
+        "epochs": EPOCHS,
+        "started": NOW - 300,
+        "seconds": 41.5,
+        "reason": "",
+        "host": "machine-a",
+        "environment": {"python": "3.11.7", "torch": "2.11.0", "gpus": ""},
+        "numerics": {"device": "cpu", "threads": 1},
+        "settings": {"data": {"kind": "digits", "train": 450}, kind: {"training": {"lr": 0.05}}},
+        "hint": "",
+        "traceback": "",
+    }
+    return AttemptRow(**{**values, **more})
+
+
+TRACEBACK = """Traceback (most recent call last):
+  File "train.py", line 12, in step
+    loss.backward()
+FloatingPointError: loss term 'intra' is not finite at step 412"""
+
+
+def queue(arms=ARMS):
+    """Two stages a trial in the plan's order; the teachers of seed 0 are shared by all arms."""
+    rows = []
+    for trial in sorted(trials(arms), key=lambda row: row.seed):
+        for kind in ("teacher", "student"):
+            place = len(rows)
+            waits = trial.state == "running" and kind == "student"
+            state = "pending" if waits else trial.state
+            open_ = state in ("running", "pending")
+            rows.append(
+                QueueRow(
+                    stage=f"stage-{place}",
+                    kind=kind,
+                    replicate=0,
+                    state=state,
+                    epoch=trial.epoch if state != "pending" else 0,
+                    epochs=EPOCHS,
+                    seconds=20.0 if state != "pending" else 0.0,
+                    started=NOW - 100,
+                    attempts=2 if state == "failed" else 1,
+                    attempt=f"attempt-{place}",
+                    reason=trial.reason if state == "failed" else "",
+                    trials=((trial.arm, trial.seed),),
+                    left=30.0 if open_ else None,
+                    spread=4.0 if open_ else None,
+                    memory=0.9 * GIB,
+                    host=socket.gethostname(),
+                    boot=boot_id(),
+                    pid=4000 + place,
+                )
+            )
+    return tuple(rows)
+
+
+def process(pid, cpu=97.0, memory=int(0.7 * GIB), gpu=None):
+    return ProcessSample(pid=pid, cpu=cpu, memory=memory, gpu_memory=gpu)
 
 
 class FakeReader:
@@ -214,14 +315,17 @@ class FakeReader:
         self.changed = True
         self.error = None
         self.asked = []
-        self.values = {
+        self.data = {
             "study": study(arms),
             "progress": progress(),
             "trials": trials(arms),
             "comparisons": comparisons(arms),
             "series": SERIES,
             "log": log(),
+            "queue": queue(arms),
+            "requests": (),
         }
+        self.interrupted = threading.Event()
         self.epochs = EPOCHS
 
     def __enter__(self):
@@ -237,26 +341,82 @@ class FakeReader:
         return changed
 
     def study(self, name):
-        return self.values["study"]
+        return self.data["study"]
 
     def progress(self, study):
-        return self.values["progress"]
+        return self.data["progress"]
 
     def trials(self, study):
-        return self.values["trials"]
+        return self.data["trials"]
 
     def comparisons(self, study):
-        return self.values["comparisons"]
+        return self.data["comparisons"]
 
     def series(self, study):
-        return self.values["series"]
+        return self.data["series"]
 
     def curves(self, study, metric):
         self.asked.append(metric)
         return curves(metric, self.arms, self.epochs)
 
-    def log(self, study, limit):
-        return self.values["log"][-limit:]
+    def log(self, study, limit, arm=None, seed=None):
+        rows = self.data["log"]
+        if arm is not None:
+            rows = tuple(row for row in rows if (row.arm, row.seed) == (arm, seed))
+        return rows[-limit:]
 
-    def source(self, ready=lambda: True, host=None):
-        return Source(ready=ready, open=lambda: self, host=host)
+    def attempts(self, study, arm, seed):
+        state = next(t.state for t in self.data["trials"] if (t.arm, t.seed) == (arm, seed))
+        if state == "failed":
+            more = {"reason": "not finite", "hint": "lower the rate", "traceback": TRACEBACK}
+            return (attempt("teacher"), attempt(state="failed", epoch=7, **more))
+        return () if state == "pending" else (attempt("teacher"), attempt())
+
+    def trial_series(self, study, arm, seed):
+        found = []
+        for metric in SERIES:
+            curve = next(c for c in curves(metric, self.arms, self.epochs) if c.arm == arm)
+            series = TrialSeries(
+                metric=metric, epochs_E=curve.epochs_E, values_E=curve.values_SE[seed]
+            )
+            found.append(series)
+        return tuple(found)
+
+    def values(self, study, metric):
+        known = metric in [name for name, *_ in METRICS]
+        return {arm: dict.fromkeys(SEEDS, 91.5) for arm, *_ in self.arms} if known else {}
+
+    def queue(self, study):
+        return self.data["queue"]
+
+    def requests(self, study):
+        return self.data["requests"]
+
+    def views(self):
+        return [("comparison", "Arms by metric."), ("trial", "Trials of latest revisions.")]
+
+    def ask(self, sql, *, rows):
+        self.asked.append(sql)
+        self.interrupted.clear()
+        if "slow" in sql:
+            assert self.interrupted.wait(10)
+            raise UsageError("SQL: INTERRUPT Error: Interrupted!")
+        if "wrong" in sql:
+            raise UsageError(
+                "SQL: Parser Error: syntax error", hint="views and tables: show tables"
+            )
+        found = tuple((f"arm {place}", place * 0.5, None) for place in range(300))
+        return Table(columns=("arm", "value", "note"), rows=found[:rows]), len(found) > rows
+
+    def close(self):
+        self.interrupted.set()
+
+    def source(self, ready=lambda: True, host=None, processes=None):
+        return Source(
+            ready=ready,
+            open=lambda: self,
+            host=host,
+            processes=processes,
+            asker=lambda: self,
+            views=self.views,
+        )

@@ -119,13 +119,33 @@ def watch(
     study: Annotated[
         str | None, typer.Argument(metavar="[STUDY]", help="A study's name or file.")
     ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Send the session no requests.")
+    ] = False,
+    replay: Annotated[
+        float | None,
+        typer.Option(min=0.01, metavar="SPEED", help="Show it again, so many times as fast."),
+    ] = None,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve it, read-only, to a browser on this machine.")
+    ] = False,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="For --web.")] = 8000,
 ) -> None:
     """Watch a study live on a full screen; any number of viewers may come and go."""
     from icckd.cli.inspect import study_name
     from icckd.journal.folder import StateFolder
+
+    name = study_name(study)
+    if web:
+        if replay is not None:
+            raise UsageError("--web and --replay do not go together", hint="leave one out")
+        from icckd_tui.web import serve
+
+        serve(name, port)
+        return
     from icckd_tui.app import run_watch
 
-    run_watch(StateFolder.current(), study_name(study))
+    run_watch(StateFolder.current(), name, read_only=read_only, replay=replay)
 
 
 def fetch(

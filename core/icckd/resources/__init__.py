@@ -12,12 +12,15 @@ from icckd.resources.gpus import (
 )
 from icckd.resources.host import HostSample, sample_host
 from icckd.resources.memory import PeakMemory
+from icckd.resources.processes import ProcessSample, ProcessSampler
 
 __all__ = [
     "EnergyMeter",
     "GpuSample",
     "HostSample",
     "PeakMemory",
+    "ProcessSample",
+    "ProcessSampler",
     "available_cpus",
     "cuda_device_names",
     "gpu_memory_of_this_process",

@@ -67,6 +67,17 @@ def gpu_memory_of_this_process() -> int | None:
         return int(sum(held)) if held else None
 
 
+def gpu_memory_by_process() -> dict[int, int]:
+    """Return the GPU memory of each process on all visible devices, in bytes."""
+    with _nvml() as nvml:
+        held: dict[int, int] = {}
+        for handle in [] if nvml is None else _visible(nvml):
+            for process in _processes(nvml, handle):
+                if process.usedGpuMemory is not None:
+                    held[process.pid] = held.get(process.pid, 0) + int(process.usedGpuMemory)
+        return held
+
+
 def sample_gpus() -> tuple[GpuSample, ...]:
     """Return a sample of each visible device."""
     with _nvml() as nvml:

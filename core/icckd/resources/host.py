@@ -16,6 +16,7 @@ class HostSample:
     memory_used: int
     memory_total: int
     disk_free: int
+    disk_total: int
     gpus: tuple[GpuSample, ...]
 
 
@@ -27,12 +28,13 @@ def sample_host(folder: Path) -> HostSample:
     """
     import psutil
 
-    memory = psutil.virtual_memory()
+    memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(folder))
     return HostSample(
         cpu=float(psutil.cpu_percent(interval=None)),
         load=os.getloadavg()[0],
         memory_used=int(memory.total - memory.available),
         memory_total=int(memory.total),
-        disk_free=int(psutil.disk_usage(str(folder)).free),
+        disk_free=int(disk.free),
+        disk_total=int(disk.total),
         gpus=sample_gpus(),
     )

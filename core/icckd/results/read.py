@@ -16,7 +16,9 @@ from icckd.results.log import read_log
 from icckd.results.pairing import Outcomes
 from icckd.results.progress import read_estimates, read_progress, read_trials
 from icckd.results.provenance import Provenance, read_provenance
+from icckd.results.queue import QueueRow, RequestRow, read_queue, read_requests
 from icckd.results.studies import find_study, read_studies
+from icckd.results.trial_series import TrialSeries, read_trial_series
 from icckd.results.types import (
     AttemptRow,
     Comparison,
@@ -38,7 +40,7 @@ from icckd.store.store import Store
 T = TypeVar("T")
 # While stages run these tables grow, and only these answers change: outcomes wait for their end.
 _GROWING = frozenset({"metric", "log_line", "journal"})
-_CHANGING = frozenset({"progress", "trials", "series", "curves", "log"})
+_CHANGING = frozenset({"progress", "trials", "series", "curves", "log", "queue"})
 
 
 def _say_nothing(text: str) -> None:
@@ -188,6 +190,20 @@ class Results:
     def folder(self) -> StateFolder:
         """The state folder that these results are of."""
         return self._store.folder
+
+    def trial_series(self, study: StudyInfo, arm: str, seed: int) -> tuple[TrialSeries, ...]:
+        """Return every series of a trial, in the catalogue's order."""
+        return read_trial_series(self._store, study, arm, seed)
+
+    def queue(self, study: StudyInfo) -> tuple[QueueRow, ...]:
+        """Return every stage of the newest plan, in its order."""
+        return self._once(
+            ("queue", study.name), lambda: read_queue(self._store, study, self.estimates())
+        )
+
+    def requests(self, study: StudyInfo) -> tuple[RequestRow, ...]:
+        """Return what sessions of this study were asked and answered, oldest first."""
+        return self._once(("requests", study.name), lambda: read_requests(self._store, study))
 
     def complete_stages(self) -> frozenset[str]:
         """Return the digests of the stages that are complete."""

@@ -1,0 +1,155 @@
+"""What the monitor costs on a real pseudo-terminal: `python bench/monitor.py [STATE_FOLDER]`.
+
+CPU time comes first; wall times suffer from whatever else the machine does. The series are
+synthetic (`monitor_child.py`); with a state folder the first paint shows its real study.
+"""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import termios
+import time
+from pathlib import Path
+
+from timing import write_result
+
+HERE = Path(__file__).parent
+SIZES = {"160x45": (160, 45), "80x24": (80, 24)}
+PAINTS = 15
+
+
+class Terminal:
+    """A program on a pseudo-terminal; counts what it writes."""
+
+    def __init__(self, command: list[str], size: tuple[int, int], **more: str) -> None:
+        master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", size[1], size[0], 0, 0))
+        environment = {
+            **os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor",
+            "LC_ALL": "C.UTF-8", "PYTHONPATH": f"{HERE.parent}:{HERE.parent / 'core'}", **more,
+        }  # fmt: skip
+        environment.pop("NO_COLOR", None)
+        self.started = time.perf_counter()
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+        self._master = master
+        self.count = 0
+
+    def until(self, marker: bytes, seconds: float = 30.0) -> float:
+        """Read until the marker came; return the wall seconds since the start."""
+        seen = b""
+        while marker not in seen:
+            if not select.select([self._master], [], [], seconds)[0]:
+                raise TimeoutError(marker)
+            seen = seen[-200:] + self._read()
+        return time.perf_counter() - self.started
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of the program so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def drain(self) -> None:
+        """Read until the program ends."""
+        while True:
+            try:
+                if not self._read():
+                    break
+            except OSError:
+                break
+        self.process.wait()
+        os.close(self._master)
+
+    def _read(self) -> bytes:
+        data = os.read(self._master, 1 << 16)
+        self.count += len(data)
+        return data
+
+    def end(self) -> None:
+        """Press q and wait."""
+        os.write(self._master, b"q")
+        self.drain()
+
+
+def first_paint(state: str | None) -> list[tuple[float, float]]:
+    """Return wall and CPU seconds until the first text is on the terminal, for each start."""
+    found = []
+    with tempfile.TemporaryDirectory() as empty:
+        for _ in range(PAINTS):
+            terminal = Terminal(
+                [sys.executable, "-m", "icckd.cli.main", "watch", "--read-only"],
+                SIZES["160x45"], ICCKD_HOME=state or empty,
+            )  # fmt: skip
+            wall = terminal.until(b"icckd")
+            found.append((wall, terminal.cpu()))
+            time.sleep(1.0)
+            terminal.end()
+    return found
+
+
+def scenario(name: str, size: str = "160x45") -> dict[str, float]:
+    """Run one scenario of the child; return its figures, with the bytes that it wrote."""
+    with tempfile.NamedTemporaryFile() as answer:
+        command = [sys.executable, str(HERE / "monitor_child.py"), name, answer.name]
+        terminal = Terminal(command, SIZES[size])
+        terminal.drain()
+        figures: dict[str, float] = json.loads(Path(answer.name).read_text())
+    if "seconds" in figures:
+        figures["kB/s"] = terminal.count / 1000 / figures["seconds"]
+    return figures
+
+
+def row(what: str, goal: str, figure: str) -> str:
+    """Return one line of the table."""
+    return f"| {what} | {goal} | {figure} |"
+
+
+def main() -> None:
+    """Measure everything once and write the result."""
+    paints = first_paint(sys.argv[1] if len(sys.argv) > 1 else None)
+    chart, idle, live = scenario("chart"), scenario("idle"), scenario("live")
+    small, table, memory = scenario("live", "80x24"), scenario("table"), scenario("memory")
+    walls, cpus = zip(*paints, strict=True)
+    write_result(
+        "monitor",
+        [
+            f"load average while measuring: {os.getloadavg()[0]:.1f}; series and tables synthetic",
+            "",
+            "| what | goal | measured |",
+            "| --- | --- | --- |",
+            row("first paint, wall p50", "<= 450 ms", f"{statistics.median(walls) * 1e3:.0f} ms"
+                f" (minimum {min(walls) * 1e3:.0f}, n = {len(walls)})"),
+            row("first paint, CPU p50", "", f"{statistics.median(cpus) * 1e3:.0f} ms"),
+            row("10 series x 100k points, CPU a frame p50", "<= 12 ms",
+                f"{chart['p50'] * 1e3:.1f} ms (p95 {chart['p95'] * 1e3:.1f})"),
+            row("dashboard tick, CPU p95", "<= 35 ms",
+                f"{live['tick_p95'] * 1e3:.1f} ms (p50 {live['tick_p50'] * 1e3:.1f})"),
+            row("idle, share of a core", "<= 0.5 %", f"{idle['share']:.2f} %"),
+            row("live at 4 Hz, share of a core", "<= 12 %", f"{live['share']:.1f} %"),
+            row("live at 4 Hz, 80x24", "<= 6 %", f"{small['share']:.1f} %"),
+            row("key to paint while live, wall p95", "<= 50 ms",
+                f"{live['key_p95'] * 1e3:.1f} ms (p50 {live['key_p50'] * 1e3:.1f})"),
+            row("event-loop lag while live, wall p99", "<= 30 ms",
+                f"{live['lag_p99'] * 1e3:.1f} ms (most {live['lag_max'] * 1e3:.0f})"),
+            row("written while live at 4 Hz", "<= 80 kB/s", f"{live['kB/s']:.0f} kB/s"),
+            row("10,000 trials, filled, CPU", "<= 50 ms", f"{table['fill'] * 1e3:.1f} ms"),
+            row("10,000 trials, updated, CPU p50", "<= 8 ms",
+                f"{table['update'] * 1e3:.1f} ms"),
+            row("resident, 60 trials x 4 series x 100k points on the desk", "<= 250 MB",
+                f"{memory['rss'] / 1e6:.0f} MB (without them {memory['base'] / 1e6:.0f})"),
+        ],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

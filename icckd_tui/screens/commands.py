@@ -1,0 +1,135 @@
+"""What every screen can be asked for: help, filter, events, export, unlocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import ClassVar
+
+from textual.screen import Screen
+
+from icckd_tui.desk import Desk
+from icckd_tui.display import display
+from icckd_tui.export import export_table
+from icckd_tui.glyphs import Glyphs
+from icckd_tui.keymap import ScreenName
+from icckd_tui.player import Player
+from icckd_tui.screens.event_feed import EventFeed
+from icckd_tui.screens.filter_prompt import FilterPrompt
+from icckd_tui.screens.help import Help
+from icckd_tui.view_model.filter import Filter
+from icckd_tui.view_model.frame import Frame
+from icckd_tui.view_model.table import Table
+from icckd_tui.widgets.grid_table import GridTable
+
+
+class Commands(Screen[None]):
+    """The commands; what they need of a screen is defined by `MonitorScreen`."""
+
+    NAME: ClassVar[ScreenName]
+    desk: Desk
+    glyphs: Glyphs
+
+    @property
+    def frame(self) -> Frame | None:
+        """The newest reading."""
+        return self.desk.frame
+
+    def show_bar(self) -> None:
+        """Write the bar again."""
+        raise NotImplementedError
+
+    def fill_panes(self) -> None:
+        """Fill the visible panes."""
+        raise NotImplementedError
+
+    def tables(self) -> Iterator[GridTable]:
+        """Yield the visible tables, the one with the focus first."""
+        raise NotImplementedError
+
+    def action_open(self, name: ScreenName) -> None:
+        """Bring another screen to the front."""
+        self.app.open(name)  # type: ignore[attr-defined]
+
+    def say(self, text: str, *, severe: bool = False) -> None:
+        """Tell the user something in passing; plain text, never markup."""
+        self.app.notify(
+            display(text), severity="error" if severe else "information", markup=False, timeout=4
+        )
+
+    def action_play(self) -> None:
+        """Stop a replay, or let it go on."""
+        self._move_replay(lambda player: player.toggle())
+
+    def action_seek(self, steps: int) -> None:
+        """Go back or forward in a replay."""
+        self._move_replay(lambda player: player.seek(steps))
+
+    def action_faster(self, steps: int) -> None:
+        """Replay faster or slower."""
+        self._move_replay(lambda player: player.faster(steps))
+
+    def _move_replay(self, move: Callable[[Player], None]) -> None:
+        if self.desk.player is None:
+            self.say("this is no replay: icckd watch --replay 60")
+            return
+        move(self.desk.player)
+        self.desk.feed.wake()
+        self.show_bar()
+
+    def action_help(self) -> None:
+        """Show every key of this screen."""
+        self.app.push_screen(Help(self.NAME, glyphs=self.glyphs))
+
+    def action_unlock(self) -> None:
+        """Unlock requests to the session, or lock them again."""
+        choices = self.desk.choices
+        if self.desk.submit is None:
+            self.say("this view is read-only", severe=True)
+            return
+        choices.unlocked = not choices.unlocked
+        self.show_bar()
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        prompt = FilterPrompt(self.desk.choices.filter.text, glyphs=self.glyphs)
+        self.app.push_screen(prompt, self.set_filter)
+
+    def set_filter(self, chosen: Filter | None) -> None:
+        """Show only what a filter lets through."""
+        if chosen is not None:
+            self.desk.choices.filter = chosen
+            self.show_bar()
+            self.fill_panes()
+
+    def action_events(self) -> None:
+        """Show what happened since the app was started."""
+        self.app.push_screen(
+            EventFeed(tuple(self.desk.happenings), glyphs=self.glyphs), self._event_chosen
+        )
+
+    def _event_chosen(self, trial: tuple[str, int | None] | None) -> None:
+        if trial is None:
+            return
+        arm, seed = trial
+        self.desk.choices.focus = arm
+        if seed is not None:
+            self.desk.choices.trial = (arm, seed)
+            self.action_open("trial")
+        else:
+            self.fill_panes()
+
+    def action_export(self) -> None:
+        """Write what the pane shows to a file in the current folder."""
+        table = next(iter(self.tables()), None)
+        if self.frame is None or table is None:
+            return
+        stem = f"{self.frame.study.name}-{self.NAME}-{table.id}"
+        self.run_worker(lambda: self._export(stem, table.table), thread=True, exit_on_error=False)
+
+    def _export(self, stem: str, table: Table) -> None:
+        try:
+            path = export_table(stem, table)
+        except OSError as error:
+            self.app.call_from_thread(self.say, f"cannot write: {error}", severe=True)
+            return
+        self.app.call_from_thread(self.say, f"wrote {path}")

@@ -1,0 +1,248 @@
+"""Screens with charts: what is chosen for each chart, and the keys that change it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, ClassVar
+
+from textual import on
+
+from icckd_tui.desk import Desk
+from icckd_tui.screens.base import MonitorScreen
+from icckd_tui.screens.metric_picker import MetricPicker
+from icckd_tui.view_model.frame import default_metrics, seconds_series
+from icckd_tui.widgets.curves import CurveChart
+
+if TYPE_CHECKING:
+    from icckd_tui.view_model.chart import ChartChoice, SeedsMode, XAxis
+
+_SEEDS: tuple[SeedsMode, ...] = ("mean", "each", "both")
+_X: tuple[XAxis, ...] = ("epoch", "step", "time", "relative")
+_MOST_SMOOTHING = 5
+_NARROWEST = 0.02  # share of the x axis
+
+
+@dataclass(slots=True)
+class XView:
+    """The shown part of x and the value cursor, as shares of the whole."""
+
+    low: float = 0.0
+    high: float = 1.0
+    cursor: float | None = None
+    follow: bool = True
+
+    def zoom(self, step: int) -> None:
+        """Show half as much or twice as much, around the cursor or else the newest values."""
+        size = min(1.0, max(_NARROWEST, (self.high - self.low) * (0.5 if step > 0 else 2.0)))
+        self._move_to(self.high - size if self.cursor is None else self.cursor - size / 2, size)
+
+    def pan(self, step: int) -> None:
+        """Move by a quarter of what is shown."""
+        size = self.high - self.low
+        self._move_to(self.low + step * size / 4, size)
+
+    def _move_to(self, low: float, size: float) -> None:
+        self.low = min(max(0.0, low), 1.0 - size)
+        self.high = self.low + size
+
+
+@dataclass(slots=True)
+class View:
+    """What one chart shows. A metric of None means the one that comes first for its place."""
+
+    metric: str | None = None
+    log_y: bool = False
+    log_x: bool = False
+    x: XView = field(default_factory=XView)
+
+
+class CurveScreen(MonitorScreen):
+    """A screen some of whose panes are charts."""
+
+    CHARTS: ClassVar[tuple[str, ...]]
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__(desk)
+        shared = XView()
+        self._views = {name: View(x=shared) for name in self.CHARTS}
+        self._seeds: SeedsMode = "mean"
+        self._smoothing = 0
+        self._x: XAxis = "epoch"
+
+    def is_wanted_chart(self, chart: str) -> bool:
+        """Say whether a chart is in use now."""
+        return self.is_wanted(chart)
+
+    @property
+    def chart_name(self) -> str:
+        """The chart that keys are for: the one with the user in it, else the first."""
+        return self._pane if self._pane in self.CHARTS else self.CHARTS[0]
+
+    @property
+    def view(self) -> View:
+        """What that chart shows."""
+        return self._views[self.chart_name]
+
+    def metric_of(self, chart: str) -> str | None:
+        """Return the series of a chart."""
+        frame = self.frame
+        if frame is None or not frame.series:
+            return self._views[chart].metric
+        chosen = self._views[chart].metric
+        if chosen in frame.series:
+            return chosen
+        names = default_metrics(frame.study, frame.series)
+        return names[self.CHARTS.index(chart) % len(names)]
+
+    def wish(self) -> None:
+        """Ask for the curves of the charts in use."""
+        names = [self.metric_of(chart) for chart in self.CHARTS if self.is_wanted_chart(chart)]
+        wanted = [name for name in names if name is not None]
+        if self._x == "time":
+            wanted += [seconds_series(name) for name in wanted]
+        self.desk.want(metrics=tuple(dict.fromkeys(wanted)), trial=None, queue=False)
+
+    def choice_of(self, chart: str) -> ChartChoice:
+        """Return all that the user chose for a chart."""
+        from icckd_tui.view_model.chart import ChartChoice
+
+        view = self._views[chart]
+        return ChartChoice(
+            focus=self.desk.choices.focus or "",
+            seeds=self._seeds,
+            log_y=view.log_y,
+            log_x=view.log_x,
+            smoothing=self._smoothing,
+            x=self._x,
+            window=(view.x.low, view.x.high),
+            cursor=view.x.cursor,
+            only=self.arms_drawn(),
+        )
+
+    def arms_drawn(self) -> frozenset[str]:
+        """Return the arms that the charts draw, all when empty."""
+        return frozenset()
+
+    def fill_chart(self, chart: str) -> None:
+        """Draw a chart; what was not read yet stays as it was until it is."""
+        from icckd_tui.view_model.chart import chart_of, chart_title
+
+        metric = self.metric_of(chart)
+        if self.frame is None or (metric is not None and metric not in self.frame.curves):
+            self.wish()
+            return
+        choice = self.choice_of(chart)
+        title = chart_title(metric, choice, self.glyphs)
+        self.query_one(f"#{chart}", CurveChart).show(
+            chart_of(self.frame, metric, choice), metric, title
+        )
+
+    def fill_charts(self) -> None:
+        """Draw every visible chart again."""
+        self.refill(*self.CHARTS)
+
+    def action_toggle_log_y(self) -> None:
+        """Switch the y axis between linear and logarithmic."""
+        self.view.log_y = not self.view.log_y
+        self.refill(self.chart_name)
+
+    def action_toggle_log_x(self) -> None:
+        """Switch the x axis between linear and logarithmic."""
+        self.view.log_x = not self.view.log_x
+        self.refill(self.chart_name)
+
+    def action_cycle_seeds(self) -> None:
+        """Show the mean with its interval, each seed, or both."""
+        self._seeds = _SEEDS[(_SEEDS.index(self._seeds) + 1) % len(_SEEDS)]
+        self.fill_charts()
+
+    def action_smooth(self, step: int) -> None:
+        """Smooth more or less."""
+        self._smoothing = min(_MOST_SMOOTHING, max(0, self._smoothing + step))
+        self.fill_charts()
+
+    def action_cycle_x(self) -> None:
+        """Show epochs, steps, seconds or shares of what is planned."""
+        self._x = _X[(_X.index(self._x) + 1) % len(_X)]
+        self.wish()
+        self.fill_charts()
+
+    def action_zoom(self, step: int) -> None:
+        """Zoom in or out."""
+        self.view.x.zoom(step)
+        self.fill_charts()
+
+    def action_reset_zoom(self) -> None:
+        """Show the whole range again."""
+        self.view.x.low, self.view.x.high = 0.0, 1.0
+        self.fill_charts()
+
+    def action_pan(self, step: int) -> None:
+        """Move what is shown."""
+        self.view.x.pan(step)
+        self.fill_charts()
+
+    def action_value_cursor(self) -> None:
+        """Show the value cursor at the newest values, or hide it."""
+        x = self.view.x
+        x.cursor = x.high if x.cursor is None else None
+        self.cursor_changed()
+
+    def action_move_cursor(self, step: int) -> None:
+        """Move the value cursor by a fiftieth of what is shown; the first press shows it."""
+        x = self.view.x
+        at = (x.high if step < 0 else x.low) if x.cursor is None else x.cursor
+        x.cursor = min(x.high, max(x.low, at + step * (x.high - x.low) / 50))
+        self.cursor_changed()
+
+    def cursor_changed(self) -> None:
+        """Draw the charts again, the value cursor is elsewhere."""
+        self.fill_charts()
+
+    def action_focus_arm(self, step: int) -> None:
+        """Focus another arm."""
+        if self.frame is not None:
+            names = [arm.name for arm in self.frame.study.arms]
+            place = names.index(self.desk.choices.focus) if self.desk.choices.focus in names else 0
+            self.focus_arm(names[min(len(names) - 1, max(0, place + step))])
+
+    def focus_arm(self, arm: str) -> None:
+        """Put an arm into focus everywhere."""
+        self.desk.choices.focus = arm
+        self.fill_panes()
+
+    def action_step_metric(self, step: int) -> None:
+        """Show the next or the previous series."""
+        series = self.frame.series if self.frame else ()
+        metric = self.metric_of(self.chart_name)
+        if metric in series:
+            self._set_metric(series[(series.index(metric) + step) % len(series)])
+
+    def action_pick_metric(self) -> None:
+        """Choose a series from a list."""
+        if self.frame is not None and self.frame.series:
+            current = self.metric_of(self.chart_name)
+            picker = MetricPicker(self.frame.series, current, glyphs=self.glyphs)
+            self.app.push_screen(picker, self._set_metric)
+
+    def _set_metric(self, metric: str | None) -> None:
+        if metric is not None:
+            self.view.metric = metric
+            self.wish()
+            self.refill(self.chart_name)
+
+    @on(CurveChart.Pointed)
+    def _pointed(self, event: CurveChart.Pointed) -> None:
+        x = self.view.x
+        x.cursor = x.low + event.share * (x.high - x.low)
+        self.cursor_changed()
+
+    @on(CurveChart.Zoomed)
+    def _zoomed(self, event: CurveChart.Zoomed) -> None:
+        self.action_zoom(event.step)
+
+    def share_view(self, shared: bool) -> None:
+        """Let all charts have one x range, or each its own from here on."""
+        first = self.view.x
+        for view in self._views.values():
+            view.x = first if shared else replace(view.x)

@@ -1,0 +1,131 @@
+"""The monitor beside a real process that writes fast and badly, and is killed."""
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from icckd.journal.folder import StateFolder
+from icckd_tui.app import WatchApp
+from icckd_tui.desk import Desk
+from icckd_tui.source import source_in
+from icckd_tui.view_model.frame import Failed, Frame
+
+WRITER = Path(__file__).with_name("fake_writer.py")
+SOAK_SECONDS = float(os.environ.get("ICCKD_SOAK_SECONDS", "600"))
+
+
+def start_writer(root, *arguments):
+    home = Path(__file__).parents[2]
+    paths = os.pathsep.join([str(home), str(home / "core"), os.environ.get("PYTHONPATH", "")])
+    return subprocess.Popen(
+        [sys.executable, str(WRITER), str(root), *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": paths},
+    )
+
+
+async def until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        await asyncio.sleep(0.05)
+
+
+def text_of(app):
+    strips = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in strips)
+
+
+def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, monkeypatch):
+    folder, brought, take = StateFolder(tmp_path / "state"), [], Desk.take
+    monkeypatch.setattr(Desk, "take", lambda self, news: brought.append(news) or take(self, news))
+
+    async def scenario(writer):
+        app = WatchApp(source_in(folder), None)
+        async with app.run_test(size=(160, 45)) as pilot:
+            desk = app.desk
+            await until(lambda: desk.frame is not None and desk.frame.progress.trials.running)
+            await until(lambda: desk.frame.progress.trials.complete >= 1)
+            for key in ("j", "c", "x", "2", "v", "4", "5", "7", "1"):
+                await pilot.press(key)
+                assert not set("\x1b\x07") & set(text_of(app))
+            await until(lambda: desk.frame.curves.get("student.val_top1"))
+            curve = desk.frame.curves["student.val_top1"][0]
+            assert 9 not in curve.epochs_E
+            assert "[bold]" in text_of(app)
+            writer.kill()
+            await until(lambda: desk.frame.progress.session == "interrupted")
+            await pilot.pause()
+            assert "INTERRUPTED" in text_of(app)
+
+    writer = start_writer(folder.root)
+    try:
+        asyncio.run(scenario(writer))
+    finally:
+        writer.kill()
+        writer.wait()
+    assert not any(isinstance(news, Failed) for news in brought)
+    assert sum(isinstance(news, Frame) for news in brought) > 10
+
+
+def test_a_viewer_that_is_killed_leaves_the_writer_its_folder(tmp_path):
+    folder = StateFolder(tmp_path / "state")
+    writer = start_writer(folder.root, 3)
+    while not folder.exists():
+        time.sleep(0.05)
+    code = (
+        "import asyncio, sys; from icckd.journal.folder import StateFolder;"
+        "from icckd_tui.app import WatchApp; from icckd_tui.source import source_in;"
+        "from pathlib import Path;"
+        "app = WatchApp(source_in(StateFolder(Path(sys.argv[1]))), None);"
+        "asyncio.run(app.run_async(headless=True))"
+    )
+    viewer = subprocess.Popen([sys.executable, "-c", code, str(folder.root)])
+    time.sleep(2.0)
+    viewer.kill()
+    viewer.wait()
+
+    assert writer.wait(60) == 0
+
+
+@pytest.mark.long
+def test_ten_minutes_of_news_and_keys_take_no_more_memory(tmp_path):
+    folder, lags, sizes = StateFolder(tmp_path / "state"), [], []
+    process = psutil.Process()
+
+    async def watch_lag():
+        while True:
+            start = time.perf_counter()
+            await asyncio.sleep(0.01)
+            lags.append(time.perf_counter() - start - 0.01)
+
+    async def scenario():
+        app = WatchApp(source_in(folder), None)
+        async with app.run_test(size=(160, 45)) as pilot:
+            await until(lambda: app.desk.frame is not None)
+            sentinel = asyncio.ensure_future(watch_lag())
+            end, step = time.monotonic() + SOAK_SECONDS, 0
+            while time.monotonic() < end:
+                key = ("1", "j", "2", "s", "4", "5", "7", "3")[step % 8]
+                await pilot.press(key)
+                await asyncio.sleep(0.5)
+                step += 1
+                sizes.append(process.memory_info().rss)
+            sentinel.cancel()
+
+    writer = start_writer(folder.root, 30, 1000)
+    try:
+        asyncio.run(scenario())
+    finally:
+        writer.kill()
+        writer.wait()
+    third = len(sizes) // 3
+    grown = max(sizes[-third:]) - max(sizes[third : 2 * third])
+    lag = sorted(lags)[int(len(lags) * 0.99)]
+    print(f"memory {sizes[-1] / 2**20:.0f} MiB, grown {grown / 2**20:.1f} MiB, lag p99 {lag:.3f} s")
+    assert grown < 24 * 2**20

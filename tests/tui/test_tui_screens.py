@@ -1,0 +1,449 @@
+"""Charts, Compare, Trial, Queue, SQL and Host: what they show and what their keys do."""
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tui_sample as sample
+
+from icckd.results.queue import RequestRow
+from icckd_tui.app import FeedNews
+from icckd_tui.screens.confirm import Confirm
+from icckd_tui.screens.event_feed import EventFeed
+from icckd_tui.screens.filter_prompt import FilterPrompt
+from icckd_tui.view_model.host import Host
+from icckd_tui.view_model.spans import plain
+
+
+def test_charts_show_a_grid_that_grows_and_shrinks(watch):
+    async def scenario(it):
+        await it.press("2")
+        await it.until(lambda: "teacher.ce (nats)" in it.text())
+        counts = []
+        for _ in range(5):
+            counts.append(sum(it.pane(f"chart{n}").display for n in range(1, 10)))
+            await it.press("w")
+        assert counts == [4, 6, 9, 1, 2]
+        await it.press("d", "d")
+        assert sum(it.pane(f"chart{n}").display for n in range(1, 10)) == 1
+
+    watch(scenario)
+
+
+def test_charts_share_x_until_each_has_its_own(watch):
+    def shown(it):
+        charts = (it.pane("chart1").chart, it.pane("chart2").chart)
+        return [(c.x_low, c.x_high) for c in charts]
+
+    async def scenario(it):
+        await it.press("2")
+        await it.until(lambda: it.pane("chart2").chart is not None)
+        await it.press("plus")
+        assert shown(it) == [(15.5, 30), (15.5, 30)]
+        await it.press("u", "minus")
+        assert shown(it) == [(1, 30), (15.5, 30)]
+        await it.press("u")
+        assert shown(it) == [(1, 30), (1, 30)]
+
+    watch(scenario)
+
+
+def test_the_values_at_the_cursor_stand_in_a_table(watch):
+    async def scenario(it):
+        await it.press("2")
+        await it.until(lambda: it.pane("chart4").chart is not None)
+        await it.press("v")
+        await it.until(lambda: "Values epoch 30" in it.text())
+        table = it.pane("values").table
+        assert [c.key for c in table.columns][:3] == ["arm", "student.val_top1", "student.ce"]
+        curve = next(c for c in sample.curves() if c.arm == "full")
+        assert plain(table.rows[0].cells[1]).startswith(f"{curve.mean_E[-1]:.2f} ±")
+        await it.press("v")
+        assert not it.pane("values").display
+
+    watch(scenario)
+
+
+def test_marked_arms_are_drawn_and_compared_alone(watch):
+    async def scenario(it):
+        await it.press("j", "j", "space")
+        assert it.app.desk.choices.marked == {"no-cache"}
+        await it.press("2")
+        await it.until(lambda: it.pane("chart1").chart is not None)
+        assert {line.name for line in it.pane("chart1").chart.lines} == {"full", "no-cache"}
+        await it.press("3")
+        await it.pilot.pause()
+        assert [row.key for row in it.pane("comparison").table.rows] == ["full", "no-cache"]
+        assert "D◆" in it.text()
+        await it.press("space")
+        assert len(it.pane("comparison").table.rows) == 7
+
+    watch(scenario)
+
+
+def test_compare_shows_verdicts_costs_and_settings(watch):
+    async def scenario(it):
+        await it.press("3")
+        await it.pilot.pause()
+        text = it.text()
+        for words in ("Verdicts on student.top1", "the part helps", "against time of a trial",
+                      "Settings that differ", "teacher.intra.weight", "0.017"):  # fmt: skip
+            assert words in text
+        await it.press("o")
+        assert "against student.convergence" in it.text()
+        await it.press("o")
+        assert "against teacher.memory_rss" in it.text()
+        await it.press("n")
+        assert it.pane("settings").key == "teacher.intra.margin"
+
+    watch(scenario)
+
+
+def test_next_difference_goes_through_what_an_arm_changes(watch):
+    async def scenario(it):
+        it.app.desk.choices.focus = "no-cache-matched"
+        await it.press("3", "n")
+        assert it.pane("settings").key == "teacher.intra.weight"
+        it.screen.set_focus(it.pane("comparison"))
+        await it.press("n")
+        assert it.pane("settings").key == "teacher.intra.cache"
+
+    watch(scenario)
+
+
+def test_a_failed_trial_shows_why_with_its_traceback(watch):
+    async def scenario(it):
+        it.app.desk.choices.trial = ("no-cache", 3)
+        await it.press("4")
+        await it.until(lambda: "no-cache s3 · failed" in it.text())
+        text = it.text()
+        for words in ("lower the rate", "Differs from the baseline", "machine-a", "torch"):
+            assert words in text
+        await it.press("b")
+        assert "FloatingPointError" in it.text()
+        assert "Traceback of the newest failure" in it.text()
+        await it.press("b")
+        assert "Log" in it.text()
+
+    watch(scenario)
+
+
+def test_brackets_go_through_trials_that_the_filter_lets_through(watch):
+    async def scenario(it):
+        await it.press("slash", *"state:failed", "enter", "4")
+        seen = set()
+        for _ in range(3):
+            await it.press("right_square_bracket")
+            await it.pilot.pause()
+            seen.add(it.app.desk.choices.trial)
+        assert seen == {("no-cache", 3), ("no-margin", 4)}
+        await it.press("left_square_bracket")
+        assert it.app.desk.choices.trial in seen
+
+    watch(scenario)
+
+
+def test_a_log_is_searched_and_filtered_by_level(watch):
+    lines = tuple(
+        sample.log_row(sample.NOW + n, level, "full", 0, f"line {n} {level}")
+        for n, level in enumerate(("info", "warning", "info", "error", "info"))
+    )
+    reader = sample.FakeReader()
+    reader.data["log"] = lines
+
+    async def scenario(it):
+        it.app.desk.choices.trial = ("full", 0)
+        await it.press("4")
+        await it.until(lambda: "line 4 info" in it.text())
+        await it.press("slash", *"info", "enter")
+        assert "3 x info" in it.text()
+        assert it.pane("lines").row == 4
+        await it.press("N")
+        assert it.pane("lines").row == 2
+        await it.press("n", "n")
+        assert it.pane("lines").row == 0
+        await it.press("v")
+        assert len(it.pane("lines").table.rows) == 2
+        await it.press("v")
+        assert "errors" in it.text()
+        assert len(it.pane("lines").table.rows) == 1
+
+    watch(scenario, reader=reader)
+
+
+def test_the_process_of_a_running_trial_is_shown_with_what_it_uses(watch):
+    running = next(row for row in sample.queue() if row.state == "running")
+    process = sample.process(running.pid, gpu=3 * sample.GIB)
+
+    async def scenario(it):
+        it.app._feed._host = None
+        it.app.desk.choices.trial = running.trials[0]
+        await it.press("4")
+        await it.until(lambda: f"pid {running.pid} on " in it.text())
+        host = Host(sample=sample.host_sample(), past=(), processes=((process,),))
+        it.app.on_feed_news(FeedNews(host))
+        await it.pilot.pause()
+        assert f"pid {running.pid}: CPU 97 %, memory 717 MiB" in it.text()
+        await it.press("7")
+        await it.pilot.pause()
+        text = it.text()
+        assert "Training 6" in text
+        assert "no risk seen" in text
+        assert "3.0 GiB" in text
+
+    watch(scenario, host=lambda: sample.host_sample())
+
+
+def test_memory_that_may_run_out_is_said(watch):
+    running = [row for row in sample.queue() if row.state == "running"]
+    processes = tuple((sample.process(row.pid, memory=10**8),) for row in running)
+
+    async def scenario(it):
+        it.app._feed._host = None
+        await it.press("7")
+        await it.until(lambda: it.frame.queue)
+        for used, words in ((23.0, "memory may run out"), (31.0, "memory will likely run out")):
+            tight = sample.host_sample(memory_used=int(used * sample.GIB))
+            it.app.on_feed_news(FeedNews(Host(sample=tight, past=(tight,), processes=processes)))
+            await it.pilot.pause()
+            assert words in it.text()
+
+    watch(scenario, host=lambda: sample.host_sample())
+
+
+def test_the_queue_has_the_plans_order_and_what_is_left(watch):
+    async def scenario(it):
+        await it.press("5")
+        await it.until(lambda: "6 at work · ETA 14 min ± 4.7 s" in it.text())
+        rows = it.pane("stages").table.rows
+        assert len(rows) == 112
+        assert plain(rows[0].cells[2]) == "teacher"
+        assert "30s ±4.0s" in it.text()
+        await it.press("enter")
+        assert it.screen.NAME == "trial"
+
+    watch(scenario)
+
+
+def answered(kind, text, name="r1", time=sample.NOW):
+    return RequestRow(time=time, kind=kind, answer=text, name=name)
+
+
+def test_requests_are_locked_then_sent_and_shown_until_the_session_answers(watch):
+    sent = []
+
+    def submit(asked):
+        sent.append(asked)
+        return f"r{len(sent)}"
+
+    async def scenario(it):
+        await it.press("5", "p")
+        assert sent == []
+        await it.press("W")
+        assert "UNLOCKED" in it.text()
+        await it.press("p")
+        await it.until(lambda: "waiting for the session's answer" in it.text())
+        assert sent[0].kind == "pause"
+        answer = answered("pause", "nothing is started until resume")
+        await it.bring(requests=(answer,), progress=sample.progress(paused=True))
+        text = it.text()
+        assert "nothing is started until resume" in text
+        assert "waiting for the session" not in text
+        assert "PAUSED" in text
+        await it.press("p")
+        await it.until(lambda: len(sent) == 2)
+        await it.press("A")
+        await it.until(lambda: len(sent) == 3)
+        assert [(a.kind, a.count) for a in sent[1:]] == [("resume", 0), ("more-seeds", 2)]
+        await it.press("W")
+        assert "UNLOCKED" not in it.text()
+
+    watch(scenario, submit=submit)
+
+
+@pytest.mark.parametrize(("key", "kind"), [("X", "cancel"), ("D", "stop")])
+def test_what_gives_up_work_asks_first(watch, key, kind):
+    sent = []
+
+    async def scenario(it):
+        await it.press("W", key)
+        assert isinstance(it.app.screen, Confirm)
+        await it.press("enter")
+        await it.press(key, "n")
+        await it.press(key, "escape")
+        assert sent == []
+        await it.press(key, "y")
+        await it.until(lambda: sent)
+        assert sent[0].kind == kind
+        if kind == "cancel":
+            assert (sent[0].arm, sent[0].seed) == ("no-cache", 4)
+        await it.press(key, "j", "enter")
+        await it.until(lambda: len(sent) == 2)
+
+    watch(scenario, submit=lambda asked: sent.append(asked) or f"r{len(sent)}")
+
+
+def test_retry_is_about_the_trial_under_the_cursor(watch):
+    sent = []
+
+    async def scenario(it):
+        it.pane("trials").select("no-margin\x004")
+        await it.press("W", "R")
+        await it.until(lambda: sent)
+        assert (sent[0].kind, sent[0].arm, sent[0].seed) == ("retry", "no-margin", 4)
+
+    watch(scenario, submit=lambda asked: sent.append(asked) or "r1")
+
+
+def test_a_read_only_view_and_a_session_that_ended_ask_for_nothing(watch):
+    async def scenario(it):
+        await it.press("W", "p")
+        assert not it.app.desk.choices.unlocked
+        assert "read-only" in it.text()
+
+    watch(scenario)
+
+    async def ended(it):
+        await it.bring(progress=sample.progress("ended"))
+        await it.press("W", "p")
+        assert "no session is running" in it.text()
+
+    watch(ended, submit=pytest.fail)
+
+
+def test_a_request_that_cannot_be_written_is_told(watch):
+    def submit(asked):
+        raise OSError(28, "No space left on device")
+
+    async def scenario(it):
+        await it.press("W", "p")
+        await it.until(lambda: "No space left on device" in it.text())
+
+    watch(scenario, submit=submit)
+
+
+def test_sql_asks_shows_and_remembers(watch):
+    async def scenario(it):
+        await it.press("6")
+        await it.pilot.pause()
+        assert "Arms by metric." in it.text()
+        await it.press("s", *"from x", "enter")
+        await it.until(lambda: "300 rows in" in it.text())
+        assert "arm 0" in it.text()
+        assert it.reader.asked[-1] == "from x"
+        await it.press("tab", "s", *"z", "enter")
+        await it.until(lambda: it.reader.asked[-1] == "from xz")
+        await it.press("up", "up")
+        assert it.pane("sql-input").value == "from x"
+        await it.press("down", "down")
+        assert it.pane("sql-input").value == ""
+        await it.press("escape", "v")
+        assert "Arms by metric." in it.text()
+        await it.press("j", "enter")
+        await it.until(lambda: it.reader.asked[-1] == "from trial limit 200")
+
+    watch(scenario)
+
+
+def test_a_wrong_statement_says_why_and_a_slow_one_is_stopped(watch):
+    async def scenario(it):
+        await it.press("6", "s", *"wrong", "enter")
+        await it.until(lambda: "Parser Error: syntax error; views and tables" in it.text())
+        await it.press("escape", "v", "s")
+        it.pane("sql-input").value = "slow"
+        await it.press("enter", "escape")
+        assert "Asking, x stops it" in it.text()
+        await it.press("x")
+        await it.until(lambda: "Interrupted" in it.text())
+
+    watch(scenario)
+
+
+def test_a_newer_statement_stops_an_older_one(watch):
+    async def scenario(it):
+        await it.press("6", "s")
+        it.pane("sql-input").value = "slow"
+        await it.press("enter")
+        await it.until(lambda: it.reader.asked[-1] == "slow")
+        it.pane("sql-input").value = "from y"
+        await it.press("enter")
+        await it.until(lambda: "300 rows" in it.text())
+        assert it.app.desk.answer.number == 2
+
+    watch(scenario)
+
+
+def test_the_filter_waits_in_the_history_as_sql(watch):
+    async def scenario(it):
+        await it.press("slash", *"seed<3", "enter", "6", "p")
+        assert "coalesce(seed < 3.0, false)" in it.pane("sql-input").value
+
+    watch(scenario)
+
+
+def test_a_filter_is_checked_while_it_is_typed(watch):
+    async def scenario(it):
+        await it.press("slash")
+        assert isinstance(it.app.screen, FilterPrompt)
+        await it.press(*"sed<3")
+        assert "no field 'sed'" in it.text()
+        await it.press("enter")
+        assert isinstance(it.app.screen, FilterPrompt)
+        await it.press(*["backspace"] * 5, *"seed<1", "enter")
+        assert "Trials 7 of 56" in it.text()
+        assert "filter seed<1" in it.text()
+        await it.press("escape")
+        assert "Trials 7 of 56" not in it.text()
+        await it.press("slash", "escape")
+        assert it.app.screen is it.screen
+
+    watch(scenario)
+
+
+def test_the_event_feed_tells_and_goes_there(watch):
+    async def scenario(it):
+        rows = list(sample.trials())
+        place = next(p for p, row in enumerate(rows) if row.state == "running")
+        rows[place] = replace(rows[place], state="failed", reason="out of memory")
+        await it.bring(trials=tuple(rows))
+        assert "out of memory" in it.text()
+        await it.press("i")
+        assert isinstance(it.app.screen, EventFeed)
+        assert f"{rows[place].arm} s{rows[place].seed}" in it.text()
+        await it.press("enter")
+        assert it.screen.NAME == "trial"
+        assert it.app.desk.choices.trial == (rows[place].arm, rows[place].seed)
+
+    watch(scenario)
+
+
+def test_a_table_is_exported_whole(watch, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    async def scenario(it):
+        it.pane("trials").focus()
+        await it.press("e")
+        await it.until(lambda: list(Path().glob("*.csv")))
+        await it.press("e")
+        await it.until(lambda: len(list(Path().glob("*.csv"))) == 2)
+
+    watch(scenario)
+    text = Path("icc-ablations-study-trials.csv").read_text()
+    rows = list(csv.reader(text.splitlines()))
+    assert rows[0][:4] == ["arm", "seed", "state", "stage"]
+    assert len(rows) == 57
+    assert Path("icc-ablations-study-trials-2.csv").exists()
+
+
+def test_an_export_that_cannot_be_written_is_told(watch, tmp_path, monkeypatch):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+    async def scenario(it):
+        await it.press("e")
+        await it.until(lambda: "cannot write" in it.text())
+
+    watch(scenario)
