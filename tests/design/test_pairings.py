@@ -1,13 +1,19 @@
 """A distiller that cannot join two networks is refused when the study is planned."""
 
+from pathlib import Path
+
 import pytest
 
 from icckd.design import arms
+from icckd.design.pairings import refuse_impossible_pairing
 from icckd.errors import SpecError
-from icckd.spec.load import parse
+from icckd.spec.distillers import Term
+from icckd.spec.load import load, parse
 from icckd.spec.pairing import hint_obstacle, hint_rule
+from icckd.spec.paths import tables_in
 from icckd.spec.shapes import NetworkShape, StageShape
 
+STUDIES = Path(__file__).parents[2] / "studies"
 BODY = """
 [study]
 name = "s"
@@ -104,3 +110,15 @@ def test_a_student_alone_needs_nothing_of_its_teacher():
     text = BODY.replace("TEACHER", "vgg13").replace("STUDENT", "resnet20")
 
     assert arms(parse(text.replace("{ DISTILLER }", '"off"'), where="x"))
+
+
+@pytest.mark.parametrize("term", tables_in(Term), ids=lambda table: table.__name__)
+def test_every_method_joins_the_thirteen_pairs_of_the_literature(term):
+    study = load(STUDIES / "cifar100-pairs.toml")
+    kind = term.model_fields["kind"].annotation.__args__[0]
+    pairs = [arm.method for arm in arms(study) if arm.method.student.distiller != "off"]
+
+    for method in pairs:
+        student = method.student.model_copy(update={"distiller": term(kind=kind)})
+        refuse_impossible_pairing("pair", method.model_copy(update={"student": student}))
+    assert len(pairs) == 13

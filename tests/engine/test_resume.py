@@ -242,7 +242,7 @@ def test_a_checkpoint_that_does_not_fit_is_refused_with_its_reason_and_the_stage
         ),
         (
             {"training": Training(epochs=3, batch_size=32, momentum=0.0)},
-            "optimiser.momentum.0 is unknown",
+            "optimizer.momentum.0 is unknown",
         ),
         ({"training": Training(epochs=3, batch_size=64)}, "log is float32[10, 14], but"),
     ],

@@ -145,6 +145,21 @@ def test_a_sum_of_one_method_has_the_bits_of_that_method(run_teacher, run_studen
     assert run_student(teacher, distiller=summed).weights == one.weights
 
 
+def test_terms_of_weight_0_have_the_bits_of_terms_that_are_off(run_teacher, run_student):
+    teacher = run_teacher().folder
+    kinds = sorted(DISTILLERS.keys() - {"sum", "kd"})
+    terms = {kind: {"kind": kind, "weight": 0.0} for kind in kinds}
+    runs = [
+        run_student(teacher, distiller=TypeAdapter(Distiller).validate_python(
+            {"kind": "sum", "terms": {"kd": {"kind": "kd"}, **others}}
+        ))
+        for others in (terms, dict.fromkeys(kinds, "off"))
+    ]  # fmt: skip
+
+    assert runs[0].weights == runs[1].weights
+    assert runs[0].epochs[0]["student.rkd_angle"] > 0
+
+
 def test_what_a_distiller_learns_is_counted_and_stored_apart_from_the_student(
     run_teacher, run_student
 ):

@@ -143,7 +143,8 @@ def test_a_huge_grid_is_refused_with_its_count_before_it_is_expanded():
 
 
 def test_too_many_trials_are_refused_with_their_count():
-    study = parse(SHIPPED, where="x", overrides=["study.seeds.count=10000"])
+    many = ["study.seeds.first=10000", "study.seeds.count=10000"]  # beyond the calibration seeds
+    study = parse(SHIPPED, where="x", overrides=many)
     assert len(expand(study)) == 10_000 * len(arms(study))
     crowd = study.study.model_copy(
         update={"seeds": study.study.seeds.model_copy(update={"count": 10**6})}
