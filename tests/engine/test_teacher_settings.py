@@ -13,6 +13,7 @@ from icckd.engine.material import load_material
 from icckd.engine.models import build_model
 from icckd.engine.optimizers import Sgd
 from icckd.engine.protocol import Place
+from icckd.engine.update import parts_of
 from icckd.spec.data import DigitsData
 from icckd.spec.models import CnnModel
 from icckd.spec.teacher import (
@@ -172,7 +173,8 @@ def network(material, seed=0):
 class Trained:
     """A teacher after some epochs of its steps, with all that is needed to look into its cache."""
 
-    def __init__(self, material, intra, *, epochs, lr):
+    def __init__(self, material, intra, *, epochs, lr, parts=1):
+        self.parts = parts
         settings = Teacher(intra=intra, training=Training(batch_size=32))
         self.model = network(material)
         self.losses = build_losses(settings, self.model, material, ("k",))
@@ -183,20 +185,24 @@ class Trained:
         for epoch in range(1, epochs + 1):
             for number, batch in enumerate(self.stream.epoch(epoch)):
                 optimiser.clear()
-                step(batch, step=(epoch - 1) * self.stream.steps + number, epoch=epoch)
+                for part in parts_of(batch, parts):
+                    step(part, step=(epoch - 1) * self.stream.steps + number, epoch=epoch)
                 optimiser.step(lr)
 
     def observed(self):
-        return observe_cache(self.losses["intra"], self.model, self.stream, self.epochs)
+        return observe_cache(
+            self.losses["intra"], self.model, self.stream, self.epochs, parts=self.parts
+        )
 
 
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("more", [{}, SWITCHED["head"], SWITCHED["batch-mean"]])
-def test_entries_of_a_network_that_stands_still_do_not_drift(material, more):
+def test_entries_of_a_network_that_stands_still_do_not_drift(material, more, parts):
     intra = IntraLoss(cache=NegativeCache(per_class=8), **more)
 
-    still = Trained(material, intra, epochs=2, lr=0.0).observed()
-    slow = Trained(material, intra, epochs=2, lr=1e-3).observed()
-    quick = Trained(material, intra, epochs=2, lr=0.05).observed()
+    still, slow, quick = (
+        Trained(material, intra, epochs=2, lr=lr, parts=parts).observed() for lr in (0, 1e-3, 0.05)
+    )
 
     assert still["cache_drift"] == pytest.approx(1.0, abs=1e-6)
     assert 1 > slow["cache_drift"] > quick["cache_drift"]
