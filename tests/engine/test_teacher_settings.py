@@ -3,14 +3,17 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from icckd.engine.data.stream import TrainStream
 from icckd.engine.drift import observe_cache
 from icckd.engine.fit_teacher import TeacherStep, build_losses, train_stream
+from icckd.engine.losses import intra, intra_part
 from icckd.engine.material import load_material
 from icckd.engine.models import build_model
 from icckd.engine.optimizers import Sgd
 from icckd.engine.protocol import Place
+from icckd.engine.update import parts_of
 from icckd.spec.data import DigitsData
 from icckd.spec.models import CnnModel
 from icckd.spec.teacher import (
@@ -170,7 +173,8 @@ def network(material, seed=0):
 class Trained:
     """A teacher after some epochs of its steps, with all that is needed to look into its cache."""
 
-    def __init__(self, material, intra, *, epochs, lr):
+    def __init__(self, material, intra, *, epochs, lr, parts=1):
+        self.parts = parts
         settings = Teacher(intra=intra, training=Training(batch_size=32))
         self.model = network(material)
         self.losses = build_losses(settings, self.model, material, ("k",))
@@ -181,20 +185,24 @@ class Trained:
         for epoch in range(1, epochs + 1):
             for number, batch in enumerate(self.stream.epoch(epoch)):
                 optimiser.clear()
-                step(batch, step=(epoch - 1) * self.stream.steps + number, epoch=epoch)
+                for part in parts_of(batch, parts):
+                    step(part, step=(epoch - 1) * self.stream.steps + number, epoch=epoch)
                 optimiser.step(lr)
 
     def observed(self):
-        return observe_cache(self.losses["intra"], self.model, self.stream, self.epochs)
+        return observe_cache(
+            self.losses["intra"], self.model, self.stream, self.epochs, parts=self.parts
+        )
 
 
+@pytest.mark.parametrize("parts", [1, 2])
 @pytest.mark.parametrize("more", [{}, SWITCHED["head"], SWITCHED["batch-mean"]])
-def test_entries_of_a_network_that_stands_still_do_not_drift(material, more):
+def test_entries_of_a_network_that_stands_still_do_not_drift(material, more, parts):
     intra = IntraLoss(cache=NegativeCache(per_class=8), **more)
 
-    still = Trained(material, intra, epochs=2, lr=0.0).observed()
-    slow = Trained(material, intra, epochs=2, lr=1e-3).observed()
-    quick = Trained(material, intra, epochs=2, lr=0.05).observed()
+    still, slow, quick = (
+        Trained(material, intra, epochs=2, lr=lr, parts=parts).observed() for lr in (0, 1e-3, 0.05)
+    )
 
     assert still["cache_drift"] == pytest.approx(1.0, abs=1e-6)
     assert 1 > slow["cache_drift"] > quick["cache_drift"]
@@ -239,3 +247,45 @@ def test_the_memory_of_a_cache_of_inputs_is_counted_exactly(run_teacher):
     notes = run_teacher(intra=IntraLoss(**SWITCHED["reencode"]))
 
     assert notes.values["teacher.cache_bytes"] == 5 * 8 * (64 * 4 + 8 + 8) + 5 * 8
+
+
+class Counted(TorchDispatchMode):
+    """Counts the operations that compute something."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += not func.is_view
+        return func(*args, **(kwargs or {}))
+
+
+def operations_of_a_step(material):
+    settings = Teacher()
+    model = network(material)
+    losses = build_losses(settings, model, material, ("k",))
+    step, stream = TeacherStep(model, losses, settings), train_stream(settings, material, ("k",))
+    step(stream.batch(1, 0), step=0, epoch=1)
+    with Counted() as counted:
+        step(stream.batch(2, 0), step=2, epoch=2)
+    return counted.count
+
+
+def test_the_diagnostics_of_a_step_are_few_operations(material, monkeypatch):
+    whole = operations_of_a_step(material)
+    nothing = torch.zeros(())
+    monkeypatch.setattr(intra, "mean_scores", lambda *_: (nothing, nothing))
+    monkeypatch.setattr(intra_part, "margin_over", lambda *_: torch.zeros(5))
+    monkeypatch.setattr(intra_part, "near_zero", lambda *_: nothing)
+
+    assert 0 < whole - operations_of_a_step(material) <= 15
+
+
+def test_a_look_into_the_cache_is_two_forward_passes(material, monkeypatch):
+    trained = Trained(material, IntraLoss(cache=NegativeCache(per_class=8)), epochs=1, lr=0.01)
+    passes = []
+    original = trained.model.maps
+    monkeypatch.setattr(trained.model, "maps", lambda x: passes.append(len(x)) or original(x))
+
+    trained.observed()
+
+    assert passes == [64, 64]

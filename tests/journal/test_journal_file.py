@@ -209,3 +209,26 @@ def test_a_state_folder_that_cannot_be_made_is_a_machine_error(tmp_path):
 
     with pytest.raises(MachineError, match="state folder"):
         StateFolder(tmp_path / "file" / ".icckd").create()
+
+
+def test_closing_between_the_wait_and_the_clear_of_the_syncing_thread_does_not_hang(tmp_path):
+    journal = JournalWriter(tmp_path / "j")
+    real = journal._dirty
+
+    class Interleaved:
+        """Lets `close` set both events just before the thread clears one of them."""
+
+        set, wait = real.set, real.wait
+
+        def clear(self):
+            journal._over.set()
+            real.set()
+            real.clear()
+
+    journal._dirty = Interleaved()
+    journal.append(LogLine(text="a"))
+
+    journal._syncer.join(timeout=10)
+
+    assert not journal._syncer.is_alive()
+    journal.close()

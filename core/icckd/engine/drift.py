@@ -7,14 +7,15 @@ import torch
 from torch import Tensor
 
 from icckd.engine.cache import NegativeCache
-from icckd.engine.data.stream import TrainStream
+from icckd.engine.data.stream import Batch, TrainStream
 from icckd.engine.losses.intra_part import IntraPart
 from icckd.engine.models import Classifier
+from icckd.engine.update import parts_of
 
 
 @torch.no_grad()
 def observe_cache(
-    intra: IntraPart, model: Classifier, stream: TrainStream, epoch: int
+    intra: IntraPart, model: Classifier, stream: TrainStream, epoch: int, *, parts: int = 1
 ) -> dict[str, float]:
     """Return fill, age and drift of the cache at the end of an epoch, counted from 1.
 
@@ -22,8 +23,9 @@ def observe_cache(
     so that the last batch's has age 1. Drift is the mean cosine between entries and their encoding
     by the model as it is now. The fixed probe are the batches that the oldest and the newest entry
     came from: they are drawn again from their streams and go through the network in training mode
-    as they did, so that nothing but the weights differs. Inputs that are encoded at every step do
-    not drift. Nothing is changed.
+    as they did, in the same `parts` of a batch, so that nothing but the weights differs (in half
+    precision also the rounding: the probe is in fp32). Inputs that are encoded at every step do not
+    drift. Nothing is changed.
     """
     kept = intra.cache or (None if intra.inputs is None else intra.inputs.ring)
     if kept is None:
@@ -36,20 +38,28 @@ def observe_cache(
         "cache_age": float((now - steps_E).double().mean()),
     }
     if intra.cache is not None:
-        probe = sorted({int(steps_E.min()), int(steps_E.max())})
-        cosines = [_cosines(intra, intra.cache, model, stream, step) for step in probe]
+        cosines = []
+        for step in sorted({int(steps_E.min()), int(steps_E.max())}):
+            batch = stream.batch(step // stream.steps + 1, step % stream.steps)
+            keys_BE = _keys(intra, model, batch, parts)
+            cosines.append(_cosines(intra.cache, step, batch.ids, keys_BE))
         values["cache_drift"] = float(torch.cat(cosines).double().mean())
     return values
 
 
-def _cosines(
-    intra: IntraPart, cache: NegativeCache, model: Classifier, stream: TrainStream, step: int
-) -> Tensor:
+def _keys(intra: IntraPart, model: Classifier, batch: Batch, parts: int) -> Tensor:
+    """Return what the cache would hold of a batch if it came now."""
+    keys = [
+        intra.keys(_features_as_in_training(model, part.images), part.labels)
+        for part in parts_of(batch, parts)
+    ]
+    return torch.cat(keys)
+
+
+def _cosines(cache: NegativeCache, step: int, ids_B: Tensor, keys_BE: Tensor) -> Tensor:
     """Return the cosine of each entry of a step with its encoding now."""
-    batch = stream.batch(step // stream.steps + 1, step % stream.steps)
-    keys_BE = intra.keys(_features_as_in_training(model, batch.images), batch.labels)
     held_CQ = cache.Q_step == step
-    row_E = (batch.ids == cache.Q_id[held_CQ][:, None]).int().argmax(dim=1)
+    row_E = (ids_B == cache.Q_id[held_CQ][:, None]).int().argmax(dim=1)
     return torch.cosine_similarity(cache.Q_emb[held_CQ], keys_BE[row_E])
 
 

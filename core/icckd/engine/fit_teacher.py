@@ -137,7 +137,9 @@ def fit_teacher(
     intra = losses.get("intra")
 
     def observe(epoch: int) -> dict[str, float]:
-        return observe_cache(intra, model, stream, epoch) if isinstance(intra, IntraPart) else {}
+        if not isinstance(intra, IntraPart):
+            return {}
+        return observe_cache(intra, model, stream, epoch, parts=settings.training.accumulate)
 
     arithmetic = Arithmetic(job.numerics, material.device, recorder.log)
     done = fit(

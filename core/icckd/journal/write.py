@@ -141,6 +141,8 @@ class JournalWriter:
         """Make lines durable soon after they were appended, until the journal is closed."""
         while self._dirty.wait() and not self._over.wait(SYNC_SECONDS / 2):
             self._dirty.clear()
+            if self._over.is_set():  # `close` may have set both between the wait and the clear
+                return
             count = self._count
             if count <= self._durable:
                 continue
