@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -65,11 +66,6 @@ def wait_for(condition, seconds=60.0):
         time.sleep(0.01)
 
 
-def outcome_of(executor, order):
-    executor.submit([order])
-    return until(executor, ("ended", "lost"))
-
-
 def until(executor, words):
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -88,46 +84,57 @@ def files(folder, order):
     return about["files"]
 
 
+def killed(executor, number, order, kept):
+    """Attempt a stage, and kill its worker once there is a newer checkpoint than before."""
+    before = names(kept)
+    executor.submit([order])
+    until(executor, ("started",))
+    wait_for(lambda: names(kept) not in ([], before))
+    [worker] = executor._workers.values()
+    os.kill(worker.process.pid, number)
+    return until(executor, ("lost",)).reason
+
+
+def names(kept):
+    return sorted(path.name for path in kept.glob("epoch-*")) if kept.is_dir() else []
+
+
+def test_a_stage_whose_workers_were_killed_goes_on_in_its_next_attempt(folder, executor):
+    first, second, third, whole = (order(folder, name) for name in ("1st", "2nd", "3rd", "whole"))
+    kept = folder.checkpoints / first.stage.digest
+
+    assert killed(executor, signal.SIGTERM, first, kept) == "worker killed by signal 15"
+    assert events(folder, "1st")[-1]["state"] == "cancelled"
+    assert killed(executor, signal.SIGKILL, second, kept) == "worker killed by signal 9"
+    assert "state" not in events(folder, "2nd")[-1]
+    executor.submit([third])
+    assert until(executor, ("ended",)).state == "complete"
+
+    assert events(folder, "2nd")[1]["attempt"] == "1st"
+    _, resumed, *rest = events(folder, "3rd")
+    epochs = [event["epoch"] for event in rest if "values" in event and "epoch" in event]
+    assert (resumed["attempt"], epochs) == ("2nd", list(range(1, 91)))
+    assert events(folder, "2nd")[1]["epoch"] < resumed["epoch"] < 90
+    assert not kept.exists()
+    assert_told_once_and_whole(folder)
+
+    resumed_files = files(folder, third)
+    executor.submit([replace(whole, force=True)])
+    assert until(executor, ("ended",)).state == "complete"
+    assert files(folder, third) == resumed_files
+
+
 def assert_told_once_and_whole(folder):
+    """The numbers of the stage come from its last attempt, which adds to what others took."""
     with Store.in_memory(folder) as store:
         store.ingest()
-        [(epoch, before)] = store.select("select epoch, seconds from resumption")
-        [(whole,)] = store.select("select seconds from attempt_state where attempt = 'second'")
-        [(own,)] = store.select("select seconds from attempt_end where attempt = 'second'")
+        [(before,)] = store.select("select seconds from resumption where attempt = '3rd'")
+        [(taken,)] = store.select("select seconds from attempt_state where attempt = '3rd'")
+        [(own,)] = store.select("select seconds from attempt_end where attempt = '3rd'")
         counts = store.select(
             "select count(*), count(distinct epoch) from metric"
-            " where attempt = 'second' and metric = 'teacher.val_top1'"
+            " where attempt = '3rd' and metric = 'teacher.val_top1'"
         )
 
     assert counts == [(90, 90)]
-    assert 0 < epoch < 90
-    assert whole == pytest.approx(own + before)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_stage_whose_worker_was_killed_goes_on_in_its_next_attempt(number, folder, executor):
-    first = order(folder, "first")
-    kept = folder.checkpoints / first.stage.digest
-    executor.submit([first])
-    until(executor, ("started",))
-    wait_for(lambda: kept.is_dir() and any(kept.glob("epoch-*")))
-    [worker] = executor._workers.values()
-    os.kill(worker.process.pid, number)
-    lost = until(executor, ("lost",))
-
-    second = outcome_of(executor, order(folder, "second"))
-
-    assert lost.reason == f"worker killed by signal {number.value}"
-    assert second.state == "complete"
-    last = events(folder, "first")[-1]
-    assert last.get("state") == ("cancelled" if number == signal.SIGTERM else None)
-    _, resumed, *rest = events(folder, "second")
-    epochs = [event["epoch"] for event in rest if "values" in event and "epoch" in event]
-    assert (resumed["attempt"], epochs) == ("first", list(range(1, 91)))
-    assert 0 < resumed["epoch"] < 90
-    assert not kept.exists()
-
-    assert_told_once_and_whole(folder)
-    resumed_files = files(folder, first)
-    assert outcome_of(executor, order(folder, "third")).state == "complete"
-    assert files(folder, first) == resumed_files
+    assert taken == pytest.approx(own + before)
