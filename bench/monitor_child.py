@@ -124,8 +124,8 @@ def frame(info: StudyInfo, tick: int, shown: dict[str, tuple[Curve, ...]]) -> Fr
 async def painted(app: WatchApp) -> None:
     """Wait until what was shown is on the terminal."""
     done = asyncio.Event()
-    app.call_after_refresh(done.set)
-    await done.wait()
+    app.screen.call_after_refresh(done.set)
+    await asyncio.wait_for(done.wait(), 20.0)
 
 
 async def settle(app: WatchApp) -> None:
@@ -281,14 +281,20 @@ def main(name: str, answer: str) -> None:
     app._feed.start = lambda: None  # type: ignore[method-assign]
     app.desk.has_host = name == "live"
     figures: Figures = {}
+    failed: list[BaseException] = []
 
     async def run() -> None:
         await asyncio.sleep(0.5)
-        figures.update(await SCENARIOS[name](app))
+        try:
+            figures.update(await SCENARIOS[name](app))
+        except BaseException as error:
+            failed.append(error)
         app.exit()
 
     app.call_later(lambda: asyncio.ensure_future(run()))
     app.run()
+    if failed:
+        raise failed[0]
     Path(answer).write_text(json.dumps(figures))
 
 

@@ -6,6 +6,7 @@ what comes out is plain text, never markup.
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from rich.cells import cell_len, set_cell_size
 
@@ -23,6 +24,7 @@ _SEQUENCES = re.compile(
 _DROPPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
+@lru_cache(maxsize=8192)
 def display(text: str, limit: int = LONGEST) -> str:
     r"""Return text that is safe to show, in one line and at most `limit` characters.
 

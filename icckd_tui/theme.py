@@ -125,6 +125,7 @@ class Palette:
         self._dim_share = 0.5 if dark else 0.55
         self._band_share = 0.2
         self._styles: dict[tuple[str, str], Style] = {}
+        self._combined: dict[tuple[Style, str, str], Style] = {}
 
     def style(self, tone: str, ground: str = "") -> Style:
         """Return the style of a tone on a ground; unknown tones are normal text."""
@@ -133,6 +134,13 @@ class Palette:
             shape = self._ground_style(ground)
             found = shape if shape.reverse else self._tone(tone) + shape
             self._styles[tone, ground] = found
+        return found
+
+    def on(self, base: Style, tone: str, ground: str) -> Style:
+        """Return the style of a tone on a ground, over a base."""
+        found = self._combined.get((base, tone, ground))
+        if found is None:
+            found = self._combined[base, tone, ground] = base + self.style(tone, ground)
         return found
 
     def _ground_style(self, ground: str) -> Style:

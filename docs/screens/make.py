@@ -21,6 +21,8 @@ os.environ.pop("NO_COLOR", None)
 
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
+from icckd_tui.player import STEPS
+from icckd_tui.replay import replay_of
 from icckd_tui.source import source_in
 
 WAIT_SECONDS = 60.0
@@ -36,6 +38,8 @@ class Shot:
     size: tuple[int, int]
     keys: tuple[str, ...] = ()
     theme: str = "icckd-dark"
+    at: float | None = None
+    """How much of the study is over, in a replay of its journals; None: as it is."""
 
 
 SHOTS = (
@@ -47,7 +51,8 @@ SHOTS = (
     Shot("charts-80x24", (80, 24), ("2", "z")),
     Shot("compare-160x45", (160, 45), ("3",)),
     Shot("trial-160x45", (160, 45), ("4",)),
-    Shot("queue-160x45", (160, 45), ("5",)),
+    Shot("study-running-160x45", (160, 45), at=0.55),
+    Shot("queue-160x45", (160, 45), ("5",), at=0.55),
     Shot("sql-160x45", (160, 45), ("6",)),
     Shot("host-160x45", (160, 45), ("7",)),
     Shot("help-120x35", (120, 35), ("question_mark",)),
@@ -56,7 +61,12 @@ SHOTS = (
 
 async def svg_of(folder: StateFolder, shot: Shot) -> str:
     """Return the screen as SVG once it shows the study."""
-    app = WatchApp(source_in(folder), None, theme=shot.theme)
+    if shot.at is None:
+        app = WatchApp(source_in(folder), None, theme=shot.theme)
+    else:
+        source, player = replay_of(folder, 0.01)
+        player.seek(round(shot.at * STEPS))
+        app = WatchApp(source, None, theme=shot.theme, clock=lambda: player.now)
     async with app.run_test(size=shot.size) as pilot:
         for _ in range(int(WAIT_SECONDS / 0.1)):
             await asyncio.sleep(0.1)

@@ -73,7 +73,12 @@ class MonitorScreen(Commands):
 
     def on_mount(self) -> None:
         """Paint again when the theme changes."""
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.query(LinesWidget).refresh())
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._repaint())
+
+    def _repaint(self) -> None:
+        for widget in self.query(LinesWidget):
+            widget.notify_style_update()
+            widget.refresh()
 
     def on_screen_resume(self) -> None:
         """Show what came while another screen was in front."""
@@ -93,7 +98,9 @@ class MonitorScreen(Commands):
         return small or self._maximized or self.frame is None
 
     def show(self, news: Brought) -> None:
-        """Show what is new on the desk."""
+        """Show what is new on the desk; before there are panes, opening shows it."""
+        if not self.is_mounted:
+            return
         if isinstance(news, Host):
             self.show_host()
         elif isinstance(news, Answered):
@@ -206,7 +213,7 @@ class MonitorScreen(Commands):
 
     def refill(self, *panes: str) -> None:
         """Fill some panes now."""
-        for pane in panes:
+        for pane in panes if self.is_mounted else ():
             if self.query_one(f"#{pane}").display:
                 self._fill(pane)
 

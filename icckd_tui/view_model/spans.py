@@ -27,7 +27,7 @@ Spans = tuple[Span, ...]
 
 def width_of(spans: Iterable[Span]) -> int:
     """Return how many terminal cells the spans take."""
-    return sum(cell_len(span.text) for span in spans)
+    return sum(len(span.text) if span.text.isascii() else cell_len(span.text) for span in spans)
 
 
 def padded(spans: Spans, width: int, *, right: bool = False) -> Spans:

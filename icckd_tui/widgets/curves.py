@@ -108,7 +108,7 @@ class CurveChart(LinesWidget, can_focus=True):
         row = y - _LEGEND_LINES
         if self._picture is None or not 0 <= row < self._picture.height:
             return super().render_line(y)
-        palette, base = palette_of(self.app), self.rich_style
+        palette, base = palette_of(self.app), self.base
         segments = [
             Segment(text, self._style(ink, palette, base)) for text, ink in self._picture.runs(row)
         ]

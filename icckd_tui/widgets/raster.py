@@ -46,14 +46,15 @@ def column_spans(x: Floats, y: Floats, window: Window) -> tuple[Floats, Floats]:
     at_edges = _between_points(x, y, edges)
     lowest = np.fmin(at_edges[:-1], at_edges[1:])
     highest = np.fmax(at_edges[:-1], at_edges[1:])
-    columns = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(lowest) - 1)
-    inside = np.isfinite(y) & (x >= window.x_low) & (x <= window.x_high)
-    values, places = y[inside], columns[inside]
-    if len(values):
-        starts = np.flatnonzero(np.diff(places, prepend=-1))
-        occupied = places[starts]
-        lowest[occupied] = np.fmin(lowest[occupied], np.minimum.reduceat(values, starts))
-        highest[occupied] = np.fmax(highest[occupied], np.maximum.reduceat(values, starts))
+    places = np.searchsorted(x, edges)  # few edges among many points, never the other way round
+    places[-1] = np.searchsorted(x, edges[-1], side="right")
+    starts, occupied = places[:-1], np.diff(places) > 0
+    if occupied.any():
+        finite = np.isfinite(y)
+        values = y if finite.all() else np.where(finite, y, np.nan)
+        values = values[: places[-1]]
+        lowest[occupied] = np.fmin(lowest[occupied], np.fmin.reduceat(values, starts[occupied]))
+        highest[occupied] = np.fmax(highest[occupied], np.fmax.reduceat(values, starts[occupied]))
     return lowest, highest
 
 
@@ -93,9 +94,9 @@ def band_dots(x: Floats, low: Floats, high: Floats, window: Window) -> Dots:
 
 def packed(dots: Dots) -> NDArray[np.uint8]:
     """Return one dot pattern for each cell, numbered as in the Unicode braille block."""
-    rows, columns = dots.shape[0] // 4, dots.shape[1] // 2
-    blocks = dots.reshape(rows, 4, columns, 2).transpose(0, 2, 1, 3)
-    patterns: NDArray[np.uint8] = (blocks * _BITS).sum(axis=(2, 3), dtype=np.uint8)
+    patterns = np.zeros((dots.shape[0] // 4, dots.shape[1] // 2), np.uint8)
+    for (row, column), bit in np.ndenumerate(_BITS):
+        patterns |= dots[row::4, column::2] * bit
     return patterns
 
 

@@ -57,7 +57,7 @@ def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, mon
             await until(lambda: desk.frame.curves.get("student.val_top1"))
             curve = desk.frame.curves["student.val_top1"][0]
             assert 9 not in curve.epochs_E
-            assert "[bold]" in text_of(app)
+            assert any("\x1b[31m" in line.text for line in desk.frame.log)
             writer.kill()
             await until(lambda: desk.frame.progress.session == "interrupted")
             await pilot.pause()

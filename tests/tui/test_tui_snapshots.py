@@ -1,0 +1,115 @@
+"""What every screen looks like: text and styles, in four themes and three sizes.
+
+A file holds a screen at one size: its text in the dark theme, and before each line a digest of
+text and style in each theme. Where a line differs on purpose, write the files again with
+ICCKD_SNAPSHOTS=write and read the difference.
+"""
+
+import asyncio
+import hashlib
+import importlib.util
+import os
+import time
+from pathlib import Path
+
+import pytest
+import tui_sample as sample
+
+from icckd_tui.app import FeedNews, WatchApp
+from icckd_tui.glyphs import ASCII, BRAILLE
+from icckd_tui.keymap import SCREENS
+from icckd_tui.view_model.host import Host
+
+FOLDER = Path(__file__).parent / "snapshots"
+SIZES = ((80, 24), (120, 35), (160, 45))
+THEMES = ("dark", "light", "monochrome", "ascii")
+PAGE = Path(__file__).parents[2] / "docs" / "screens" / "page.py"
+
+
+@pytest.fixture
+def berlin(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def lines_of(app):
+    """Return text and digest of each line of the screen in front."""
+    found = []
+    for strip in app.screen._compositor.render_strips():
+        text = "".join(segment.text for segment in strip)
+        cells = [
+            (char, segment.style.color, segment.style.bgcolor, segment.style.bold,
+             segment.style.reverse)
+            for segment in strip for char in segment.text
+        ]  # fmt: skip
+        found.append((text, hashlib.sha256(repr(cells).encode()).hexdigest()[:6]))
+    return found
+
+
+async def all_screens(size, theme):
+    """Return the lines of every screen."""
+    reader = sample.FakeReader()
+    options = {"glyphs": ASCII if theme == "ascii" else BRAILLE}
+    if theme == "light":
+        options["theme"] = "icckd-light"
+    app = WatchApp(
+        reader.source(host=sample.host_sample), None, clock=lambda: sample.NOW, **options
+    )
+    shown = {}
+    async with app.run_test(size=size) as pilot:
+        app._feed._host = None
+        while app.desk.frame is None:
+            await asyncio.sleep(0.01)
+        past = tuple(sample.host_sample(cpu=float(share)) for share in range(0, 100, 7))
+        app.on_feed_news(FeedNews(Host(sample=past[-1], past=past)))
+        for name in SCREENS:
+            app.open(name)
+            await pilot.pause()
+            wish = app.desk.feed.wish
+            while app.desk.frame.wish != wish:
+                await asyncio.sleep(0.01)
+            for _ in range(3):
+                await pilot.pause()
+            shown[name] = lines_of(app)
+    return shown
+
+
+@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+def test_every_screen_looks_as_it_did(size, monkeypatch, berlin):
+    monkeypatch.setattr(sample.socket, "gethostname", lambda: "machine-a")
+    shown = {}
+    for theme in THEMES:
+        if theme == "monochrome":
+            monkeypatch.setenv("NO_COLOR", "1")
+        else:
+            monkeypatch.delenv("NO_COLOR", raising=False)
+        shown[theme] = asyncio.run(all_screens(size, theme))
+    for name in SCREENS:
+        rows = [
+            " ".join(shown[theme][name][place][1] for theme in THEMES) + f" |{text}"
+            for place, (text, _) in enumerate(shown["dark"][name])
+        ]
+        path = FOLDER / f"{name}-{size[0]}x{size[1]}.txt"
+        if os.environ.get("ICCKD_SNAPSHOTS") == "write":
+            FOLDER.mkdir(exist_ok=True)
+            path.write_text("\n".join(rows) + "\n")
+        assert path.read_text().splitlines() == rows, path.name
+
+
+def test_the_page_about_the_monitor_is_the_keymaps():
+    spec = importlib.util.spec_from_file_location("page", PAGE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+
+    assert module.PAGE.read_text() == module.page()
+
+
+def test_every_picture_of_the_page_is_there():
+    text = (PAGE.parents[1] / "monitor.md").read_text()
+    names = [part.split(")")[0] for part in text.split("](")[1:]]
+
+    assert names
+    assert all((PAGE.parents[1] / name).exists() for name in names)
