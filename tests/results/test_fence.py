@@ -126,6 +126,15 @@ def test_the_child_has_no_secrets_no_new_files_and_ends_with_its_parent(folder, 
     assert not child.is_running()
 
 
+@pytest.fixture
+def _heeded_interrupts():
+    """Ctrl-C raises KeyboardInterrupt, also where tests run in a background that ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeded_interrupts")
 def test_a_question_can_be_interrupted(folder):
     with Fence(folder.root) as fence:
         answer(fence, "select 1")
