@@ -187,7 +187,7 @@ class LinearStep:
         self.batches.append(batch)
         loss = self.model(batch.images.flatten(1)).square().mean()
         loss.backward()
-        return StepValues(losses=(loss.detach(),), diagnostics=(batch.ids.sum().float(),))
+        return StepValues(losses=(loss.detach(),), diagnostics=(batch.ids.sum(),))
 
 
 def a_batch(size=8, views=2):
@@ -235,7 +235,7 @@ def test_accumulated_parts_give_the_gradient_of_the_whole_batch(parts):
     assert len(step.batches) == parts
     torch.testing.assert_close(split, whole)
     torch.testing.assert_close(means.losses, values.losses)
-    torch.testing.assert_close(means.diagnostics[0], values.diagnostics[0] / parts)
+    torch.testing.assert_close(means.diagnostics[0], values.diagnostics[0].float() / parts)
 
 
 def test_parts_keep_the_views_of_an_image_together_and_lose_none():

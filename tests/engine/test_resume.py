@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from icckd.errors import StagePaused
 from icckd.spec.teacher import (
@@ -16,7 +17,7 @@ from icckd.spec.teacher import (
     ProjectionHead,
     SupConLoss,
 )
-from icckd.spec.training import Training
+from icckd.spec.training import Numerics, Optimizer, Training
 from tests.engine.distiller_sample import SETTINGS, case, settings_of
 
 FIVE = Training(epochs=5, batch_size=32)
@@ -30,6 +31,7 @@ KEEPS_MUCH = IntraLoss(
 )
 SUPCON = SupConLoss(weight=0.5, head=ProjectionHead(features=6))
 SAMPLER = BalancedSampler(classes=4, per_class=8)
+OPTIMIZER = TypeAdapter(Optimizer)
 DEVICES = [
     "cpu",
     pytest.param(
@@ -146,6 +148,23 @@ def test_a_resumed_stage_that_lost_its_cache_would_end_otherwise(
     monkeypatch.setattr(course.Course, "_take_over", forgetful)
 
     assert interrupt(run, 2).weights != whole.weights
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_moments_and_loss_scale_are_kept(optimizer, precision, run_teacher, interrupt):
+    training = Training(
+        epochs=4, batch_size=32, lr=0.01, accumulate=2, clip_norm=1.0,
+        optimizer=OPTIMIZER.validate_python({"kind": optimizer}),
+    )  # fmt: skip
+    run = partial(
+        run_teacher, training=training, intra=CACHED, numerics=Numerics(precision=precision)
+    )
+
+    resumed, whole = interrupt(run, 2), run()
+
+    assert resumed.resumed_after == 2
+    assert_equal_but_for_times(resumed, whole)
 
 
 def test_training_seconds_add_up_over_attempts(run_teacher, interrupt):

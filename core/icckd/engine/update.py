@@ -90,4 +90,5 @@ def parts_of(batch: Batch, parts: int) -> Iterator[Batch]:
 
 
 def _means(columns: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
-    return tuple(torch.stack(values).mean(dim=0) for values in zip(*columns, strict=True))
+    by_name = zip(*columns, strict=True)
+    return tuple(torch.stack([value.float() for value in values]).mean() for values in by_name)
