@@ -165,8 +165,7 @@ class GridTable(LinesWidget, can_focus=True):
         self._scroll_to_cursor()
         columns = placed(self.table, self._visible(), self._column if self._cells else None)
         lines = [
-            header_line(columns, self.table.columns[-1], level, self.glyphs.ellipsis)
-            for level in range(self._header_lines)
+            header_line(columns, level, self.glyphs.ellipsis) for level in range(self._header_lines)
         ]
         last = min(len(self.table.rows), self._top + self.shown_rows)
         lines += [self._line(columns, place) for place in range(self._top, last)]
@@ -201,7 +200,6 @@ class GridTable(LinesWidget, can_focus=True):
         spans = row_line(
             self.table.rows[place],
             columns,
-            self.table.columns[-1],
             self.glyphs.ellipsis,
             lit=current and self.has_focus,
         )

@@ -39,8 +39,9 @@ def placed(table: Table, in_view: Sequence[int], under: int | None) -> list[Plac
     return [(place, table.columns[place], place == lit) for place in places]
 
 
-def header_line(columns: Sequence[Placed], last: Column, level: int, ellipsis: str) -> Spans:
+def header_line(columns: Sequence[Placed], level: int, ellipsis: str) -> Spans:
     """Return the titles of one level; those of the last column are not padded."""
+    last = columns[-1][1]
     spans: list[Span] = [Span(" ")]
     for _, column, under in columns:
         title = column.titles[level] if level < len(column.titles) else ""
@@ -54,10 +55,9 @@ def header_line(columns: Sequence[Placed], last: Column, level: int, ellipsis: s
     return tuple(spans[:-1])
 
 
-def row_line(
-    row: Row, columns: Sequence[Placed], last: Column, ellipsis: str, *, lit: bool
-) -> Spans:
+def row_line(row: Row, columns: Sequence[Placed], ellipsis: str, *, lit: bool) -> Spans:
     """Return the cells of a row; `lit` grounds the one under the cursor."""
+    last = columns[-1][1]
     spans: list[Span] = [Span(" ")]
     for index, column, under in columns:
         cell = _cut(row.cells[index], column.width, ellipsis)
