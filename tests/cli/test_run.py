@@ -304,7 +304,8 @@ def test_a_paused_session_starts_nothing_until_it_is_resumed(desk):
     _, err = session.communicate(timeout=120)
     assert session.returncode == 0, err
     assert [kind for kind, _ in answers(desk)] == ["pause", "resume"]
-    assert len(list(attempts.iterdir())) == 8
+    assert {row["state"] for row in stages(desk)} == {"complete"}
+    assert len(list(attempts.iterdir())) in (8, 9), "only a stage saved half-way began twice"
 
 
 def test_an_arm_is_cancelled_on_request_its_running_stage_included(desk):
