@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".py", ".sql", ".tcss", ".typed"}
+SUFFIXES = {".html", ".py", ".sql", ".tcss", ".typed"}
 
 
 def expected() -> set[str]:

@@ -22,7 +22,7 @@ from timing import write_result
 
 HERE = Path(__file__).parent
 SIZES = {"160x45": (160, 45), "80x24": (80, 24)}
-PAINTS = 15
+PAINTS = 10
 
 
 class Terminal:
@@ -38,7 +38,7 @@ class Terminal:
         environment.pop("NO_COLOR", None)
         self.started = time.perf_counter()
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=environment,
+            command, stdin=slave, stdout=slave, stderr=slave, env=environment,
             start_new_session=True,
         )  # fmt: skip
         os.close(slave)
@@ -90,7 +90,7 @@ def first_paint(state: str | None) -> list[tuple[float, float]]:
                 [sys.executable, "-m", "icckd.cli.main", "watch", "--read-only"],
                 SIZES["160x45"], ICCKD_HOME=state or empty,
             )  # fmt: skip
-            wall = terminal.until(b"icckd")
+            wall = terminal.until(b"Reading the study")
             found.append((wall, terminal.cpu()))
             time.sleep(1.0)
             terminal.end()

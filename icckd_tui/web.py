@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from pathlib import Path
 
 from icckd.errors import UsageError
 
 HOST = "localhost"
+PAGE = Path(__file__).parent / "web_page"  # ours: the package's own asks another host for a font
 
 
 def serve(study: str | None, port: int) -> None:
@@ -30,6 +32,11 @@ def serve(study: str | None, port: int) -> None:
     command = [sys.executable, "-m", "icckd.cli.main", "watch", "--read-only"]
     os.environ["ICCKD_GLYPHS"] = "braille"
     print(f"icckd: http://{HOST}:{port} shows it, read-only, without a login", file=sys.stderr)
-    server = Server(shlex.join([*command, *([study] if study else [])]), host=HOST, port=port,
-                    title="icckd")  # fmt: skip
+    server = Server(
+        shlex.join([*command, *([study] if study else [])]),
+        host=HOST,
+        port=port,
+        title="icckd",
+        templates_path=PAGE,
+    )
     server.serve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from icckd.results.synthetic import on_synthetic_data
 from icckd_tui.display import display, fit
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.view_model.numbers import duration
@@ -54,6 +53,8 @@ def _eta(progress: Progress) -> Spans:
 
 def bar_view(study: StudyInfo, progress: Progress, now: float, width: int, glyphs: Glyphs) -> Spans:
     """Return the bar, exactly `width` cells: details go first when room is short."""
+    from icckd.results.synthetic import on_synthetic_data  # the first paint does without
+
     name = display(study.name)
     size = f"  {len(study.arms)} arms {glyphs.times} {len(study.seeds)} seeds"
     mark: Spans = (Span(" synthetic data", "warning"),) if on_synthetic_data(study) else ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Level = Literal["info", "warning", "error"]
 LEVELS: tuple[Level, ...] = ("info", "warning", "error")
 _WORDS = {
-    "info": Span("info", "muted"),
+    "info": Span(""),
     "warning": Span("WARN", "warning"),
     "error": Span("ERROR", "error"),
 }
