@@ -9,7 +9,6 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Container
-from textual.content import Content
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -290,10 +289,6 @@ class MonitorScreen(Commands):
     def arm_of(self, table: GridTable) -> str | None:
         """Return the arm under a table's cursor."""
         return None
-
-    def set_title(self, pane: str, title: str) -> None:
-        """Title a pane with plain text."""
-        self.query_one(f"#{pane}").border_title = Content(title)
 
 
 def screen_bindings(name: ScreenName) -> list[BindingType]:

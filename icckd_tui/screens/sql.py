@@ -72,7 +72,7 @@ class SqlScreen(MonitorScreen):
     def arrange_panes(self) -> None:
         """Keep the statement in one line."""
         self.query_one("#statement").styles.height = 3
-        self.set_title("statement", "Statement, enter runs it")
+        self.query_one("#statement").border_title = "Statement, enter runs it"
 
     def entry_of(self, pane: Widget) -> Widget:
         """Return the line of the statement for its pane."""

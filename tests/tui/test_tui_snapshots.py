@@ -68,9 +68,11 @@ async def all_screens(size, theme):
         for name in SCREENS:
             app.open(name)
             await pilot.pause()
-            wish = app.desk.feed.wish
-            while app.desk.frame.wish != wish:
+            for _ in range(1000):
+                if app.desk.frame.wish == app.desk.feed.wish:
+                    break
                 await asyncio.sleep(0.01)
+            assert app.desk.frame.wish == app.desk.feed.wish, app.desk.news
             for _ in range(3):
                 await pilot.pause()
             shown[name] = lines_of(app)

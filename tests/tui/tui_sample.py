@@ -257,6 +257,7 @@ def attempt(kind="student", state="complete", **more):
         "environment": {"python": "3.11.7", "torch": "2.11.0", "gpus": ""},
         "numerics": {"device": "cpu", "threads": 1},
         "settings": {"data": {"kind": "digits", "train": 450}, kind: {"training": {"lr": 0.05}}},
+        "cause": "",
         "hint": "",
         "traceback": "",
     }
