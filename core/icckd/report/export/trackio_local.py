@@ -22,7 +22,7 @@ def write(study: StudyInfo, runs: Sequence[TrackedRun], folder: Path) -> None:
 def _write_run(study: StudyInfo, run: TrackedRun) -> None:
     import trackio
 
-    tracked = trackio.init(
+    trackio.init(
         project=study.name,
         name=run.name,
         group=study.name,
@@ -33,7 +33,7 @@ def _write_run(study: StudyInfo, run: TrackedRun) -> None:
     )
     rows = run.by_epoch()
     for epoch, values in rows.items():
-        tracked.log(values, step=epoch)
+        trackio.log(values, step=epoch)
     if run.outcomes:
-        tracked.log(dict(run.outcomes), step=max(rows, default=0))
-    tracked.finish()
+        trackio.log(dict(run.outcomes), step=max(rows, default=0))
+    trackio.finish()

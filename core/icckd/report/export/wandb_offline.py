@@ -9,7 +9,7 @@ from icckd.results.types import StudyInfo
 
 
 def write(study: StudyInfo, runs: Sequence[TrackedRun], folder: Path) -> None:
-    """Write one offline run a trial below `folder`/wandb; nothing about machine or code."""
+    """Write one offline run a trial below `folder`/wandb, without code, hardware and packages."""
     places = {f"WANDB_{name}_DIR": str(folder / ".local") for name in ("CONFIG", "CACHE", "DATA")}
     quiet = {"WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "WANDB_SILENT": "true"}
     with only(("WANDB_",), {**places, **quiet}):
@@ -30,7 +30,7 @@ def _write_run(study: StudyInfo, run: TrackedRun, folder: Path) -> None:
         x_disable_stats=True,
         x_save_requirements=False,
     )
-    with wandb.init(
+    tracked = wandb.init(
         mode="offline",
         dir=folder,
         project=study.name,
@@ -41,8 +41,9 @@ def _write_run(study: StudyInfo, run: TrackedRun, folder: Path) -> None:
         tags=[f"{name}={value}"[:64] for name, value in run.tags.items()],
         config=run.config,
         settings=settings,
-    ) as tracked:
-        tracked.define_metric("*", step_metric="epoch")
-        for epoch, values in run.by_epoch().items():
-            tracked.log({"epoch": epoch, **values}, step=epoch)
-        tracked.summary.update(run.outcomes)
+    )
+    tracked.define_metric("*", step_metric="epoch")
+    for epoch, values in run.by_epoch().items():
+        tracked.log({"epoch": epoch, **values}, step=epoch)
+    tracked.summary.update(run.outcomes)
+    tracked.finish(exit_code=0 if run.state == "complete" else 1)
