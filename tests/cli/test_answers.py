@@ -183,3 +183,29 @@ def test_a_hopeless_arm_is_given_no_more_seeds_and_the_report_says_so(desk):
 
     assert "bad is worse than full beyond doubt" in done.stderr
     assert "bad was given no more seeds after the first 5" in " ".join(done.stdout.split())
+
+
+def test_trained_trials_are_read_back_by_tensorboard_with_what_they_trained_with(
+    finished, tmp_path
+):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams import metadata
+
+    said = finished.run("export", "tensorboard", "small", "-o", str(tmp_path / "out")).stdout
+    query = "select epoch, value from curve where metric = 'student.val_top1'"
+    where = "and arm = 'no-cache' and seed = 1 order by epoch"
+    rows = json.loads(finished.run("sql", f"{query} {where}", "--format", "json").stdout)
+    events = EventAccumulator(str(tmp_path / "out" / "small" / "no-cache" / "1")).Reload()
+    content = events.PluginTagToContent("hparams")[metadata.SESSION_START_INFO_TAG]
+    settings = metadata.parse_session_start_info_plugin_data(content).hparams
+
+    assert "wrote 4 runs of small" in said
+    assert [(e.step, e.value) for e in events.Scalars("student.val_top1")] == [
+        (row["epoch"], pytest.approx(row["value"], rel=1e-6)) for row in rows
+    ]
+    assert len(rows) == 2
+    assert settings["teacher.intra.cache"].string_value == "off"
+    assert settings["teacher.training.epochs"].number_value == 2
+    again = finished.run("export", "tensorboard", "-o", str(tmp_path / "out"), code=2)
+    assert "is not empty" in again.stderr
+    assert "lightning" in finished.run("export", "lightning", "-o", "x", code=2).stderr

@@ -132,6 +132,33 @@ def test_figures_are_one_column_wide_with_text_as_text(results, tmp_path):
     assert b"/FontFile2" in pdf
 
 
+def test_a_factorial_study_has_its_main_effects_as_a_heat_map_of_factor_by_level(lab, tmp_path):
+    accuracy = {"base": 90.0, "margin=off": 88.0, "cache=off": 91.0, "margin=off+cache=off": 86.0}
+    arms = [(name, "variant", "", None, ()) for name in accuracy]
+    plan = planned(arms=arms, seeds=(0, 1))
+    header = {**plan.study["study"], "design": "factorial"}
+    factors = [
+        {"name": "margin", "levels": [{"threshold": 0.5}, "off"]},
+        {"name": "cache", "levels": [{"per_class": 64}, "off"]},
+    ]
+    study = {**plan.study, "study": header, "factor": factors}
+    with lab.finished("s1", plan.model_copy(update={"study": study})) as session:
+        for trial in plan.trials:
+            for position in (0, 1):
+                stage = session.stage(trial.arm, trial.seed, position)
+                session.train(stage, accuracy=accuracy[trial.arm] + trial.seed)
+    with open_results(lab.folder) as results:
+        draw_figures(results, results.study(), tmp_path)
+    text = re.findall(r">([^<>]+)</text>", (tmp_path / "heatmap.svg").read_text())
+
+    # (88 + 86 - 90 - 91) / 2 and (91 + 86 - 90 - 88) / 2
+    assert [each for each in text if re.fullmatch(r"[+-]?\d\.\d\d", each)][:4] == [
+        "0.00", "-3.50", "0.00", "-0.50",
+    ]  # fmt: skip
+    assert {"margin", "cache", "reference", "level 1", "threshold.0…", "off"} <= set(text)
+    assert "from the reference level (points)" in text
+
+
 def test_figures_are_the_same_bytes_for_the_same_results(results, tmp_path):
     with style():
         for kind in ("pdf", "svg", "png"):

@@ -22,7 +22,7 @@ SOURCES = sorted([*(ROOT / "core" / "icckd").rglob("*.py"), *(ROOT / "icckd_tui"
 MODULE_LINES = 300
 FUNCTION_LINES = 45
 HEAVY = ("torch", "torchvision", "sklearn", "scipy.stats", "textual", "duckdb", "ray",
-         "matplotlib", "prompt_toolkit")  # fmt: skip
+         "matplotlib", "prompt_toolkit", "tensorboard", "wandb", "mlflow", "trackio")  # fmt: skip
 
 
 def modules_after(code: str) -> set[str]:

@@ -8,6 +8,7 @@ import typer
 from icckd import __version__
 from icckd.cli import inspect, studies, upkeep, versus
 from icckd.cli import sql as sql_console
+from icckd.cli.exporting import export
 from icckd.cli.published import published
 from icckd.errors import IcckdError
 
@@ -43,6 +44,7 @@ app.command("report")(inspect.report)
 app.command("compare")(versus.compare)
 app.command("diff")(versus.diff)
 app.command("sql")(sql_console.sql)
+app.command("export")(export)
 app.command("status")(inspect.status)
 app.command("ls")(inspect.list_studies)
 app.command("show")(inspect.show)

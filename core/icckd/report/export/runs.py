@@ -1,0 +1,125 @@
+"""Trials in the shape that trackers share: settings, tags, series by epoch, outcomes."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from icckd.journal.events import State
+from icckd.results.read import Results
+from icckd.results.synthetic import on_synthetic_data
+from icckd.results.trial_series import TrialSeries
+from icckd.results.types import Role, StudyInfo, TrialRow
+from icckd.results.versus import Subject, settings_of
+from icckd.spec.metrics import OUTCOMES
+
+Setting = bool | int | float | str
+OUTCOME_PREFIX = "outcome/"
+"""Leads the name of an outcome: some series have the same name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackedRun:
+    """A trial that was started, as a tracker sees it.
+
+    Attributes:
+        arm: Name of its arm.
+        seed: Its seed.
+        role: The role of its arm.
+        state: Its state.
+        started: When its first attempt started, in Unix seconds.
+        seconds: What the attempts that stand for its stages took.
+        settings: What its stages trained with, by dotted path; lists and null as JSON.
+        series: Values by epoch, in the units of the metrics.
+        outcomes: Finite outcomes by name, with the prefix `outcome/`.
+        never_reached: Outcomes whose target was never reached; they have no number.
+        synthetic: Whether the study trains on synthetic data.
+    """
+
+    arm: str
+    seed: int
+    role: Role
+    state: State
+    started: float
+    seconds: float
+    settings: Mapping[str, Setting]
+    series: tuple[TrialSeries, ...]
+    outcomes: Mapping[str, float]
+    never_reached: tuple[str, ...]
+    synthetic: bool
+
+    @property
+    def name(self) -> str:
+        """Arm and seed in one word, as `icckd show` takes it."""
+        return f"{self.arm}/{self.seed}"
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """What to filter runs by."""
+        tags = {"arm": self.arm, "seed": str(self.seed), "role": self.role, "state": self.state}
+        return {**tags, "data": "synthetic"} if self.synthetic else tags
+
+    @property
+    def config(self) -> dict[str, Setting]:
+        """Settings, tags, and the outcomes that have no number."""
+        never = {"never_reached": " ".join(self.never_reached)} if self.never_reached else {}
+        return {**self.settings, **self.tags, "seed": self.seed, **never}
+
+    def by_epoch(self) -> dict[int, dict[str, float]]:
+        """Return the values of all series by epoch, ascending from 1."""
+        rows: dict[int, dict[str, float]] = {}
+        for series in self.series:
+            for epoch, value in zip(
+                series.epochs_E.tolist(), series.values_E.tolist(), strict=True
+            ):
+                rows.setdefault(epoch, {})[series.metric] = value
+        return dict(sorted(rows.items()))
+
+
+def tracked_runs(results: Results, study: StudyInfo) -> tuple[TrackedRun, ...]:
+    """Return the trials that were started, arm by arm in the study's order, seeds ascending."""
+    roles = {arm.name: arm.role for arm in study.arms}
+    found = (_run(results, study, trial, roles[trial.arm]) for trial in results.trials(study))
+    return tuple(run for run in found if run is not None)
+
+
+def _run(results: Results, study: StudyInfo, trial: TrialRow, role: Role) -> TrackedRun | None:
+    attempts = results.attempts(study, trial.arm, trial.seed)
+    if not attempts:
+        return None
+    values = {
+        metric: value
+        for metric in OUTCOMES
+        if (value := results.values(study, metric).get(trial.arm, {}).get(trial.seed)) is not None
+    }
+    settings = settings_of(results, Subject(study=study, arm=trial.arm, seed=trial.seed))
+    return TrackedRun(
+        arm=trial.arm,
+        seed=trial.seed,
+        role=role,
+        state=trial.state,
+        started=min(attempt.started for attempt in attempts),
+        seconds=trial.seconds,
+        settings=flattened(settings),
+        series=results.trial_series(study, trial.arm, trial.seed),
+        outcomes={OUTCOME_PREFIX + m: v for m, v in values.items() if math.isfinite(v)},
+        never_reached=tuple(m for m, v in values.items() if math.isinf(v)),
+        synthetic=on_synthetic_data(study),
+    )
+
+
+def flattened(settings: Mapping[str, Any], path: str = "") -> dict[str, Setting]:
+    """Return nested settings by dotted path; what is no scalar is written as JSON.
+
+    >>> flattened({"teacher": {"views": 2, "intra": {"cache": "off", "layers": [1, 2]}}})
+    {'teacher.views': 2, 'teacher.intra.cache': 'off', 'teacher.intra.layers': '[1, 2]'}
+    """
+    flat: dict[str, Setting] = {}
+    for name, value in settings.items():
+        inner = f"{path}.{name}" if path else name
+        if isinstance(value, dict):
+            flat.update(flattened(value, inner))
+        else:
+            flat[inner] = value if isinstance(value, (bool, int, float, str)) else json.dumps(value)
+    return flat
