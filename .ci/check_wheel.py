@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".html", ".py", ".sql", ".tcss", ".typed"}
+SUFFIXES = {".py", ".sql", ".tcss", ".toml", ".html", ".typed"}
 
 
 def expected() -> set[str]:
