@@ -16,7 +16,10 @@ def test_the_plan_shows_arms_differences_sharing_and_what_is_known(desk):
     plan = desk.run("plan", "small.toml", "student.distiller.temperature=2.0").stdout
 
     assert "2 arms x 2 seeds = 4 trials" in plan
-    assert 'teacher.intra.cache: {"per_class": 64, "warmup_epochs": 1} -> "off"' in plan
+    assert (
+        'teacher.intra.cache: {"per_class": 64, "warmup_epochs": 1, "mode": "fifo"} -> "off"'
+        in plan
+    )
     assert "4 teacher stages serve 4 uses (0 shared by several trials), 0 already complete" in plan
     assert "unknown" in plan
     assert not desk.state.exists()
