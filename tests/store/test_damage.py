@@ -11,6 +11,7 @@ from icckd.journal.folder import JOURNAL
 from icckd.store.lock import owner_lock
 from icckd.store.store import Store
 from tests.faults.disks import tmpfs
+from tests.store.conftest import Lab
 from tests.store.test_store import busy, contents, in_memory
 
 
@@ -144,11 +145,25 @@ def test_a_database_that_is_ahead_of_its_journals_is_replaced(lab, loss):
     assert "holds what its journals do not" in notices[0]
 
 
-def test_an_owner_on_a_full_disk_goes_on_in_memory_and_returns_to_its_file(lab, tmp_path):
-    """The journals lie elsewhere; the database's disk is small."""
-    plan = busy(lab)
-    with tmpfs(tmp_path / "small", megabytes=16) as small, owner_lock(lab.folder):
-        lab.folder.database.symlink_to(small / "icckd.duckdb")
+@contextlib.contextmanager
+def lab_on_a_small_disk(small, roomy):
+    """Yield a state folder on a small disk whose journals lie on another one."""
+    root = small / ".icckd"
+    root.mkdir()
+    for group in ("sessions", "attempts"):
+        (roomy / group).mkdir()
+        (root / group).symlink_to(roomy / group)
+    lab = Lab(root)
+    with owner_lock(lab.folder):
+        yield lab
+
+
+def test_an_owner_on_a_full_disk_goes_on_in_memory_and_returns_to_its_file(tmp_path):
+    with (
+        tmpfs(tmp_path / "small", megabytes=16) as small,
+        lab_on_a_small_disk(small, tmp_path) as lab,
+    ):
+        plan = busy(lab)
         notices = []
         with Store.open_file(lab.folder, notice=notices.append, chunk_bytes=2000) as store:
             fill(small / "filler")
