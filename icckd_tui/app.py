@@ -18,6 +18,7 @@ from icckd_tui.desk import Desk
 from icckd_tui.feed import Feed
 from icckd_tui.glyphs import BRAILLE, Glyphs, glyphs_for
 from icckd_tui.keymap import SCREENS, ScreenName, keys_in
+from icckd_tui.memory import return_large_blocks
 from icckd_tui.player import Player
 from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.leaving import Answer, Leaving
@@ -123,7 +124,11 @@ class WatchApp(App[Answer]):
 
     def on_mount(self) -> None:
         """Start reading once the first frame is on the terminal."""
-        self.call_after_refresh(self._feed.start)
+        self.call_after_refresh(self._start_reading)
+
+    def _start_reading(self) -> None:
+        return_large_blocks()
+        self._feed.start()
 
     def on_unmount(self) -> None:
         """Stop reading."""

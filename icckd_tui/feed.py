@@ -23,6 +23,7 @@ from icckd_tui.view_model.frame import (
     Waiting,
     Wish,
     default_metrics,
+    drawable,
 )
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Feed:
             series=series,
             log=reader.log(info, LOG_LINES),
             wish=wish,
-            curves={name: reader.curves(info, name) for name in wanted if name in series},
+            curves={name: drawable(reader.curves(info, name)) for name in wanted if name in series},
             trial=_trial_facts(reader, info, *wish.trial) if wish.trial else None,
             queue=reader.queue(info) if wish.queue else (),
             requests=reader.requests(info),

@@ -20,6 +20,7 @@ from icckd_tui.screens.commands import Commands
 from icckd_tui.view_model.filter import EVERYTHING
 from icckd_tui.view_model.frame import Answered, Brought, Frame, notice_of
 from icckd_tui.view_model.host import Host
+from icckd_tui.widgets.exact import ExactCompositor
 from icckd_tui.widgets.grid_table import GridTable
 from icckd_tui.widgets.host import HostView
 from icckd_tui.widgets.lines import LinesWidget
@@ -43,6 +44,7 @@ class MonitorScreen(Commands):
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(id=self.NAME, classes="-ascii" if desk.glyphs.ascii else None)
+        self._compositor = ExactCompositor()
         self.desk = desk
         self.glyphs = desk.glyphs
         self._pane = self.PANES[0]

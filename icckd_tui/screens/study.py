@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -24,6 +24,10 @@ from icckd_tui.widgets.curves import CurveChart
 from icckd_tui.widgets.grid_table import GridTable
 from icckd_tui.widgets.host import HostView
 
+if TYPE_CHECKING:
+    from icckd.results.types import LogRow
+    from icckd_tui.view_model.spans import Spans
+
 
 class StudyScreen(Controls, CurveScreen):
     """The arm under the cursor of matrix or differences is in focus everywhere."""
@@ -39,6 +43,7 @@ class StudyScreen(Controls, CurveScreen):
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._host_rows = host_rows(None)
+        self._shown_log: tuple[LogRow, ...] | None = None
 
     def panes(self) -> ComposeResult:
         """Lay out two columns."""
@@ -109,15 +114,15 @@ class StudyScreen(Controls, CurveScreen):
     def _fill_matrix(self) -> None:
         assert self.frame is not None
         pane, choices = self.query_one("#matrix", GridTable), self.desk.choices
-        pane.show(matrix_table(self.frame, self.outcome, self.glyphs, choices.marked))
+        detail = comparison_detail(self.frame, choices.focus or "", self.outcome, self.glyphs)
+        table = matrix_table(self.frame, self.outcome, self.glyphs, choices.marked)
+        pane.show(table, lambda _: detail)
         title = matrix_title(self.frame, self.outcome, self.glyphs)
         pane.set_titles(title, pane.position)
         if choices.focus is not None and self._arm_in_matrix() != choices.focus:
             cell = grid_of(self.frame.study, self.glyphs).cell_of(choices.focus)
             if cell is not None:
                 pane.put_cursor(*cell)
-        detail = comparison_detail(self.frame, choices.focus or "", self.outcome, self.glyphs)
-        pane.show_detail(detail)
 
     def _arm_in_matrix(self) -> str | None:
         pane = self.query_one("#matrix", GridTable)
@@ -140,16 +145,21 @@ class StudyScreen(Controls, CurveScreen):
         assert self.frame is not None
         pane = self.query_one("#trials", GridTable)
         rows = self.desk.choices.filter.rows(self.frame)
-        pane.show(trial_table(self.frame, rows, self.glyphs))
+
+        def detail_of(key: str | None) -> Spans:
+            row = next((row for row in rows if trial_key(row) == key), None)
+            return trial_detail(row, self.glyphs) if row is not None else ()
+
+        pane.show(trial_table(self.frame, rows, self.glyphs), detail_of)
         found = "" if rows is self.frame.trials else f" {len(rows)} of {len(self.frame.trials)}"
         pane.set_titles(f"Trials{found}", pane.position)
-        row = next((row for row in rows if trial_key(row) == pane.key), None)
-        pane.show_detail(trial_detail(row, self.glyphs) if row is not None else ())
 
     def _fill_log(self) -> None:
         assert self.frame is not None
         pane = self.query_one("#log", GridTable)
-        pane.show(log_table(self.frame.log, places_of(self.frame.study)))
+        if self.frame.log != self._shown_log:
+            self._shown_log = self.frame.log
+            pane.show(log_table(self.frame.log, places_of(self.frame.study)))
         following = "" if pane.follow else f" {self.glyphs.separator} paused, f follows"
         pane.set_titles(f"Log{following}", pane.position)
 

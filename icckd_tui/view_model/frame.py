@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from icckd_tui.display import display
@@ -99,6 +99,21 @@ class Answered:
 
 News = Frame | Waiting | Failed  # of a study
 Brought = News | Host | Answered  # all that the feed brings
+
+
+def drawable(curves: tuple[Curve, ...]) -> tuple[Curve, ...]:
+    """Return curves in half the bytes: all but the mean is drawn, and only the mean read out."""
+    return tuple(
+        replace(
+            curve,
+            epochs_E=curve.epochs_E.astype("int32"),
+            low_E=curve.low_E.astype("float32"),
+            high_E=curve.high_E.astype("float32"),
+            count_E=curve.count_E.astype("int32"),
+            values_SE=curve.values_SE.astype("float32"),
+        )
+        for curve in curves
+    )
 
 
 def default_metrics(study: StudyInfo, series: tuple[str, ...]) -> tuple[str, ...]:

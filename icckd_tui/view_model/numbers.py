@@ -37,12 +37,12 @@ def scale_for(unit: str, values: Iterable[float | None]) -> Scale:
     >>> scale_for("%", [91.234]).value(91.234), scale_for("bytes", [3 * 2**20]).value(3 * 2**20)
     ('91.23', '3.0')
     """
+    if unit in _DECIMALS:
+        return Scale(unit, 1.0, _DECIMALS[unit])
     largest = max((abs(v) for v in values if v is not None and math.isfinite(v)), default=0.0)
     if unit == "bytes":
         name, divisor = next((pair for pair in _BYTES if largest >= pair[1]), ("B", 1.0))
         return Scale(name, divisor, 0 if name == "B" else 1)
-    if unit in _DECIMALS:
-        return Scale(unit, 1.0, _DECIMALS[unit])
     shown = "" if unit == "1" else unit
     if largest >= 1:
         return Scale(shown, 1.0, max(0, 3 - len(str(int(largest)))))

@@ -27,7 +27,10 @@ Spans = tuple[Span, ...]
 
 def width_of(spans: Iterable[Span]) -> int:
     """Return how many terminal cells the spans take."""
-    return sum(len(span.text) if span.text.isascii() else cell_len(span.text) for span in spans)
+    width = 0
+    for text, _, _ in spans:
+        width += len(text) if text.isascii() else cell_len(text)
+    return width
 
 
 def padded(spans: Spans, width: int, *, right: bool = False) -> Spans:
@@ -59,6 +62,29 @@ def wrapped(spans: Spans, width: int, most: int) -> list[Spans]:
 def on_ground(spans: Iterable[Span], ground: str) -> Spans:
     """Return the spans with this ground behind all that have none."""
     return tuple(span if span.ground else span._replace(ground=ground) for span in spans)
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """Return the spans with neighbors joined that look alike; a blank has no color to show.
+
+    A terminal gets a color for each span, which is longer than most texts.
+
+    >>> joined((Span("7", "good"), Span("  "), Span("epoch", "muted"), Span(" 3", "muted")))
+    [Span(text='7  ', tone='good', ground=''), Span(text='epoch 3', tone='muted', ground='')]
+    """
+    found: list[Span] = []
+    for span in spans:
+        text, tone, ground = span
+        if found and ground == found[-1].ground:
+            before, shown, _ = found[-1]
+            if tone == shown or not text.strip():
+                found[-1] = Span(before + text, shown, ground)
+                continue
+            if not before.strip():
+                found[-1] = Span(before + text, tone, ground)
+                continue
+        found.append(span)
+    return found
 
 
 def plain(spans: Iterable[Span]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from icckd.spec.metrics import OUTCOMES
@@ -42,8 +43,7 @@ def trial_table(frame: Frame, rows: Sequence[TrialRow], glyphs: Glyphs) -> Table
     """
     ordered = _ordered(rows)
     unit = OUTCOMES[frame.study.primary].unit if frame.study.primary in OUTCOMES else ""
-    values = [row.primary for row in rows if row.primary is not None]
-    scale = scale_for(unit, values)
+    scale = scale_for(unit, (row.primary for row in rows))
     places = {arm.name: place for place, arm in enumerate(frame.study.arms)}
 
     def cells(row: TrialRow) -> tuple[Spans, ...]:
@@ -59,7 +59,7 @@ def trial_table(frame: Frame, rows: Sequence[TrialRow], glyphs: Glyphs) -> Table
             (Span(display(row.reason, _REASON_WIDTH), "failed"),),
         )
 
-    lost = any(row.reason for row in rows)
+    lost = any(map(attrgetter("reason"), rows))
     return Table(
         columns=_columns(frame, rows, glyphs, lost),
         rows=LazyRows(ordered, trial_key, cells, (scale, tuple(places), glyphs.ascii)),
@@ -69,8 +69,9 @@ def trial_table(frame: Frame, rows: Sequence[TrialRow], glyphs: Glyphs) -> Table
 
 def _ordered(rows: Sequence[TrialRow]) -> list[TrialRow]:
     groups: dict[str, list[TrialRow]] = {state: [] for state in _FIRST}
+    into = {state: group.append for state, group in groups.items()}
     for row in rows:
-        groups[row.state].append(row)
+        into[row.state](row)
     return [row for state in _FIRST for row in groups[state]]
 
 
@@ -79,7 +80,7 @@ def _columns(
 ) -> tuple[Column, ...]:
     names = max((len(display(arm.name, _ARM_WIDTH)) for arm in frame.study.arms), default=3)
     seeds = max((len(str(seed)) for seed in frame.study.seeds), default=1)
-    epochs = max((row.epochs for row in rows), default=0)
+    epochs = max(map(attrgetter("epochs"), rows), default=0)
     primary = display(frame.study.primary.split(".", 1)[-1], 12)
     widths = {
         "arm": (names + 2, False),

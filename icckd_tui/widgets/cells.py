@@ -48,18 +48,35 @@ class Picture:
         return len(self.codes)
 
     def runs(self, row: int) -> Iterator[tuple[str, int]]:
-        """Yield a row's text in pieces of one ink."""
+        """Yield a row's text in pieces of one ink; a blank needs no foreground of its own."""
         text = self.codes[row].astype("<u4").tobytes().decode("utf-32-le")
-        cuts = [0, *(np.flatnonzero(np.diff(self.inks[row])) + 1).tolist(), len(text)]
+        inks = self.inks[row]
+        cuts = [0, *(np.flatnonzero(np.diff(inks)) + 1).tolist(), len(text)]
+        piece, ink = "", int(inks[0])
         for start, end in pairwise(cuts):
-            yield text[start:end], int(self.inks[row, start])
+            more, new = text[start:end], int(inks[start])
+            if more.isspace() and new % 4 == ink % 4:
+                piece += more
+            elif (not piece or piece.isspace()) and new % 4 == ink % 4:
+                piece, ink = piece + more, new
+            else:
+                yield piece, ink
+                piece, ink = more, new
+        yield piece, ink
 
-    def changed_spans(self, other: "Picture | None") -> list[tuple[int, int, int]]:
-        """Return (row, first column, one past the last) of every row that differs."""
+    def changed_spans(
+        self, other: "Picture | None", *, new_bands: bool = False
+    ) -> list[tuple[int, int, int]]:
+        """Return (row, first column, one past the last) of every row that differs.
+
+        With `new_bands` the same backgrounds are other arms' now, so that they differ too.
+        """
         if other is None or self.codes.shape != other.codes.shape:
             height, width = self.codes.shape
             return [(row, 0, width) for row in range(height)]
         differs = (self.codes != other.codes) | (self.inks != other.inks)
+        if new_bands:
+            differs |= (self.inks % 4 > 0) | (other.inks % 4 > 0)
         rows = np.flatnonzero(differs.any(axis=1))
         first = differs.argmax(axis=1)
         last = differs.shape[1] - differs[:, ::-1].argmax(axis=1)

@@ -17,7 +17,7 @@ from textual.strip import Strip
 
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.keymap import bindings
-from icckd_tui.theme import Palette, palette_of
+from icckd_tui.theme import Palette
 from icckd_tui.widgets.lines import LinesWidget
 
 if TYPE_CHECKING:
@@ -59,13 +59,13 @@ class CurveChart(LinesWidget, can_focus=True):
         old, self.chart = self.chart, chart
         self.metric = metric
         self.set_titles(title)
-        if _banded(old) != _banded(chart):
+        new_bands = _banded(old) != _banded(chart)
+        if new_bands:
             self._styles.clear()
-            self.refresh()
-        self.repaint()
+        self.repaint(new_bands=new_bands)
 
-    def repaint(self) -> None:
-        """Draw again and paint what differs."""
+    def repaint(self, *, new_bands: bool = False) -> None:
+        """Draw again and paint what differs; `new_bands` are those of other arms."""
         from icckd_tui.view_model.chart import legend_of
         from icckd_tui.widgets.picture import picture_of
 
@@ -73,10 +73,10 @@ class CurveChart(LinesWidget, can_focus=True):
         if self.chart is None or width < 1 or height < 1:
             return
         self.set_lines([legend_of(self.chart, self.metric, self.glyphs)])
-        shaded = self.glyphs.ascii or palette_of(self.app).few
+        shaded = self.glyphs.ascii or self.palette.few
         old, new = self._picture, picture_of(self.chart, width, height, self.glyphs, shaded=shaded)
         self._picture = new
-        spans = new.changed_spans(old)
+        spans = new.changed_spans(old, new_bands=new_bands)
         if spans:
             self.refresh(*(Region(a, row + _LEGEND_LINES, b - a, 1) for row, a, b in spans))
 
@@ -108,7 +108,7 @@ class CurveChart(LinesWidget, can_focus=True):
         row = y - _LEGEND_LINES
         if self._picture is None or not 0 <= row < self._picture.height:
             return super().render_line(y)
-        palette, base = palette_of(self.app), self.base
+        palette, base = self.palette, self.base
         segments = [
             Segment(text, self._style(ink, palette, base)) for text, ink in self._picture.runs(row)
         ]

@@ -1,6 +1,6 @@
 """A table that paints only the rows in view, and of those only the ones that changed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import events
@@ -9,10 +9,12 @@ from textual.message import Message
 
 from icckd_tui.glyphs import BRAILLE, Glyphs
 from icckd_tui.keymap import bindings
-from icckd_tui.view_model.spans import Spans, on_ground, padded, wrapped
+from icckd_tui.view_model.spans import Spans, wrapped
 from icckd_tui.view_model.table import EMPTY, Table, place_of, sorted_by
 from icckd_tui.widgets.lines import LinesWidget
-from icckd_tui.widgets.table_lines import Placed, columns_in_view, header_line, placed, row_line
+from icckd_tui.widgets.table_lines import Placed, RowLines, columns_in_view, header_line, placed
+
+DetailOf = Callable[[str | None], Spans]
 
 
 class GridTable(LinesWidget, can_focus=True):
@@ -67,6 +69,7 @@ class GridTable(LinesWidget, can_focus=True):
         self._top = 0
         self._left = 0
         self._moved = False
+        self._lines_of_rows = RowLines()
 
     @property
     def key(self) -> str | None:
@@ -117,14 +120,18 @@ class GridTable(LinesWidget, can_focus=True):
             parts.append(f"column {self._column + 1} of {scrolling}")
         return f" {self.glyphs.separator} ".join(parts)
 
-    def show(self, table: Table) -> None:
-        """Show a table; the cursor stays on its row."""
-        if table == self._planned:
+    def show(self, table: Table, detail_of: DetailOf | None = None) -> None:
+        """Show a table; the cursor stays on its row. `detail_of` its key goes below the rows."""
+        if table != self._planned:
+            self._planned = table
+            self._put(table if self._sorting is None else sorted_by(table, *self._sorting))
+        elif detail_of is None:
             return
-        self._planned = table
-        self._take(table if self._sorting is None else sorted_by(table, *self._sorting))
+        if detail_of is not None:
+            self._whole_detail = detail_of(self.key)
+        self.repaint()
 
-    def _take(self, table: Table) -> None:
+    def _put(self, table: Table) -> None:
         key, column, self.table = self.key, self.column_key, table
         if self.follow:
             self._row = max(0, len(table.rows) - 1)
@@ -135,12 +142,12 @@ class GridTable(LinesWidget, can_focus=True):
         if self._cells and self._column and column in names:
             self._column = names.index(column)
         self._row = min(self._row, max(0, len(table.rows) - 1))
-        self.repaint()
 
     def show_detail(self, detail: Spans) -> None:
         """Show this below the rows, in one line or in as many as the rows leave free."""
-        self._whole_detail = detail
-        self.repaint()
+        if detail != self._whole_detail:
+            self._whole_detail = detail
+            self.repaint()
 
     def select(self, key: str) -> None:
         """Put the cursor on the row with this key."""
@@ -160,20 +167,27 @@ class GridTable(LinesWidget, can_focus=True):
 
     def repaint(self) -> None:
         """Lay the visible rows out again and paint those that differ."""
-        free = self.size.height - self._header_lines - len(self.table.rows)
-        self._detail = wrapped(self._whole_detail, self.size.width - 1, max(1, min(3, free)))
+        width, height = self.size
+        free = height - self._header_lines - len(self.table.rows)
+        self._detail = wrapped(self._whole_detail, width - 1, max(1, min(3, free)))
         self._scroll_to_cursor()
         columns = placed(self.table, self._visible(), self._column if self._cells else None)
         lines = [
             header_line(columns, level, self.glyphs.ellipsis) for level in range(self._header_lines)
         ]
-        last = min(len(self.table.rows), self._top + self.shown_rows)
-        lines += [self._line(columns, place) for place in range(self._top, last)]
+        lines += self._row_lines(columns, width)
         if self._detail_lines:
-            lines += [()] * (self.size.height - self._detail_lines - len(lines))
+            lines += [()] * (height - self._detail_lines - len(lines))
             lines += self._detail
         self.set_lines(lines)
         self.set_titles(self._title, self.position)
+
+    def _row_lines(self, columns: list[Placed], width: int) -> list[Spans]:
+        last = min(len(self.table.rows), self._top + self.shown_rows)
+        rows = [self.table.rows[place] for place in range(self._top, last)]
+        away = "" if self.follow else "cursor-away"
+        grounds = {self._row - self._top: "cursor" if self.has_focus else away}
+        return self._lines_of_rows.lines(rows, columns, width, self.glyphs.ellipsis, grounds)
 
     @property
     def _header_lines(self) -> int:
@@ -194,20 +208,6 @@ class GridTable(LinesWidget, can_focus=True):
 
     def _visible(self) -> list[int]:
         return columns_in_view(self.table, self._left, self.size.width)
-
-    def _line(self, columns: Sequence[Placed], place: int) -> Spans:
-        current = place == self._row
-        spans = row_line(
-            self.table.rows[place],
-            columns,
-            self.glyphs.ellipsis,
-            lit=current and self.has_focus,
-        )
-        if not current:
-            return spans
-        away = "" if self.follow else "cursor-away"
-        ground = "cursor" if self.has_focus else away
-        return on_ground(padded(spans, self.size.width), ground)
 
     def _go(self, row: int, column: int | None = None) -> None:
         """Put the cursor somewhere and say so if it moved."""
@@ -258,7 +258,8 @@ class GridTable(LinesWidget, can_focus=True):
         steps = {None: (key, False), (key, False): (key, True), (key, True): None}
         self._sorting = steps.get(self._sorting, (key, False))
         planned = self._planned
-        self._take(planned if self._sorting is None else sorted_by(planned, *self._sorting))
+        self._put(planned if self._sorting is None else sorted_by(planned, *self._sorting))
+        self.repaint()
 
     def action_choose(self) -> None:
         """Choose the row under the cursor."""

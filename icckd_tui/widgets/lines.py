@@ -1,8 +1,8 @@
 """Base of widgets made of lines of spans: only lines that changed are painted again."""
 
 from collections.abc import Iterable
+from itertools import zip_longest
 
-from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.content import Content
@@ -13,36 +13,55 @@ from textual.widget import Widget
 from icckd_tui.display import display
 from icckd_tui.glyphs import BRAILLE, Glyphs
 from icckd_tui.theme import Palette, palette_of
-from icckd_tui.view_model.spans import Span, Spans, width_of
+from icckd_tui.view_model.spans import Span, Spans, joined, width_of
+
+_NEAR = 12  # cells
+_NOTHING = Span("")
 
 
 def strip_of(spans: Iterable[Span], width: int, palette: Palette, base: Style) -> Strip:
     """Return exactly `width` cells; every segment has a style, as monochrome filters require."""
-    segments = [Segment(span.text, palette.on(base, span.tone, span.ground)) for span in spans]
+    segments = [
+        Segment(span.text, palette.on(base, span.tone, span.ground)) for span in joined(spans)
+    ]
     return Strip(segments).adjust_cell_length(width, base)
 
 
-def changed_cells(before: Spans, after: Spans, width: int) -> tuple[int, int]:
-    """Return the first cell of a line that may differ, and one past the last.
+def changed_cells(before: Spans, after: Spans, width: int) -> list[tuple[int, int]]:
+    """Return the parts of a line that may differ: first cells, and one past the last ones.
 
+    Where both lines are divided alike, as rows of a table are, only characters that changed count.
     A line that is cut has an ellipsis at its end, so that all of it counts as changed.
     """
     if width_of(before) > width or width_of(after) > width:
-        return 0, width
-    start = place = 0
-    for old, new in zip(before, after, strict=False):
+        return [(0, width)]
+    parts: list[tuple[int, int]] = []
+    at = 0
+    for old, new in zip_longest(before, after, fillvalue=_NOTHING):
+        size = width_of((new,))
+        if size != width_of((old,)):
+            return [*parts, (at, width)]
         if old != new:
-            break
-        start += cell_len(new.text)
-        place += 1
-    if width_of(before) != width_of(after):
-        return min(start, width - 1), width
-    end = width_of(after)
-    for old, new in zip(reversed(before[place:]), reversed(after[place:]), strict=False):
-        if old != new:
-            break
-        end -= cell_len(new.text)
-    return start, max(end, start + 1)
+            start, end = _changed_characters(old, new, size)
+            _add(parts, at + start, at + end)
+        at += size
+    return parts
+
+
+def _changed_characters(old: Span, new: Span, size: int) -> tuple[int, int]:
+    """Return where two spans of one width differ."""
+    alike = old.tone == new.tone and old.ground == new.ground
+    if not alike or len(old.text) != size or len(new.text) != size:
+        return 0, size
+    places = [n for n, (a, b) in enumerate(zip(old.text, new.text, strict=True)) if a != b]
+    return places[0], places[-1] + 1
+
+
+def _add(parts: list[tuple[int, int]], start: int, end: int) -> None:
+    """Add a part; moving the terminal's cursor costs more than a few cells in between."""
+    if parts and start - parts[-1][1] <= _NEAR:
+        start = parts.pop()[0]
+    parts.append((start, end))
 
 
 class LinesWidget(Widget):
@@ -63,11 +82,12 @@ class LinesWidget(Widget):
         self._title = ""
         self._subtitle = ""
         self._base: Style | None = None
+        self._palette: Palette | None = None
 
     def notify_style_update(self) -> None:
         """Forget what followed from the old style."""
         super().notify_style_update()
-        self._base = None
+        self._base = self._palette = None
 
     @property
     def base(self) -> Style:
@@ -76,16 +96,24 @@ class LinesWidget(Widget):
             self._base = self.rich_style
         return self._base
 
+    @property
+    def palette(self) -> Palette:
+        """The palette of the app's theme."""
+        if self._palette is None:
+            self._palette = palette_of(self.app)
+        return self._palette
+
     def set_lines(self, lines: list[Spans]) -> None:
         """Show these lines; what did not change stays as it is on the screen."""
         old, self._lines = self._lines, lines
-        width = self.size.width
-        for y in range(max(len(old), len(lines))):
-            before = old[y] if y < len(old) else ()
-            after = lines[y] if y < len(lines) else ()
-            if before != after and width and y < self.size.height:
-                start, end = changed_cells(before, after, width)
-                self.refresh(Region(start, y, end - start, 1))
+        width, height = self.size
+        changed: list[Region] = []
+        for y, (before, after) in enumerate(zip_longest(old, lines, fillvalue=())):
+            if y < height and before != after:
+                parts = changed_cells(before, after, width)
+                changed += [Region(start, y, end - start, 1) for start, end in parts]
+        if changed and width:
+            self.refresh(*changed)
 
     def set_titles(self, title: str, subtitle: str = "") -> None:
         """Put plain text, never markup, into the border."""
@@ -99,7 +127,7 @@ class LinesWidget(Widget):
     def render_line(self, y: int) -> Strip:
         """Paint one line."""
         spans = self._lines[y] if y < len(self._lines) else ()
-        palette, base = palette_of(self.app), self.base
+        palette, base = self.palette, self.base
         width = self.size.width
         if width_of(spans) <= width:
             return strip_of(spans, width, palette, base)

@@ -104,17 +104,18 @@ def _reduced(line: Line, chart: Chart, flat: Window) -> _Reduced:
         )  # fmt: skip
         x = x[keep]
 
-    def span(values: Floats) -> _Span:
-        shown = transformed(values, log=True) if chart.log_y else values
-        return _Span(*column_spans(x, shown, flat))
-
-    traces = [span(values) for values in line.seeds_SE] if line.seeds_SE is not None else []
-    if line.mean_E is not None:
-        traces.append(span(line.mean_E))
-    band = None
-    if line.low_E is not None and line.high_E is not None:
-        band = _Span(span(line.low_E).lowest, span(line.high_E).highest)
-    return _Reduced(line, tuple(traces), band)
+    series = [] if line.seeds_SE is None else list(line.seeds_SE)
+    series += [] if line.mean_E is None else [line.mean_E]
+    bounds = [] if line.low_E is None or line.high_E is None else [line.low_E, line.high_E]
+    if not series and not bounds:
+        return _Reduced(line, (), None)
+    rows = [*series, *bounds]
+    values = np.stack(rows) if len(rows) > 1 else rows[0][None]
+    shown = transformed(values, log=True) if chart.log_y else values
+    lowest, highest = column_spans(x, shown, flat)
+    spans = [_Span(*pair) for pair in zip(lowest, highest, strict=True)]
+    band = _Span(lowest[-2], highest[-1]) if bounds else None
+    return _Reduced(line, tuple(spans[: len(series)]), band)
 
 
 def _kept(values: Floats | None, keep: NDArray[np.bool_]) -> Floats | None:

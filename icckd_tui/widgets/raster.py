@@ -1,7 +1,7 @@
 """Curves to dots: an exact minimum and maximum for every column, so that no spike vanishes.
 
 A terminal cell holds 2 x 4 dots. Points are arrays `x`, `y`; a span is `lowest` to `highest`, one
-value of each for every dot column.
+value of each for every dot column. Several series over the same `x` are rows of one `y`.
 """
 
 from typing import NamedTuple
@@ -40,32 +40,36 @@ class Window(NamedTuple):
 def column_spans(x: Floats, y: Floats, window: Window) -> tuple[Floats, Floats]:
     """Return the lowest and highest value of the polyline in each dot column, NaN where it is not.
 
-    A NaN in `y` is a gap: its neighbors are not joined. `x` must rise.
+    A NaN in `y` is a gap: its neighbors are not joined. `x` must rise. Points run along the last
+    axis of `y`, and the columns along that of what is returned.
     """
     edges = np.linspace(window.x_low, window.x_high, window.columns * 2 + 1)
     at_edges = _between_points(x, y, edges)
-    lowest = np.fmin(at_edges[:-1], at_edges[1:])
-    highest = np.fmax(at_edges[:-1], at_edges[1:])
+    lowest = np.fmin(at_edges[..., :-1], at_edges[..., 1:])
+    highest = np.fmax(at_edges[..., :-1], at_edges[..., 1:])
     places = np.searchsorted(x, edges)  # few edges among many points, never the other way round
     places[-1] = np.searchsorted(x, edges[-1], side="right")
-    starts, occupied = places[:-1], np.diff(places) > 0
-    if occupied.any():
-        finite = np.isfinite(y)
-        values = y if finite.all() else np.where(finite, y, np.nan)
-        values = values[: places[-1]]
-        lowest[occupied] = np.fmin(lowest[occupied], np.fmin.reduceat(values, starts[occupied]))
-        highest[occupied] = np.fmax(highest[occupied], np.fmax.reduceat(values, starts[occupied]))
+    occupied = np.flatnonzero(np.diff(places) > 0)
+    if occupied.size:
+        starts = places[occupied]
+        values = y[..., : places[-1]]
+        infinite = np.isinf(values)
+        if infinite.any():
+            values = np.where(infinite, np.nan, values)
+        least, most = (f.reduceat(values, starts, axis=-1) for f in (np.fmin, np.fmax))
+        lowest[..., occupied] = np.fmin(lowest[..., occupied], least)
+        highest[..., occupied] = np.fmax(highest[..., occupied], most)
     return lowest, highest
 
 
 def _between_points(x: Floats, y: Floats, edges: Floats) -> Floats:
     """Return the polyline's value at each edge, NaN outside the points and beside a gap."""
     if len(x) < 2:
-        return np.full(len(edges), np.nan)
+        return np.full((*y.shape[:-1], len(edges)), np.nan)
     left = np.clip(np.searchsorted(x, edges, side="right") - 1, 0, len(x) - 2)
     x_left, x_right = x[left], x[left + 1]
     share = (edges - x_left) / np.maximum(x_right - x_left, np.finfo(np.float64).tiny)
-    value = y[left] * (1 - share) + y[left + 1] * share
+    value = y[..., left] * (1 - share) + y[..., left + 1] * share
     return np.where((edges >= x[0]) & (edges <= x[-1]), value, np.nan)
 
 

@@ -1,11 +1,11 @@
 """The lines of a table: which columns fit, and how their cells stand in them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.cells import cell_len
 
 from icckd_tui.display import fit
-from icckd_tui.view_model.spans import Span, Spans, padded, plain, width_of
+from icckd_tui.view_model.spans import Span, Spans, on_ground, padded, plain, width_of
 from icckd_tui.view_model.table import Column, Row, Table
 
 _GAP = 2
@@ -53,6 +53,37 @@ def header_line(columns: Sequence[Placed], level: int, ellipsis: str) -> Spans:
         lit = under and level == 0
         spans += [Span(text, "key" if lit else "", "" if lit else "header"), Span(" " * _GAP)]
     return tuple(spans[:-1])
+
+
+class RowLines:
+    """Makes the lines of rows, and those that say the same as the last time only once."""
+
+    def __init__(self) -> None:
+        self._columns: Sequence[Placed] = ()
+        self._made: dict[str, tuple[object, Spans]] = {}  # a row's line, and what it is made of
+
+    def lines(
+        self,
+        rows: Sequence[Row],
+        columns: Sequence[Placed],
+        width: int,
+        ellipsis: str,
+        grounds: Mapping[int, str],
+    ) -> list[Spans]:
+        """Return the lines of these rows; `grounds` tells which have a cursor's ground."""
+        before, self._made = self._made if columns == self._columns else {}, {}
+        self._columns = columns
+        lines = []
+        for place, row in enumerate(rows):
+            ground = grounds.get(place)
+            source = (row.cells, ground, width)
+            known, line = before.get(row.key, (None, ()))
+            if known != source:
+                line = row_line(row, columns, ellipsis, lit=ground == "cursor")
+                line = line if ground is None else on_ground(padded(line, width), ground)
+            self._made[row.key] = (source, line)
+            lines.append(line)
+        return lines
 
 
 def row_line(row: Row, columns: Sequence[Placed], ellipsis: str, *, lit: bool) -> Spans:

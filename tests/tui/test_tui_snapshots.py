@@ -36,13 +36,13 @@ def berlin(monkeypatch):
 
 
 def lines_of(app):
-    """Return text and digest of each line of the screen in front."""
+    """Return text and digest of each line of the screen in front; a blank has no foreground."""
     found = []
     for strip in app.screen._compositor.render_strips():
         text = "".join(segment.text for segment in strip)
         cells = [
-            (char, segment.style.color, segment.style.bgcolor, segment.style.bold,
-             segment.style.reverse)
+            (char, segment.style.bgcolor, segment.style.reverse,
+             *((segment.style.color, segment.style.bold) if char.strip() else ()))
             for segment in strip for char in segment.text
         ]  # fmt: skip
         found.append((text, hashlib.sha256(repr(cells).encode()).hexdigest()[:6]))
