@@ -20,7 +20,7 @@ from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone
 if TYPE_CHECKING:
     from icckd.results.types import Curve, StudyInfo
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Prominence = Literal["other", "baseline", "focus"]
 SeedsMode = Literal["mean", "each", "both"]
 XAxis = Literal["epoch", "step", "time", "relative"]

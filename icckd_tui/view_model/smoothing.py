@@ -7,7 +7,7 @@ this runs over every value.
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 WEIGHTS = (0.0, 0.6, 0.8, 0.9, 0.95, 0.98)  # of the past; 0 leaves a series as it is
 _SMALLEST = 1e-100  # weights below this end a block
 

@@ -14,7 +14,7 @@ from icckd_tui.widgets.scale import labels, log_ticks, ticks, transformed, widen
 
 _END_CELLS = 3  # room on the right for marker letters
 _NEARBY = (0, 1, -1, 2, -2)
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 
 
 class _Span(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+Floats = NDArray[np.floating]
 Dots = NDArray[np.bool_]
 
 _BITS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]], dtype=np.uint8)
@@ -29,7 +29,8 @@ class Window(NamedTuple):
         """Return the dot row of each value, 0 at the top; values outside go to the border."""
         last = self.rows * 4 - 1
         share = (self.y_high - y) / (self.y_high - self.y_low)
-        return np.clip(np.floor(share * (last + 1)), 0, last).astype(np.int64)
+        rows: NDArray[np.int64] = np.clip(np.floor(share * (last + 1)), 0, last).astype(np.int64)
+        return rows
 
     def cell_column(self, x: float) -> int:
         """Return the cell column of a value."""

@@ -158,13 +158,13 @@ class Curve:
 
     arm: str
     metric: str
-    epochs_E: NDArray[np.int64]  # noqa: N815
-    mean_E: NDArray[np.float64]  # noqa: N815
-    low_E: NDArray[np.float64]  # noqa: N815
-    high_E: NDArray[np.float64]  # noqa: N815
-    count_E: NDArray[np.int64]  # noqa: N815
+    epochs_E: NDArray[np.integer]  # noqa: N815
+    mean_E: NDArray[np.floating]  # noqa: N815
+    low_E: NDArray[np.floating]  # noqa: N815
+    high_E: NDArray[np.floating]  # noqa: N815
+    count_E: NDArray[np.integer]  # noqa: N815
     seeds: tuple[int, ...]
-    values_SE: NDArray[np.float64]  # noqa: N815
+    values_SE: NDArray[np.floating]  # noqa: N815
     planned_epochs: int
 
 
