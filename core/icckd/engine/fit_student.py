@@ -104,7 +104,7 @@ def fit_student(
         views=1,
         key=key,
     )
-    arithmetic = Arithmetic(job.numerics, material.device, recorder.log)
+    arithmetic = Arithmetic(job.numerics, material.device)
     step: Step
     if teacher is None or settings.distiller == "off":
         step = AloneStep(model, arithmetic)
