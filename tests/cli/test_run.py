@@ -78,20 +78,21 @@ def test_more_seeds_train_only_what_is_missing(desk):
     assert "4 of 8 stages to train" in done.stderr
 
 
-def test_force_trains_again_and_yields_the_same_bytes(desk):
-    desk.run("run", "small.toml", "--seeds", "0:1")
+def test_force_trains_again_and_yields_the_same_bytes(desk, finished):
+    shutil.copytree(finished.state, desk.state)
     models = sorted((desk.state / "artifacts").glob("*/model.safetensors"))
     before = {path: path.read_bytes() for path in models}
-    assert len(before) == 4
+    assert len(before) == 8
 
     done = desk.run("run", "small.toml", "--seeds", "0:1", "--force")
 
     assert "4 of 4 stages to train" in done.stderr
+    assert len(list((desk.state / "attempts").iterdir())) == 8 + 4
     assert {path: path.read_bytes() for path in models} == before
 
 
 def test_the_number_of_workers_does_not_change_the_bytes(desk, finished):
-    desk.run("run", "small.toml", "-j", "1")
+    desk.run("run", "small.toml", "-j", "1", "--seeds", "0:1")
 
     def digests(folder: Path):
         return {
@@ -99,7 +100,9 @@ def test_the_number_of_workers_does_not_change_the_bytes(desk, finished):
             for path in (folder / "artifacts").glob("*/manifest.json")
         }
 
-    assert digests(desk.state) == digests(finished.state)
+    alone, together = digests(desk.state), digests(finished.state)
+    assert len(alone) == 4
+    assert alone.items() <= together.items()
 
 
 def test_a_failed_stage_blocks_its_student_and_the_others_go_on(desk):
