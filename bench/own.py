@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch.optim import SGD
 
+from icckd.engine.arithmetic import PLAIN
 from icckd.engine.data.stream import TrainStream
 from icckd.engine.distillers import Pairing, build_distiller
 from icckd.engine.fit_student import AloneStep, StudentStep, example_output
@@ -14,6 +15,7 @@ from icckd.engine.material import Material, load_material
 from icckd.engine.models import Classifier, build_model
 from icckd.engine.protocol import Place
 from icckd.engine.step import Step
+from icckd.engine.teaching import AskedTeacher, Teaching, teaching
 from icckd.spec.distiller_sum import Distiller
 from icckd.spec.load import load
 from icckd.spec.models import CnnModel
@@ -40,8 +42,11 @@ def teacher_parts(
     return model, losses, stream, _epochs(stream, model, TeacherStep(model, losses, settings))
 
 
-def student_epoch(distiller: Distiller | None = None) -> Callable[[], None]:
-    """Return a function that trains one epoch of the shipped study's student, or by a distiller."""
+def student_epoch(distiller: Distiller | None = None, *, asked: bool = False) -> Callable[[], None]:
+    """Return a function that trains one epoch of the shipped study's student, or by a distiller.
+
+    With `asked` the teacher's forward pass runs in every step, table or not.
+    """
     settings: Student = STUDY.student
     material, model = _material(), _model(settings.model, "student")
     chosen = settings.distiller if distiller is None else distiller
@@ -52,11 +57,15 @@ def student_epoch(distiller: Distiller | None = None) -> Callable[[], None]:
     if chosen == "off":
         return _epochs(stream, model, AloneStep(model))
     teacher = _model(STUDY.teacher.model, "teacher").eval()
+    example = example_output(teacher, material)
     pairing = Pairing(
-        student=example_output(model, material), teacher=example_output(teacher, material),
+        student=example_output(model, material), teacher=example,
         labels=material.train.labels, key=("bench", 0, "distiller"),
     )  # fmt: skip
-    return _epochs(stream, model, StudentStep(model, teacher, build_distiller(chosen, pairing)))
+    told: Teaching = AskedTeacher(teacher, PLAIN)
+    if not (asked or chosen.reads_maps):
+        told = teaching(AskedTeacher(teacher, PLAIN), example, stream, settings.training, "cpu")
+    return _epochs(stream, model, StudentStep(model, told, build_distiller(chosen, pairing)))
 
 
 def _material() -> Material:

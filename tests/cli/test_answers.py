@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import duckdb
 import pytest
@@ -141,7 +142,8 @@ def test_added_seeds_are_trained_and_the_report_says_so(desk):
     assert "by the sequential rule" in plan
 
 
-def test_until_adds_seeds_up_to_its_limit_and_exits_6_without_the_goal(desk):
+def test_until_adds_seeds_up_to_its_limit_and_exits_6_without_the_goal(desk, finished):
+    shutil.copytree(finished.state, desk.state)
     desk.write(desk.small.replace('"teacher.top1"', '"teacher.seconds"'))
     goal = "halfwidth(teacher.seconds) < 1e-9"
     done = desk.run(

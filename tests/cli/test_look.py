@@ -108,6 +108,15 @@ def test_logs_follow_a_trial_until_interrupted(finished):
     assert "no-cache" not in finished.run("logs", "full/0").stdout
 
 
+def test_verbs_do_in_a_process_of_their_own_what_they_do_in_this_one(finished):
+    for verb in ("report", "ls", "status"):
+        assert finished.run_apart(verb).stdout == finished.run(verb).stdout
+    refused = finished.run_apart("report", "smal")
+
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == finished.run("report", "smal", code=2).stderr
+
+
 def test_help_is_there_for_every_verb(desk):
     for command in app.registered_commands:
         done = CliRunner().invoke(app, [command.name, "--help"])

@@ -269,7 +269,7 @@ class HugeStep(LinearStep):
 
 
 def test_an_overflow_of_the_scaled_gradient_skips_the_step_and_is_counted():
-    arithmetic = Arithmetic(Numerics(precision="fp16"), "cpu", print)
+    arithmetic = Arithmetic(Numerics(precision="fp16"), "cpu")
     training = Training(batch_size=8)
     torch.manual_seed(0)
     model = torch.nn.Linear(5, 2, bias=False)
@@ -291,7 +291,7 @@ def test_an_overflow_of_the_scaled_gradient_skips_the_step_and_is_counted():
 
 
 def test_gradients_that_overflow_at_every_scale_fail_the_stage():
-    arithmetic = Arithmetic(Numerics(precision="fp16"), "cpu", print)
+    arithmetic = Arithmetic(Numerics(precision="fp16"), "cpu")
     training = Training(batch_size=8)
     model = torch.nn.Linear(5, 2, bias=False)
     update = Update(make_optimizer(model.parameters(), training), training, arithmetic)

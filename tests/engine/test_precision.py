@@ -9,6 +9,7 @@ import torch
 from icckd.engine.arithmetic import PLAIN, Arithmetic, output_of
 from icckd.engine.models import build_model
 from icckd.engine.numerics import prepare
+from icckd.errors import MachineError
 from icckd.spec.models import CnnModel
 from icckd.spec.teacher import IntraLoss
 from icckd.spec.training import Numerics, Training
@@ -22,7 +23,7 @@ def model_and_images():
 @pytest.mark.parametrize(("precision", "tolerance"), [("bf16", 0.05), ("fp16", 0.01)])
 def test_half_precision_maps_come_back_as_fp32_and_near_those_of_fp32(precision, tolerance):
     model, images = model_and_images()
-    half = Arithmetic(Numerics(precision=precision), "cpu", print).forward(model)(images)
+    half = Arithmetic(Numerics(precision=precision), "cpu").forward(model)(images)
     full = PLAIN.forward(model)(images)
     output = output_of(model, half)
 
@@ -80,20 +81,16 @@ def test_tf32_is_on_only_where_it_is_asked_for():
     assert (on, off) == (("tf32", "tf32"), ("ieee", "ieee"))
 
 
-def test_a_compiler_that_fails_costs_a_line_and_nothing_else():
+def test_a_stage_that_is_to_be_compiled_fails_without_a_compiler(run_teacher):
     import torch._inductor.config as inductor
 
-    model, images = model_and_images()
-    lines = []
-    forward = Arithmetic(Numerics(compile="on"), "cpu", lines.append).forward(model.eval())
-    with inductor.patch({"cpp.cxx": ("/no/such/compiler",), "force_disable_caches": True}):
-        results = [forward(images).features for _ in range(2)]
+    with (
+        inductor.patch({"cpp.cxx": ("/no/such/compiler",), "force_disable_caches": True}),
+        pytest.raises(MachineError, match=r"torch\.compile failed: .*compiler") as caught,
+    ):
+        run_teacher(numerics=Numerics(compile="on"))
 
-    plain = PLAIN.forward(model)(images).features
-    assert all(torch.equal(plain, result) for result in results)
-    [line] = lines
-    assert line.startswith("torch.compile failed, the stage goes on without it: ")
-    assert "compiler" in line
+    assert 'numerics.compile = "off"' in caught.value.hint
 
 
 @pytest.mark.long

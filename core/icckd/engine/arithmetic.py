@@ -15,6 +15,7 @@ from torch.amp import GradScaler
 
 from icckd.engine.models import Classifier, Maps, Output
 from icckd.engine.optimizers import Optimizer
+from icckd.errors import MachineError
 from icckd.spec.training import Numerics
 
 HALF = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -25,9 +26,9 @@ Forward = Callable[[Tensor], Maps]
 class Arithmetic:
     """How one stage computes, by its numerics."""
 
-    def __init__(self, numerics: Numerics, device: str, log: Callable[[str], None]) -> None:
+    def __init__(self, numerics: Numerics, device: str) -> None:
         self._dtype = HALF.get(numerics.precision)
-        self._device, self._log = device, log
+        self._device = device
         self._compiled = numerics.compile == "on"
         self.scaler = GradScaler(device) if numerics.precision == "fp16" else None
 
@@ -35,7 +36,7 @@ class Arithmetic:
         """Return the function that computes a model's maps in training; they are fp32."""
         run: Forward = model.maps
         if self._compiled:
-            run = Compiled(model, self._log)
+            run = Compiled(model)
         return run if self._dtype is None else self._half(run, self._dtype)
 
     def scaled(self, tensor: Tensor) -> Tensor:
@@ -72,37 +73,40 @@ class Arithmetic:
         return forward
 
 
-def _say_nothing(text: str) -> None:
-    """Take a line and drop it."""
-
-
-PLAIN = Arithmetic(Numerics(), "cpu", _say_nothing)
+PLAIN = Arithmetic(Numerics(), "cpu")
 """fp32 without a compiler, on any device."""
 
 
 class Compiled:
-    """A model's forward pass through torch.compile, or as it is where that cannot be done."""
+    """A model's forward pass through torch.compile.
 
-    def __init__(self, model: Classifier, log: Callable[[str], None]) -> None:
-        self._plain: Forward = model.maps
-        self._run: Forward | None = None
-        self._failed = False
-        self._log = log
+    A stage's identity says that it is compiled, so without a compiler it does not run at all.
+    """
+
+    def __init__(self, model: Classifier) -> None:
+        self._run = cast(Forward, torch.compile(model.maps, dynamic=False))
 
     def __call__(self, images_BCHW: Tensor) -> Maps:
-        """Return the maps; the first call compiles."""
-        if self._failed:
-            return self._plain(images_BCHW)
-        if self._run is not None:
-            return self._run(images_BCHW)
+        """Return the maps; the first call compiles.
+
+        Raises:
+            MachineError: If torch cannot compile here.
+        """
         try:
-            self._run = cast(Forward, torch.compile(self._plain, dynamic=False))
             return self._run(images_BCHW)
-        except Exception as error:  # whatever the compiler met, the stage can do without it
-            self._failed = True
-            first = (str(error).strip() or type(error).__name__).splitlines()[0]
-            self._log(f"torch.compile failed, the stage goes on without it: {first[:300]}")
-            return self._plain(images_BCHW)
+        except _compiler_errors() as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise MachineError(
+                f"torch.compile failed: {reason[:300]}",
+                hint='install what it asks for (a C++ compiler), or set numerics.compile = "off"',
+            ) from error
+
+
+def _compiler_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of torch's compiler, which is imported only where it is used."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return (TorchDynamoException,)
 
 
 def output_of(model: Classifier, maps: Maps) -> Output:

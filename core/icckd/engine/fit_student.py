@@ -13,6 +13,7 @@ from icckd.engine.material import Material
 from icckd.engine.models import LAYOUT, Classifier, Output, build_model
 from icckd.engine.protocol import Recorder, StudentJob
 from icckd.engine.step import Step, StepValues
+from icckd.engine.teaching import AskedTeacher, Teaching, teaching
 from icckd.spec.distiller_sum import Distiller as DistillerSettings
 
 
@@ -24,20 +25,18 @@ class StudentStep:
     def __init__(
         self,
         model: Classifier,
-        teacher: Classifier,
+        teacher: Teaching,
         distiller: Distiller,
         arithmetic: Arithmetic = PLAIN,
     ) -> None:
         self._model, self._teacher, self._distiller = model, teacher, distiller
-        self._arithmetic = arithmetic
-        self._forward, self._teach = arithmetic.forward(model), arithmetic.forward(teacher)
+        self._arithmetic, self._forward = arithmetic, arithmetic.forward(model)
         self.losses: tuple[str, ...] = tuple(distiller.weights(1))
         self.state: nn.Module = distiller
 
     def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
         """Set the gradients of one step."""
-        with torch.no_grad():
-            seen = output_of(self._teacher, self._teach(batch.images))
+        seen = self._teacher(batch)
         shown = output_of(self._model, self._forward(batch.images))
         terms = self._distiller.terms(shown, seen, batch, step=step)
         weights = self._distiller.weights(epoch)
@@ -104,13 +103,18 @@ def fit_student(
         views=1,
         key=key,
     )
-    arithmetic = Arithmetic(job.numerics, material.device, recorder.log)
+    arithmetic = Arithmetic(job.numerics, material.device)
     step: Step
     if teacher is None or settings.distiller == "off":
         step = AloneStep(model, arithmetic)
     else:
         distiller = _distiller(job, settings.distiller, model, teacher, material)
-        step = StudentStep(model, teacher, distiller, arithmetic)
+        asked = AskedTeacher(teacher, arithmetic)
+        told: Teaching = asked
+        if not settings.distiller.reads_maps:
+            example = example_output(teacher, material)
+            told = teaching(asked, example, stream, settings.training, material.device)
+        step = StudentStep(model, told, distiller, arithmetic)
     done = fit(
         "student",
         model,

@@ -141,7 +141,7 @@ def fit_teacher(
             return {}
         return observe_cache(intra, model, stream, epoch, parts=settings.training.accumulate)
 
-    arithmetic = Arithmetic(job.numerics, material.device, recorder.log)
+    arithmetic = Arithmetic(job.numerics, material.device)
     done = fit(
         "teacher",
         model,

@@ -4,6 +4,7 @@ The updates are torch's own functions. The classes of torch.optim wrap the same 
 imports torch's compiler: seconds and 150 MB of every worker for nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,7 +21,7 @@ Gradients = list[Tensor | None]
 """One for each parameter; None where a loss does not reach it."""
 
 
-class Optimizer:
+class Optimizer(ABC):
     """Updates parameters from their gradients; what it remembers of them is its state.
 
     Attributes:
@@ -80,9 +81,9 @@ class Optimizer:
         """Return what is remembered, by name."""
         return {f"{s}.{n}": kept for s, slot in self._slots.items() for n, kept in slot.items()}
 
+    @abstractmethod
     def expected(self) -> dict[str, Tensor]:
         """Return tensors with the names, shapes and types that `state` has after a step."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def restore(self, state: Mapping[str, Tensor]) -> None:
@@ -97,8 +98,9 @@ class Optimizer:
             like = parameter if kept.shape == parameter.shape else kept.to(parameter.device)
             self._slots.setdefault(slot, {})[int(number)] = torch.empty_like(like).copy_(kept)
 
+    @abstractmethod
     def _update(self, numbers: list[int], lr: float, weight_decay: float) -> None:
-        raise NotImplementedError
+        """Update the parameters with these numbers; all have gradients."""
 
     def _gradients(self, numbers: list[int]) -> list[Tensor]:
         gradients = (self._parameters[n].grad for n in numbers)

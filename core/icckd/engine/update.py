@@ -79,6 +79,7 @@ def parts_of(batch: Batch, parts: int) -> Iterator[Batch]:
     """Yield equal parts of a batch in order; all views of an image are in one part."""
     size = len(batch.labels) // parts
     views_VBCHW = batch.images.view(-1, len(batch.labels), *batch.images.shape[1:])
+    codes_VB = None if batch.codes is None else batch.codes.view(-1, len(batch.labels))
     for start in range(0, len(batch.labels), size):
         rows = slice(start, start + size)
         yield replace(
@@ -86,6 +87,7 @@ def parts_of(batch: Batch, parts: int) -> Iterator[Batch]:
             images=views_VBCHW[:, rows].flatten(0, 1),
             labels=batch.labels[rows],
             ids=batch.ids[rows],
+            codes=None if codes_VB is None else codes_VB[:, rows].flatten(),
         )
 
 

@@ -92,6 +92,11 @@ class SumDistiller(Settings):
         """Images in a batch without which some term says nothing."""
         return max((term.least_batch for _, term in self.terms_on()), default=1)
 
+    @property
+    def reads_maps(self) -> bool:
+        """Say whether some term reads stage maps."""
+        return any(term.reads_maps for _, term in self.terms_on())
+
     def obstacle(self, student: NetworkShape, teacher: NetworkShape) -> str | None:
         """Return why a term cannot join two networks, or None if all can."""
         for name, term in self.terms_on():

@@ -33,6 +33,11 @@ class DistillerSettings(Settings):
         """Return what each loss is called if the method is called `name`, and as a rule."""
         return tuple((name + part, self.kind + part) for part in self.parts)
 
+    @property
+    def reads_maps(self) -> bool:
+        """Say whether the method reads stage maps, not features and logits alone."""
+        return not {"stages", "preacts"}.isdisjoint(self.needs)
+
     def obstacle(self, student: NetworkShape, teacher: NetworkShape) -> str | None:
         """Return why the method cannot join two networks, or None if it can."""
         return stages_obstacle(self.needs, student, teacher)

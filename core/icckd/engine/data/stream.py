@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from icckd.engine.data.splits import Split, Statistics
-from icckd.engine.data.views import make_views
+from icckd.engine.data.views import ResidentViews, make_views
 from icckd.engine.models import LAYOUT
 from icckd.engine.seeding import Key, generator
 from icckd.errors import StageError
@@ -28,12 +28,14 @@ class Batch:
         labels: Class indices, int64, shape (batch,).
         ids: Stable sample indices, int64, shape (batch,).
         largest_class: Images of the most frequent class, known on the host.
+        codes: Tell equal views, int64, shape (views * batch,); None where views have no end.
     """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
     largest_class: int
+    codes: Tensor | None = None
 
 
 class Normaliser:
@@ -125,13 +127,23 @@ class TrainStream:
         """Return one batch of an epoch, `number` counted from 0, without drawing the others."""
         return next(self._batches(self._order(epoch)[number : number + 1], epoch))
 
+    def all_codes(self) -> Tensor | None:
+        """Return the code of every view that can come up, or None where there is no end of them."""
+        return self._views.all_codes() if isinstance(self._views, ResidentViews) else None
+
+    def show(self, codes_B: Tensor) -> Tensor:
+        """Return the normalised views that codes of `all_codes` name, (batch, K, H, W)."""
+        assert isinstance(self._views, ResidentViews)
+        return self._views.show(codes_B)
+
     def _batches(self, order_SB: Tensor, epoch: int) -> Iterator[Batch]:
         largest = self._largest_classes(order_SB)
         ids_SB = order_SB.to(self._device)
         labels_SB = self._labels_N[ids_SB]
-        for step, images in enumerate(self._views.of(order_SB, epoch)):
+        for step, shown in enumerate(self._views.of(order_SB, epoch)):
             yield Batch(
-                images=images,
+                images=shown.images,
+                codes=shown.codes,
                 labels=labels_SB[step],
                 ids=ids_SB[step],
                 largest_class=largest[step],

@@ -24,11 +24,21 @@ TRIES = 10
 """Boxes drawn until one lies within the image."""
 
 
+class Shown(NamedTuple):
+    """Normalised views of one step, (views * batch, K, H, W), view 1 first.
+
+    `codes` tell equal views, int64 [views * batch]; None where the views have no end.
+    """
+
+    images: Tensor
+    codes: Tensor | None = None
+
+
 class Views(Protocol):
     """Shows training images; resident and streamed sets each have a form of their own."""
 
-    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Tensor]:
-        """Yield each step's normalised views, (views * batch, K, H, W), view 1 first."""
+    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Shown]:
+        """Yield the views of each step."""
 
 
 def make_views(
@@ -79,6 +89,13 @@ class Crops:
         share_N = 2 * torch.rand(n, generator=turn) - 1
         return corner_N, mirror_N, math.radians(self._augment.rotation) * share_N
 
+    def corners(self) -> Tensor | None:
+        """Return the first pixels that a crop can have, or None where images are turned too."""
+        if self._augment.rotation:
+            return None
+        shift = torch.arange(2 * self._augment.padding + 1)
+        return (shift[:, None] * self._columns + shift).flatten()
+
     def __call__(
         self, pixels_PK: Tensor, start_B: Tensor, mirror_B: Tensor, turn_B: Tensor | None = None
     ) -> Tensor:
@@ -126,12 +143,28 @@ class ResidentViews:
     ) -> None:
         self._normalise, self._key = normalise, key
         self._views = range(1, views + 1)
-        self._n, self._device = len(images), images.device
+        self._n, self._device, self._augment = len(images), images.device, augment
         self._crops = Crops(augment, images.shape[1], images.shape[2], images.device)
         self._pixels_PK = self._crops.pixels(images)
 
-    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Tensor]:
-        """Yield each step's views; what is drawn goes to the device once an epoch."""
+    def all_codes(self) -> Tensor | None:
+        """Return the code of every view that can be drawn, or None where there is no end of them.
+
+        A code is twice the first pixel of the crop, plus 1 where it is mirrored.
+        """
+        corner_X = self._crops.corners()
+        if corner_X is None:
+            return None
+        start_NX = torch.arange(self._n)[:, None] * self._crops.area + corner_X
+        mirrors = torch.arange(1 + self._augment.flip)
+        return (2 * start_NX[:, :, None] + mirrors).flatten().to(self._device)
+
+    def show(self, codes_B: Tensor) -> Tensor:
+        """Return the normalised views that the codes name, (batch, K, H, W)."""
+        return self._normalise(self._crops(self._pixels_PK, codes_B // 2, codes_B % 2))
+
+    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Shown]:
+        """Yield the views of each step; what is drawn goes to the device once an epoch."""
         base_N = torch.arange(self._n) * self._crops.area
         drawn = [self._crops.draw(self._n, self._key, view, epoch) for view in self._views]
         drawn = [(base_N + corner_N, *rest) for corner_N, *rest in drawn]
@@ -139,9 +172,11 @@ class ResidentViews:
             torch.stack([of_view[order_SB] for of_view in part], dim=1).flatten(1).to(self._device)
             for part in zip(*drawn, strict=True)
         ]
+        codes_SX = 2 * parts[0] + parts[1]
         for step in range(len(order_SB)):
             crops = self._crops(self._pixels_PK, *(part[step] for part in parts))
-            yield self._normalise(crops)
+            codes_X = None if self._augment.rotation else codes_SX[step]
+            yield Shown(self._normalise(crops), codes_X)
 
 
 class DecodedViews:
@@ -160,8 +195,8 @@ class DecodedViews:
         self._views = range(1, views + 1)
         self._crops = Crops(augment, images.shape[1], images.shape[2], images.device)
 
-    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Tensor]:
-        """Yield each step's views; threads decode a few steps ahead."""
+    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Shown]:
+        """Yield the views of each step; threads decode a few steps ahead."""
         n = self._images.shape[0]
         drawn = [self._crops.draw(n, self._key, view, epoch) for view in self._views]
         base_B = torch.arange(order_SB.shape[1]) * self._crops.area
@@ -173,7 +208,7 @@ class DecodedViews:
                 for corner_N, *rest in drawn
             ]
             parts = (torch.cat(part).to(pixels_PK.device) for part in zip(*of_step, strict=True))
-            yield self._normalise(self._crops(pixels_PK, *parts))
+            yield Shown(self._normalise(self._crops(pixels_PK, *parts)))
 
 
 class Box(NamedTuple):
@@ -202,8 +237,8 @@ class BoxedViews:
         self._crop, self._key = crop, key
         self._views = range(1, views + 1)
 
-    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Tensor]:
-        """Yield each step's views; threads decode a few steps ahead."""
+    def of(self, order_SB: Tensor, epoch: int) -> Iterator[Shown]:
+        """Yield the views of each step; threads decode a few steps ahead."""
         n = self._images.shape[0]
         mirrors = [draw_mirrors(self._augment, n, self._key, v, epoch) for v in self._views]
         jobs = ([self._job(row, epoch) for row in rows] for rows in order_SB.tolist())
@@ -212,7 +247,7 @@ class BoxedViews:
             mirror_VB = torch.stack([mirror_N[order_B] for mirror_N in mirrors])
             mirror_VB111 = mirror_VB.to(shown_VBHWK.device).bool()[:, :, None, None, None]
             shown_VBHWK = torch.where(mirror_VB111, shown_VBHWK.flip(3), shown_VBHWK)
-            yield self._normalise(shown_VBHWK.flatten(0, 1))
+            yield Shown(self._normalise(shown_VBHWK.flatten(0, 1)))
 
     def _job(self, row: int, epoch: int) -> Job:
         size = self._images.shape[1]

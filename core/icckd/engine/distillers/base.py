@@ -3,6 +3,7 @@
 Shape suffixes: B batch, C classes.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,23 +36,17 @@ class Pairing:
     key: Key
 
 
-class Distiller(nn.Module):
-    """A method: named loss terms before their weights, beside the cross-entropy `ce`.
+class Distiller(nn.Module, ABC):
+    """Named loss terms before their weights, beside the cross-entropy `ce`.
 
-    The student minimises the weighted sum. Parameters of a method's own (regressors, embeddings)
+    The student minimises the weighted sum. Parameters of a distiller's own (regressors, embeddings)
     are optimised with the student's and buffers are kept with them, but neither is part of the
     student.
 
-    A method implements `losses`; where it has several parts it sets `part_weights`, their weights
-    among themselves, and where its weight rises from 0, `warmup_epochs`.
-
     Attributes:
         name: What the terms are called: the kind, or the term's name in a sum.
-        key: Keys the method's streams; no other method of a sum has it.
+        key: Keys the distiller's streams; no other method of a sum has it.
     """
-
-    part_weights: tuple[float, ...] = (1.0,)
-    warmup_epochs: int = 0
 
     def __init__(self, settings: Any, pairing: Pairing, name: str | None = None) -> None:
         super().__init__()
@@ -71,7 +66,7 @@ class Distiller(nn.Module):
     ) -> dict[str, Tensor]:
         """Return the terms, scalars in float32 at least, named as the weights.
 
-        No gradient flows to the teacher. What a method keeps from step to step changes here, so
+        No gradient flows to the teacher. What a distiller keeps from step to step changes here, so
         a step calls this once.
 
         Args:
@@ -85,8 +80,29 @@ class Distiller(nn.Module):
             ce = functional.cross_entropy(precise(student.logits), batch.labels)
             return {"ce": ce, **self.own_terms(student, blocked, batch, step=step)}
 
+    @abstractmethod
     def own_weights(self, epoch: int) -> dict[str, float]:
-        """Return the weights of the method's terms."""
+        """Return the weights of all terms but `ce`."""
+
+    @abstractmethod
+    def own_terms(
+        self, student: Output, teacher: Output, batch: Batch, *, step: int
+    ) -> dict[str, Tensor]:
+        """Return all terms but `ce` by name."""
+
+
+class Method(Distiller):
+    """One method from the literature, with a loss for each of its parts.
+
+    Where it has several parts it sets `part_weights`, their weights among themselves, and where
+    its weight rises from 0, `warmup_epochs`.
+    """
+
+    part_weights: tuple[float, ...] = (1.0,)
+    warmup_epochs: int = 0
+
+    def own_weights(self, epoch: int) -> dict[str, float]:
+        """Return the weights of the method's parts."""
         rise = min(epoch / self.warmup_epochs, 1.0) if self.warmup_epochs else 1.0
         weight = self.settings.weight * rise
         parts = zip(self.settings.parts, self.part_weights, strict=True)
@@ -95,16 +111,16 @@ class Distiller(nn.Module):
     def own_terms(
         self, student: Output, teacher: Output, batch: Batch, *, step: int
     ) -> dict[str, Tensor]:
-        """Return the method's terms by name."""
+        """Return the losses of the method's parts by name."""
         losses = self.losses(student, teacher, batch, step=step)
         names = (self.name + part for part in self.settings.parts)
         return dict(zip(names, losses, strict=True))
 
+    @abstractmethod
     def losses(
         self, student: Output, teacher: Output, batch: Batch, *, step: int
     ) -> tuple[Tensor, ...]:
         """Return a scalar for each of the method's parts."""
-        raise NotImplementedError
 
 
 def network_shape(output: Output) -> NetworkShape:

@@ -10,14 +10,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing
+from icckd.engine.distillers.base import Method, Pairing
 from icckd.engine.distillers.numbers import precise, unit_rows
 from icckd.engine.models import Output
 from icckd.engine.seeding import generator, initialise
 from icckd.spec.distillers import CrdDistiller
 
 
-class Crd(Distiller):
+class Crd(Method):
     """Noise-contrastive estimation between student and teacher embeddings, in both directions.
 
     With h the probability that a pair is of one image, P = exp(u.v / T) / Z and c = m / N:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing
+from icckd.engine.distillers.base import Method, Pairing
 from icckd.engine.distillers.kd import seen_logits
 from icckd.engine.distillers.numbers import precise
 from icckd.engine.models import Output
@@ -56,7 +56,7 @@ def non_target_probabilities(parts: Apart, labels_B: Tensor) -> Tensor:
     return parts.others.exp().scatter(1, labels_B[:, None], 0.0)
 
 
-class Dkd(Distiller):
+class Dkd(Method):
     """Zhao et al. 2022, "Decoupled Knowledge Distillation" (arXiv 2203.08679), equation 7.
 
     Target: T^2 KL between the two binary distributions (p_y, 1 - p_y). Non-target: T^2 KL among
@@ -81,7 +81,7 @@ class Dkd(Distiller):
         return temperature**2 * target_B.mean(), temperature**2 * among
 
 
-class Nkd(Distiller):
+class Nkd(Method):
     """Yang et al. 2023, "From Knowledge Distillation to Self-Knowledge Distillation".
 
     arXiv 2303.13005: the teacher's target probability times the student's negative

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing
+from icckd.engine.distillers.base import Method, Pairing
 from icckd.engine.distillers.numbers import SMALLEST_NORM, precise, unit_rows
 from icckd.engine.models import Output
 from icckd.engine.seeding import initialise
@@ -21,7 +21,7 @@ from icckd.spec.distillers import CcDistiller, RkdDistiller
 PKT_EPS = 1e-7
 
 
-class Rkd(Distiller):
+class Rkd(Method):
     """Park et al. 2019, "Relational Knowledge Distillation" (arXiv 1904.05068).
 
     RKD-D and RKD-A: Huber losses between the pairwise distances of a batch, each side divided by
@@ -66,7 +66,7 @@ def _cosines(differences_BBD: Tensor) -> Tensor:
     return direction_BBD @ direction_BBD.mT
 
 
-class Pkt(Distiller):
+class Pkt(Method):
     """Passalis and Tefas 2018, "Probabilistic Knowledge Transfer" (arXiv 1803.10837).
 
     The cosine kernel: p_ij is (cos + 1) / 2, divided by its row's sum, the diagonal included;
@@ -87,7 +87,7 @@ def _affinities(features_BD: Tensor) -> Tensor:
     return kernel_BB / kernel_BB.sum(dim=1, keepdim=True)
 
 
-class Cc(Distiller):
+class Cc(Method):
     """Peng et al. 2019, "Correlation Congruence for Knowledge Distillation" (arXiv 1904.01802).
 
     Both sides' features pass a trainable linear embedding. `pairs` is what the published

@@ -6,7 +6,7 @@ Shape suffixes: B batch, C classes.
 from torch import Tensor
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller
+from icckd.engine.distillers.base import Method
 from icckd.engine.distillers.numbers import precise
 from icckd.engine.models import Output
 
@@ -14,7 +14,7 @@ STANDARDIZE_EPS = 1e-7
 """Added to the deviation, as in the code of arXiv 2403.01427."""
 
 
-class Kd(Distiller):
+class Kd(Method):
     """T^2 times the Kullback-Leibler divergence to the teacher."""
 
     def losses(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing, network_shape
+from icckd.engine.distillers.base import Method, Pairing, network_shape
 from icckd.engine.distillers.numbers import SMALLEST_NORM, precise, to_common_size, unit_rows
 from icckd.engine.models import Output
 from icckd.engine.seeding import initialise
@@ -32,7 +32,7 @@ def sum_over_stages(student: Output, teacher: Output, loss: StageLoss) -> Tensor
     return torch.stack(each).sum()
 
 
-class At(Distiller):
+class At(Method):
     """Zagoruyko and Komodakis 2017, "Paying More Attention to Attention" (arXiv 1612.03928).
 
     Sum over the stages of the mean squared difference of the attention maps: the mean over
@@ -56,7 +56,7 @@ class At(Distiller):
         return unit_rows(x_BKHW.abs().pow(self.settings.power).mean(dim=1).flatten(1))
 
 
-class Sp(Distiller):
+class Sp(Method):
     """Tung and Mori 2019, "Similarity-Preserving Knowledge Distillation" (arXiv 1907.09682).
 
     The squared distance over batch^2 between the two Gram matrices of the flattened last maps,
@@ -81,7 +81,7 @@ def _similarities(x_BKHW: Tensor) -> Tensor:
     return unit_rows(unit_rows(flat) @ flat.T)
 
 
-class Fitnet(Distiller):
+class Fitnet(Method):
     """Romero et al. 2015, "FitNets: Hints for Thin Deep Nets" (arXiv 1412.6550).
 
     The mean squared error of the student's regressed map to the teacher's, of one stage, trained
@@ -123,7 +123,7 @@ def _hint_convolution(own: StageShape, other: StageShape) -> nn.Module:
     return nn.Conv2d(own.channels, other.channels, kernel, bias=False)
 
 
-class Vid(Distiller):
+class Vid(Method):
     """Ahn et al. 2019, "Variational Information Distillation" (arXiv 1904.05835).
 
     Sum over the stages of the mean of ((mu(F^s) - F^t)^2 / v + log v) / 2, a Gaussian's negative

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing
+from icckd.engine.distillers.base import Method, Pairing
 from icckd.engine.distillers.numbers import precise, unit_rows
 from icckd.engine.models import Output
 from icckd.spec.distillers import DistDistiller
@@ -19,7 +19,7 @@ CONSTANT = 1e-6
 """A row that deviates less than this share of its size is constant: the rest is rounding."""
 
 
-class Dist(Distiller):
+class Dist(Method):
     """Huang et al. 2022, "Knowledge Distillation from a Stronger Teacher" (arXiv 2205.10536).
 
     One minus Pearson's correlation of probabilities, over the classes of an
@@ -62,7 +62,7 @@ def _standing_out(x: Tensor) -> Tensor:
     return unit_rows(torch.where(varies, centred, 0.0))
 
 
-class Ckd(Distiller):
+class Ckd(Method):
     """Zhu et al. 2024, "CKD: Contrastive Knowledge Distillation from A Sample-wise Perspective".
 
     arXiv 2404.14109: each teacher row of logits is to find, among the batch's student rows, the

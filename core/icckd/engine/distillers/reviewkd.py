@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing, network_shape
+from icckd.engine.distillers.base import Method, Pairing, network_shape
 from icckd.engine.distillers.numbers import pooled, precise
 from icckd.engine.models import Output
 from icckd.engine.seeding import initialise
@@ -20,7 +20,7 @@ PYRAMID = (4, 2, 1)
 """Sizes at which maps are compared besides their own; each weighs half of the one before."""
 
 
-class ReviewKd(Distiller):
+class ReviewKd(Method):
     """Each teacher level is taught by the student's level and all deeper ones, fused.
 
     The deepest level is the pooled features as a 1x1 map, then come the stages from the last to

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from icckd.engine.data.stream import Batch
-from icckd.engine.distillers.base import Distiller, Pairing
+from icckd.engine.distillers.base import Distiller, Method, Pairing
 from icckd.engine.distillers.methods import METHODS
 from icckd.engine.models import Output
 from icckd.spec.distiller_sum import SumDistiller
@@ -39,5 +39,5 @@ class Sum(Distiller):
             for name, term in method.own_terms(student, teacher, batch, step=step).items()
         }
 
-    def _all(self) -> list[Distiller]:
-        return [method for method in self.methods.values() if isinstance(method, Distiller)]
+    def _all(self) -> list[Method]:
+        return [method for method in self.methods.values() if isinstance(method, Method)]

@@ -3,6 +3,7 @@
 Shape suffixes: B batch, C classes, D features, V views * batch (view 1 first).
 """
 
+from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -70,7 +71,7 @@ class Term(NamedTuple):
     keys: Tensor | None = None
 
 
-class TeacherLoss(nn.Module):
+class TeacherLoss(nn.Module, ABC):
     """A term of the teacher's loss. Its parameters and buffers are all that it keeps.
 
     Attributes:
@@ -81,9 +82,9 @@ class TeacherLoss(nn.Module):
     weight: float
     diagnostics: tuple[str, ...] = ()
 
+    @abstractmethod
     def term(self, seen: Forward) -> Term:
         """Return the loss of one step, differentiable by features and own parameters."""
-        raise NotImplementedError
 
     def remember(self, seen: Forward, term: Term) -> None:
         """Keep what later steps need, once the term's gradient is taken."""

@@ -3,6 +3,7 @@
 Shape suffixes: B batch, C classes, D features, H height, W width.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -34,7 +35,7 @@ class Output(NamedTuple):
     logits: Tensor
 
 
-class Classifier(nn.Module):
+class Classifier(nn.Module, ABC):
     """A network that ends in one linear layer on pooled features.
 
     Attributes:
@@ -47,9 +48,9 @@ class Classifier(nn.Module):
     activated: bool = True
     classifier: nn.Linear
 
+    @abstractmethod
     def maps(self, images_BCHW: Tensor) -> Maps:
         """Return everything below the classifier of one forward pass."""
-        raise NotImplementedError
 
     def outputs(self, images_BCHW: Tensor) -> Output:
         """Return everything of one forward pass."""
