@@ -77,8 +77,11 @@ def step_rows(rounds: int) -> list[str]:
     rows = []
     for name, ours, peer in (
         ("teacher, two views, intra-class loss", teacher_epoch(), peer_teacher_epoch()),
-        ("student, KD", student_epoch(), peer_student_epoch()),
-    ):
+        ("student, KD, the teacher asked in each step", student_epoch(asked=True),
+            peer_student_epoch()),
+        ("student, KD, as it is: the teacher's table, which took about 0.1 s before",
+            student_epoch(), peer_student_epoch()),
+    ):  # fmt: skip
         times = interleaved({"icckd": ours, "peer": peer}, rounds=rounds)
         steps = 7
         own, other = (sorted(times[n])[rounds // 2] * 1e3 / steps for n in ("icckd", "peer"))
