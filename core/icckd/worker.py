@@ -165,7 +165,6 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
             _train(order, folder, JournalRecorder(journal), place)
             manifest = patience(lambda: publish(folder, order.stage.digest, prepared))
             journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
-            shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
         except StagePaused as stop:
             paused = True
             journal.append(LogLine(text=stop.message))
@@ -184,6 +183,8 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
             failure=failure,
         )
         journal.append(closed, durable=True)
+    if closed.state == "complete":  # and not before that is known for good
+        shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
     return closed
 
 

@@ -26,9 +26,7 @@ from torch import Tensor
 from icckd.engine.epoch import CODE_EPOCH
 from icckd.engine.numerics import bits_depend_on
 from icckd.engine.protocol import Place, Recorder
-
-ABOUT = "checkpoint.json"
-STATE = "state.safetensors"
+from icckd.journal.kept import ABOUT, EPOCH, STATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +75,7 @@ class Checkpoints:
         folder = self._place.checkpoint_folder
         if folder is None or not folder.is_dir():
             return None
-        for path in sorted(folder.glob("epoch-*"), reverse=True):
+        for path in sorted(folder.glob(f"{EPOCH}*"), reverse=True):
             try:
                 return self._read(path, expected)
             except UnfitError as reason:
@@ -123,7 +121,7 @@ class Checkpoints:
             "snapshot": {**told, "attempt": self._place.attempt},
         }
         aside = folder / f".{self._place.attempt or os.getpid()}"
-        target = folder / f"epoch-{snapshot.epoch:06}"
+        target = folder / f"{EPOCH}{snapshot.epoch:06}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True, mode=0o700)
         _write_synced(aside / STATE, block)

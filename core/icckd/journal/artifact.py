@@ -119,7 +119,7 @@ def is_published(folder: StateFolder, digest: str) -> bool:
 def sweep(folder: StateFolder) -> None:
     """Remove what killed attempts left behind; what another process still works on stays.
 
-    Only the owner may call this, between sessions.
+    Only the owner may call this, before and after a session's work.
     """
     for left in folder.artifacts.glob(".tmp-*"):
         with try_stage_lock(folder, left.name.removeprefix(".tmp-")) as is_free:
