@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
@@ -96,9 +97,9 @@ def verified(folder: StateFolder, digest: str) -> Path:
     """
     path = folder.artifacts / digest
     try:
-        files: dict[str, str] = json.loads((path / MANIFEST).read_bytes())["files"]
+        files = _files_told(json.loads((path / MANIFEST).read_bytes()))
         damaged = [name for name, digest in files.items() if _sha256(path / name) != digest]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MachineError(
             f"artifact {digest[:16]} is missing or has no manifest",
             hint="run with --force to train that stage again",
@@ -109,6 +110,18 @@ def verified(folder: StateFolder, digest: str) -> Path:
             hint="run with --force to train that stage again",
         )
     return path
+
+
+def _files_told(manifest: Any) -> dict[str, str]:
+    """Return SHA-256 by name of the files that a manifest tells of, all in its own folder.
+
+    Raises:
+        ValueError: It is no manifest.
+    """
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or any(name != Path(name).name for name in files):
+        raise ValueError("it tells of no files, or of some elsewhere")
+    return files
 
 
 def is_published(folder: StateFolder, digest: str) -> bool:
