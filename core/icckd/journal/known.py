@@ -1,5 +1,6 @@
 """What earlier journals of a state folder say, read without a database."""
 
+import socket
 from pathlib import Path
 
 from icckd.journal.artifact import is_published
@@ -18,6 +19,21 @@ def next_session_ordinal(folder: StateFolder) -> int:
     return 1 + max(
         (_ordinal(line, _MOST_SESSIONS) for line in headers if line is not None), default=0
     )
+
+
+def open_session_elsewhere(folder: StateFolder) -> str:
+    """Return the other host whose session was the last one here and has not ended, or ""."""
+    newest: tuple[int, float, Path, Line] | None = None
+    for path in folder.sessions.glob(f"*/{JOURNAL}"):
+        header = _first_line(path)
+        if header is not None and header.kind == "H":
+            found = (_ordinal(header, _MOST_SESSIONS), header.time, path, header)
+            newest = found if newest is None or found[:2] > newest[:2] else newest
+    if newest is None:
+        return ""
+    close, host = _last_line(newest[2]), str(newest[3].body.get("host", ""))
+    has_ended = close is not None and close.kind == "Z"
+    return "" if has_ended or host == socket.gethostname() else host
 
 
 def is_complete(folder: StateFolder, digest: str) -> bool:
