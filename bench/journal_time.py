@@ -147,7 +147,8 @@ def taking_in(root: Path, folder: StateFolder) -> dict[str, Callable[[], None]]:
 def own(root: str, out: str) -> None:
     """Own a state folder, and note when the first rows were taken in; then go on."""
     folder = StateFolder(Path(root))
-    with owner_lock(folder), Store.open_file(folder) as store:
+    waits = Path(f"{out}-waits")
+    with owner_lock(folder, waiting=lambda: _note(waits)), Store.open_file(folder) as store:
         store.ingest()
         _note(Path(out))
         while True:
@@ -158,6 +159,7 @@ def own(root: str, out: str) -> None:
 def hold(root: str, out: str) -> None:
     """Hold a plain flock, and note since when."""
     handle = os.open(f"{root}/plain.lock", os.O_RDWR | os.O_CREAT)
+    _note(Path(f"{out}-waits"))
     fcntl.flock(handle, fcntl.LOCK_EX)
     _note(Path(out))
     time.sleep(3600)
@@ -175,15 +177,16 @@ def takeovers(root: Path, role: Callable[[str, str], None]) -> list[float]:
     with journal_in(folder, "a") as journal:
         journal.append(*(EpochMetrics(epoch=e, values=values(e)) for e in range(2000)))
         first = _start(role, folder, 0)
-        _noted(folder, 0)
+        _noted(_out(folder, 0))
         for number in range(1, TAKEOVERS + 1):
             standby = _start(role, folder, number)
-            time.sleep(1.0)  # it has started, and waits
+            _noted(f"{_out(folder, number)}-waits")
+            time.sleep(0.2)
             journal.append(EpochMetrics(epoch=2000 + number, values=values(number)))
             assert first.pid is not None
             killed = time.monotonic()
             os.kill(first.pid, signal.SIGKILL)
-            found.append(_noted(folder, number) - killed)
+            found.append(_noted(_out(folder, number)) - killed)
             first.join()
             first = standby
         first.kill()
@@ -203,8 +206,8 @@ def _out(folder: StateFolder, number: int) -> str:
     return str(folder.root / f"noted-{number}")
 
 
-def _noted(folder: StateFolder, number: int) -> float:
-    path = Path(_out(folder, number))
+def _noted(name: str) -> float:
+    path = Path(name)
     while not path.exists():
         time.sleep(0.001)
     return float(path.read_text())
@@ -230,7 +233,7 @@ def watched(root: Path, *, readers: int, owner: bool) -> tuple[list[float], list
         journal.append(*(EpochMetrics(epoch=e, values=values(e)) for e in range(2000)))
         if owner:
             owning = _start(own, folder, 0)
-            _noted(folder, 0)
+            _noted(_out(folder, 0))
         looking = [_start(look, folder, number + 1) for number in range(readers)]
         end = time.monotonic() + WATCH_SECONDS + (2.0 if readers else 0.0)
         epoch = 2000

@@ -23,7 +23,6 @@ from icckd.engine.models.cnn import Cnn
 from icckd.engine.protocol import Place
 from icckd.errors import IcckdError, MachineError, StageError, UsageError
 from icckd.journal.artifact import verified
-from icckd.journal.events import EVENT
 from icckd.journal.folder import CODE, JOURNAL, StateFolder
 from icckd.journal.kept import is_whole
 from icckd.journal.known import is_complete, next_session_ordinal
@@ -259,9 +258,6 @@ def test_a_model_whose_files_are_changed_is_read_or_refused(
 
     with contextlib.suppress(StageError):
         load_model(home, device="cpu")
-
-
-KINDS = sorted(EVENT.json_schema()["discriminator"]["mapping"])
 
 
 def whole_lines(lab):
