@@ -88,7 +88,11 @@ def delete_database(desk, session):
 
 
 def spoil_database(desk, session):
-    noise(desk.state / "icckd.duckdb")
+    database = desk.state / "icckd.duckdb"
+    while not database.exists() and session.poll() is None:
+        time.sleep(0.01)  # it was deleted a moment ago, and the owner makes it anew
+    if database.exists():
+        noise(database)
 
 
 KINDS = [kill_worker, delete_database, kill_session, spoil_database, sleep, kill_all]
