@@ -23,6 +23,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO
 
+from pydantic import TypeAdapter
+
 from icckd.engine.data.fingerprint import fingerprint
 from icckd.engine.protocol import Place, StudentJob, TeacherJob
 from icckd.engine.run import environment, train_student, train_teacher
@@ -43,8 +45,11 @@ from icckd.journal.patience import Patience
 from icckd.journal.recorder import JournalRecorder
 from icckd.journal.stage_lock import stage_lock
 from icckd.journal.write import JournalWriter
-from icckd.spec.method import Method
+from icckd.spec.data import Data
+from icckd.spec.student import Student
+from icckd.spec.teacher import Teacher
 
+_DATA: TypeAdapter[Data] = TypeAdapter(Data)
 STOP = threading.Event()
 """Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
 
@@ -165,7 +170,6 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
             _train(order, folder, JournalRecorder(journal), place)
             manifest = patience(lambda: publish(folder, order.stage.digest, prepared))
             journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
-            shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
         except StagePaused as stop:
             paused = True
             journal.append(LogLine(text=stop.message))
@@ -184,6 +188,8 @@ def attempt(order: Order, folder: StateFolder, voice: Voice) -> AttemptClosed:
             failure=failure,
         )
         journal.append(closed, durable=True)
+    if closed.state == "complete":  # and not before that is known for good
+        shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
     return closed
 
 
@@ -205,21 +211,25 @@ def _place(
 
 def _train(order: Order, folder: StateFolder, recorder: JournalRecorder, place: Place) -> None:
     stage = order.stage
-    method = Method.model_validate_json(json.dumps(stage.settings))
+    told = {name: json.dumps(value) for name, value in stage.settings.items()}
+    data = _DATA.validate_json(told["data"])
     numerics = stage.numerics.settings()
-    if fingerprint(method.data, place.data_root) != stage.fingerprint:
+    if fingerprint(data, place.data_root) != stage.fingerprint:
         raise MachineError(
             "the data set changed since the plan was made", hint="run the study again"
         )
     if stage.kind == "teacher":
         teacher = TeacherJob(
-            data=method.data, teacher=method.teacher, numerics=numerics, seed=stage.seed
+            data=data,
+            teacher=Teacher.model_validate_json(told["teacher"]),
+            numerics=numerics,
+            seed=stage.seed,
         )
         train_teacher(teacher, recorder, place)
     else:
         student = StudentJob(
-            data=method.data,
-            student=method.student,
+            data=data,
+            student=Student.model_validate_json(told["student"]),
             numerics=numerics,
             seed=stage.seed,
             replicate=stage.replicate,

@@ -10,6 +10,7 @@ blanks and signs. Parentheses group.
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -42,6 +43,7 @@ _TOKEN = re.compile(
 )
 _TERM = re.compile(r"(?P<field>[A-Za-z_.]+)(?P<operator>:|!=|<=|>=|=|<|>)(?P<value>.*)", re.DOTALL)
 _LONGEST = 500
+_DEEPEST = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,8 @@ def parse(text: str) -> Filter:
     if len(text) > _LONGEST:
         raise UsageError("the filter is too long", hint=f"at most {_LONGEST} characters")
     tokens = _tokens(text)
+    if sum(token in ("(", "-", "!") for token in tokens) > _DEEPEST:
+        raise UsageError("the filter is too deep", hint=f"at most {_DEEPEST} of ( - and !")
     node, rest = _any(tokens)
     if rest:
         raise UsageError(f"unexpected {rest[0]!r} in the filter", hint='quote signs: ")"')
@@ -278,13 +282,15 @@ def _known(field: str) -> str:
 def _pattern(text: str) -> str:
     try:
         re.compile(text)
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise UsageError(f"{text!r} is no regular expression: {error}") from error
     return text
 
 
 def _check_number(field: str, value: str) -> None:
     try:
-        float(value)
-    except ValueError as error:
-        raise UsageError(f"{field} is a number, {value!r} is none") from error
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise UsageError(f"{field} is a number, {value!r} is none")

@@ -2,7 +2,8 @@
 
 Run as a script this is a nursery: it imports everything once, then forks a child for each line
 that it reads, and answers with its process id. Children do real work on real files through
-icckd's own code; only the numbers are made up, by a formula that a query can repeat.
+icckd's own code; only the numbers are made up, by a formula that a query can repeat. `trainer.py`
+is a nursery whose children really train.
 """
 
 import ctypes
@@ -139,7 +140,8 @@ def contend(folder, acks, me, stages):
 ROLES = {"emit": emit, "own": own, "view": view, "hand_in": hand_in, "contend": contend}
 
 
-def nursery():
+def nursery(roles):
+    """Fork a child for each order on standard input: a role, where, and what befalls it."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     for line in sys.stdin:
         order = json.loads(line)
@@ -152,11 +154,11 @@ def nursery():
                     ctypes.CDLL(None).fault_arm(
                         call.encode(), path.encode(), nth, action.encode(), times
                     )
-                ROLES[order["role"]](StateFolder(Path(order["folder"])), *order["arguments"])
+                roles[order["role"]](StateFolder(Path(order["folder"])), *order["arguments"])
             finally:
                 os._exit(1)
         print(pid, flush=True)
 
 
 if __name__ == "__main__":
-    nursery()
+    nursery(ROLES)

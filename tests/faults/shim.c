@@ -107,6 +107,24 @@ int rename(const char *old, const char *new) {
     return done;
 }
 
+int unlinkat(int folder, const char *path, int flags) { /* as the removal of a tree does */
+    REAL(int, "unlinkat", int, const char *, int)
+    if (!is_due("unlinkat", path)) return real(folder, path, flags);
+    if (is_action("before")) die();
+    int done = real(folder, path, flags);
+    if (is_action("after")) die();
+    return done;
+}
+
+int rmdir(const char *path) {
+    REAL(int, "rmdir", const char *)
+    if (!is_due("rmdir", path)) return real(path);
+    if (is_action("before")) die();
+    int done = real(path);
+    if (is_action("after")) die();
+    return done;
+}
+
 int unlink(const char *path) {
     REAL(int, "unlink", const char *)
     if (!is_due("unlink", path)) return real(path);

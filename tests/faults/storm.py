@@ -40,12 +40,14 @@ def shim() -> Path:
 class Nursery:
     """Forks processes that play a role on one state folder."""
 
-    def __init__(self, folder: StateFolder, acks: Path, *, faults: bool = False) -> None:
+    def __init__(
+        self, folder: StateFolder, acks: Path, *, faults: bool = False, script: str = "roles"
+    ) -> None:
         self.folder, self.acks = folder, acks
         acks.mkdir(exist_ok=True)
         preload = {"LD_PRELOAD": str(shim())} if faults else {}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.roles"], cwd=HERE.parents[1], text=True,
+            [sys.executable, "-m", f"tests.faults.{script}"], cwd=HERE.parents[1], text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             env={**os.environ, **preload, "PYTHONPATH": os.pathsep.join(sys.path)},
         )  # fmt: skip

@@ -95,6 +95,22 @@ def test_a_line_is_durable_soon_after_it_was_appended(tmp_path):
         assert journal.durable == 2
 
 
+def test_a_journal_without_a_thread_of_its_own_syncs_at_every_append(tmp_path, monkeypatch):
+    """A process that is out of memory cannot start one, and has that very thing to tell."""
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with JournalWriter(tmp_path / "j") as journal:
+        journal.append(LogLine(text="a"))
+        assert journal.durable == 1
+        journal.append(LogLine(text="b"), LogLine(text="c"))
+        assert journal.durable == 3
+
+    assert len(read_chunk(tmp_path / "j").lines) == 3
+
+
 def test_twenty_full_disks_in_a_row_stall_a_writer_and_lose_nothing(tmp_path):
     """The writer goes on by itself each time when there is room; so does the owner's database."""
     told, notices = [], []

@@ -66,6 +66,7 @@ def in_database(sql):
     return damage
 
 
+UNFINISHED = "c" * 64
 DAMAGE = {
     "1 damaged lines": lambda s: edit(
         first(s.attempts) / JOURNAL, lambda data: data.replace(b'"epoch":2', b'"epoch":3')
@@ -92,6 +93,13 @@ DAMAGE = {
     ),
     "an attempt was preparing it": lambda s: (s.artifacts / ".tmp-abc").mkdir(),
     "a request that no session answered": lambda s: (s.requests / "x.json").write_text("{}"),
+    "the stage is complete": lambda s: (
+        s.checkpoints / first(s.artifacts).name / "epoch-000001"
+    ).mkdir(parents=True),
+    "an attempt was writing it": lambda s: (s.checkpoints / UNFINISHED / ".a").mkdir(parents=True),
+    "damaged; its stage goes on without it": lambda s: (
+        s.checkpoints / UNFINISHED / "epoch-000002"
+    ).mkdir(parents=True),
     "table metric holds 1 rows": in_database("insert into metric values ('a', 1, 'm', 2.0)"),
     "table metric lacks 1 rows": in_database(
         "delete from metric where rowid = (select max(rowid) from metric)"

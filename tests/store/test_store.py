@@ -11,8 +11,10 @@ import duckdb
 import pytest
 
 from icckd.errors import MachineError, UsageError
-from icckd.journal.events import LogLine, RequestAnswered
+from icckd.journal.events import LogLine, RequestAnswered, SessionHeader
 from icckd.journal.folder import JOURNAL
+from icckd.journal.line import encode
+from icckd.store import lock
 from icckd.store.lock import owner_is_alive, owner_lock, try_owner_lock
 from icckd.store.schema import VIEWS, about_views
 from icckd.store.store import Store
@@ -455,3 +457,36 @@ def test_no_name_is_a_keyword_of_an_older_duckdb():
     for name in ("key", "last"):
         assert f" as {name}" not in sql
         assert f"    {name} " not in sql
+
+
+def test_a_session_of_another_machine_on_a_network_file_system_is_not_run_over(lab, monkeypatch):
+    """There its locks may not be seen; on a local disk, or once that machine is said off, they are.
+
+    No network file system is mounted here: only the name of one is.
+    """
+    session = lab.session("s1", planned(seeds=(0,)), ordinal=1)
+    elsewhere = lab.folder.sessions / "s2"
+    with lab.writer(elsewhere) as journal:
+        header = SessionHeader(
+            session="s2", study="x", revision="r", arguments=[], host="far-away", boot="b", pid=1,
+            version="0.1.0", ordinal=2,
+        )  # fmt: skip
+        journal.append(header)
+    session.end()
+    with owner_lock(lab.folder):
+        pass
+    monkeypatch.setattr(lock, "network_file_system", lambda folder: "nfs4")
+
+    with pytest.raises(MachineError, match="ran on far-away") as caught, owner_lock(lab.folder):
+        pass
+    with try_owner_lock(lab.folder) as is_ours:
+        assert not is_ours
+    assert caught.value.hint.endswith("ICCKD_ALLOW_NETWORK_HOME=far-away")
+    monkeypatch.setenv("ICCKD_ALLOW_NETWORK_HOME", "far-away")
+    with owner_lock(lab.folder):
+        pass
+    monkeypatch.setenv("ICCKD_ALLOW_NETWORK_HOME", "1")
+    with (elsewhere / JOURNAL).open("ab") as file:
+        file.write(encode("Z", 1, 9e9, {"exit_code": 0, "count": 1}))
+    with owner_lock(lab.folder):
+        pass

@@ -1,5 +1,6 @@
 """The filter language: what it means, and that its SQL finds the same trials."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -77,6 +78,40 @@ def test_the_empty_filter_gives_the_very_same_rows():
 def test_mistakes_are_named(text, complaint):
     with pytest.raises(UsageError, match=complaint):
         parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(" * 500, "-" * 499 + "a", "!(" * 250, "~" + "(" * 490, "~a{99999999999}", "seed=nan",
+     "delta<inf", "seed>1e999"],
+)  # fmt: skip
+def test_filters_that_once_broke_the_reader_are_refused(text):
+    with pytest.raises(UsageError):
+        parse(text)
+
+
+PIECES = st.sampled_from(
+    ["(", ")", "|", "-", "!", '"', "~", ":", "=", "<", ">=", "seed", "arm", "delta", "reason",
+     "has:", "ci:excludes0", "state:", " ", "nan", "1e9", "_", "'", "\0", "\u202e", "\x1b[2J", "[",
+     "{2,1}", "(?P<a>", "\\1", "*", "é", "\ud800", "--", ";", "/*"]
+)  # fmt: skip
+
+
+def test_any_text_is_a_filter_that_judges_and_asks_or_one_clear_error(lab):
+    """Its SQL is run as well: the database answers it or refuses it."""
+    with lab.finished("s1", planned(seeds=(0, 1))) as session:
+        session.train_all()
+    with open_results(lab.folder) as results:
+
+        @settings(max_examples=250, deadline=None)
+        @given(st.lists(PIECES, max_size=25).map("".join) | st.text(max_size=60))
+        def judge(text):
+            with contextlib.suppress(UsageError):
+                chosen = parse(text)
+                chosen.rows(frame())
+                results.query(chosen.sql(frame()), rows=10)
+
+        judge()
 
 
 terms = st.sampled_from(

@@ -52,6 +52,7 @@ app.command("logs")(inspect.logs)
 app.command("published")(published)
 app.command("fetch")(studies.fetch)
 app.command("fsck")(upkeep.fsck)
+app.command("clean")(upkeep.clean)
 
 
 def main() -> None:

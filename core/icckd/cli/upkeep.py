@@ -1,4 +1,4 @@
-"""Verbs that look after a state folder: fsck."""
+"""Verbs that look after a state folder: fsck, clean."""
 
 import sys
 from typing import Annotated
@@ -32,3 +32,25 @@ def fsck(
     wrong = [finding for finding in found.findings if finding.verdict != "note"]
     print(f"whole: {looked}" if found.is_whole else f"not whole: {len(wrong)} problems in {looked}")
     sys.exit(0 if found.is_whole else 1)
+
+
+def clean(
+    yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, only show it.")] = False,
+) -> None:
+    """Show what the state folder can spare: checkpoints no plan needs, what was put aside."""
+    from icckd.journal.folder import StateFolder
+    from icckd.report.text import bytes_text, display
+    from icckd.store.clean import clean as carry_out
+
+    folder = StateFolder.current()
+    if not folder.exists():
+        raise UsageError(f"there is no study in {folder.root}", hint="icckd run STUDY starts one")
+    found = carry_out(folder, remove=yes)
+    for spare in found:
+        where = display(str(spare.path.relative_to(folder.root)))
+        print(f"{bytes_text(spare.bytes):>10}  {where}: {display(spare.text)}")
+    total = bytes_text(sum(spare.bytes for spare in found))
+    if not found:
+        print("nothing to spare")
+    else:
+        print(f"removed {total}" if yes else f"{total} in all; `icckd clean --yes` removes that")

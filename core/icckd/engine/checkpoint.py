@@ -13,12 +13,13 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -26,9 +27,7 @@ from torch import Tensor
 from icckd.engine.epoch import CODE_EPOCH
 from icckd.engine.numerics import bits_depend_on
 from icckd.engine.protocol import Place, Recorder
-
-ABOUT = "checkpoint.json"
-STATE = "state.safetensors"
+from icckd.journal.kept import ABOUT, EPOCH, STATE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +51,27 @@ class Snapshot:
     attempt: str = ""
 
 
+class _Told(BaseModel):
+    """What `checkpoint.json` tells of a snapshot."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    epoch: int = Field(ge=1, lt=2**31)
+    spent: dict[str, float]
+    series: list[dict[str, float]]
+    scaler: dict[str, int | float]
+    attempt: str
+
+    @model_validator(mode="after")
+    def _has_every_epoch(self) -> "_Told":
+        if len(self.series) != self.epoch:
+            raise ValueError(f"{len(self.series)} epochs are told of, not {self.epoch}")
+        return self
+
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, RuntimeError, SafetensorError)
+
+
 class UnfitError(Exception):
     """A checkpoint is not used; the message says why."""
 
@@ -68,18 +88,21 @@ class Checkpoints:
             **bits_depend_on(place.device),
         }
 
-    def newest(self, expected: Callable[[int], Mapping[str, Tensor]]) -> Snapshot | None:
+    def newest(
+        self, expected: Callable[[int], Mapping[str, Tensor]], scaler: Collection[str] = ()
+    ) -> Snapshot | None:
         """Return the newest checkpoint that fits; why another one does not is logged.
 
         Args:
             expected: Gives tensors with the names, shapes and types that belong to an epoch.
+            scaler: Names in the state of the gradient scaler.
         """
         folder = self._place.checkpoint_folder
         if folder is None or not folder.is_dir():
             return None
-        for path in sorted(folder.glob("epoch-*"), reverse=True):
+        for path in sorted(folder.glob(f"{EPOCH}*"), reverse=True):
             try:
-                return self._read(path, expected)
+                return self._read(path, expected, scaler)
             except UnfitError as reason:
                 self._recorder.log(f"checkpoint {path.name} is not used: {reason}")
         return None
@@ -98,7 +121,12 @@ class Checkpoints:
             self._newest = monotonic()
         return stop
 
-    def _read(self, path: Path, expected: Callable[[int], Mapping[str, Tensor]]) -> Snapshot:
+    def _read(
+        self,
+        path: Path,
+        expected: Callable[[int], Mapping[str, Tensor]],
+        scaler: Collection[str],
+    ) -> Snapshot:
         try:
             about = json.loads((path / ABOUT).read_bytes())
             block = (path / STATE).read_bytes()
@@ -107,9 +135,12 @@ class Checkpoints:
                     raise UnfitError(f"its {name} is {about[name]!r}, not {wanted!r}")
             if hashlib.sha256(block).hexdigest() != about["sha256"]:
                 raise UnfitError("it is damaged")
-            snapshot = Snapshot(**about["snapshot"], tensors=load(block))
-        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            told = _Told.model_validate(about["snapshot"])
+            snapshot = Snapshot(**told.model_dump(), tensors=load(block))
+        except UNREADABLE as error:
             raise UnfitError(f"it cannot be read: {error}") from error
+        if snapshot.scaler.keys() != set(scaler):
+            raise UnfitError("its loss scale is not that of this stage")
         _check_shapes(expected(snapshot.epoch), snapshot.tensors)
         return snapshot
 
@@ -123,7 +154,7 @@ class Checkpoints:
             "snapshot": {**told, "attempt": self._place.attempt},
         }
         aside = folder / f".{self._place.attempt or os.getpid()}"
-        target = folder / f"epoch-{snapshot.epoch:06}"
+        target = folder / f"{EPOCH}{snapshot.epoch:06}"
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True, mode=0o700)
         _write_synced(aside / STATE, block)

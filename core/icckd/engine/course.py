@@ -107,7 +107,8 @@ class Course:
             log_ST = self.log.rows(epoch * steps_per_epoch)
             return self._tensors(self._optimizer.expected(), log_ST)
 
-        snapshot = checkpoints.newest(expected)
+        scaler = {} if self._scaler is None else self._scaler.state_dict()
+        snapshot = checkpoints.newest(expected, scaler.keys())
         if snapshot is None:
             return 0
         self._take_over(snapshot.tensors)

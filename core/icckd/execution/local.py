@@ -195,11 +195,10 @@ class LocalExecutor:
                     f"workers cannot start (exit {code}): {self._last_words(worker)}",
                     hint=f"see {self._logs / f'worker-{worker.slot}.log'}",
                 )
+        cause = _cause(code, worker)
+        reason = f"out of memory: {_ending(code)}" if cause == "out-of-memory" else _ending(code)
         return [
-            *(
-                Report(order=order, what="lost", cause=_cause(code, worker), reason=_ending(code))
-                for order in lost
-            ),
+            *(Report(order=order, what="lost", cause=cause, reason=reason) for order in lost),
             *(Report(order=order, what="returned") for order in returned),
         ]
 

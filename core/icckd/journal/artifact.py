@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
@@ -96,9 +97,9 @@ def verified(folder: StateFolder, digest: str) -> Path:
     """
     path = folder.artifacts / digest
     try:
-        files: dict[str, str] = json.loads((path / MANIFEST).read_bytes())["files"]
+        files = _files_told(json.loads((path / MANIFEST).read_bytes()))
         damaged = [name for name, digest in files.items() if _sha256(path / name) != digest]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MachineError(
             f"artifact {digest[:16]} is missing or has no manifest",
             hint="run with --force to train that stage again",
@@ -111,6 +112,18 @@ def verified(folder: StateFolder, digest: str) -> Path:
     return path
 
 
+def _files_told(manifest: Any) -> dict[str, str]:
+    """Return SHA-256 by name of the files that a manifest tells of, all in its own folder.
+
+    Raises:
+        ValueError: It is no manifest.
+    """
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or any(name != Path(name).name for name in files):
+        raise ValueError("it tells of no files, or of some elsewhere")
+    return files
+
+
 def is_published(folder: StateFolder, digest: str) -> bool:
     """Say whether an artifact is there, without reading its files."""
     return (folder.artifacts / digest / MANIFEST).is_file()
@@ -119,7 +132,7 @@ def is_published(folder: StateFolder, digest: str) -> bool:
 def sweep(folder: StateFolder) -> None:
     """Remove what killed attempts left behind; what another process still works on stays.
 
-    Only the owner may call this, between sessions.
+    Only the owner may call this, before and after a session's work.
     """
     for left in folder.artifacts.glob(".tmp-*"):
         with try_stage_lock(folder, left.name.removeprefix(".tmp-")) as is_free:

@@ -160,7 +160,7 @@ def _is_foreign(path: Path, facts: JournalFacts, is_session: bool) -> bool:
 def _without_session(attempts: dict[str, JournalFacts], sessions: set[str]) -> Iterator[Finding]:
     for name, facts in attempts.items():
         session = (facts.header or {}).get("session")
-        if session is not None and session not in sessions:
+        if isinstance(session, str) and session not in sessions:
             yield Finding(
                 verdict="missing",
                 where=f"attempts/{name}/{JOURNAL}",

@@ -108,7 +108,7 @@ class StateFolder:
 
     def _refuse_network(self) -> None:
         kind = network_file_system(self.root)
-        if kind and os.environ.get(ALLOW_NETWORK) != "1":
+        if kind and os.environ.get(ALLOW_NETWORK, "") in ("", "0"):
             raise MachineError(
                 f"the state folder {self.root} lies on {kind}, where locks and appends of several"
                 " machines are not safe",

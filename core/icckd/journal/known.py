@@ -1,5 +1,6 @@
 """What earlier journals of a state folder say, read without a database."""
 
+import socket
 from pathlib import Path
 
 from icckd.journal.artifact import is_published
@@ -8,13 +9,31 @@ from icckd.journal.line import Line, decode
 from icckd.journal.stage_lock import PREFIX
 
 _TAIL_BYTES = 1 << 16
+_MOST_SESSIONS = 1 << 40
+_MOST_ATTEMPTS = 1 << 62
 
 
 def next_session_ordinal(folder: StateFolder) -> int:
     """Return one more than any session's ordinal: an order that no clock can turn round."""
     headers = (_first_line(path) for path in folder.sessions.glob(f"*/{JOURNAL}"))
-    known = [line.body.get("ordinal", 0) for line in headers if line is not None]
-    return 1 + max((number for number in known if isinstance(number, int)), default=0)
+    return 1 + max(
+        (_ordinal(line, _MOST_SESSIONS) for line in headers if line is not None), default=0
+    )
+
+
+def open_session_elsewhere(folder: StateFolder) -> str:
+    """Return the other host whose session was the last one here and has not ended, or ""."""
+    newest: tuple[int, float, Path, Line] | None = None
+    for path in folder.sessions.glob(f"*/{JOURNAL}"):
+        header = _first_line(path)
+        if header is not None and header.kind == "H":
+            found = (_ordinal(header, _MOST_SESSIONS), header.time, path, header)
+            newest = found if newest is None or found[:2] > newest[:2] else newest
+    if newest is None:
+        return ""
+    close, host = _last_line(newest[2]), str(newest[3].body.get("host", ""))
+    has_ended = close is not None and close.kind == "Z"
+    return "" if has_ended or host == socket.gethostname() else host
 
 
 def is_complete(folder: StateFolder, digest: str) -> bool:
@@ -31,8 +50,14 @@ def is_complete(folder: StateFolder, digest: str) -> bool:
             continue
         if header.body.get("stage") == digest:
             is_good = close.body.get("state") == "complete"
-            newest = max(newest, (int(header.body.get("ordinal", 0)), header.time, is_good))
+            newest = max(newest, (_ordinal(header, _MOST_ATTEMPTS), header.time, is_good))
     return newest[2]
+
+
+def _ordinal(header: Line, most: int) -> int:
+    """Return what a header says of its place in the order; 0 when it says nothing sensible."""
+    said = header.body.get("ordinal", 0)
+    return said if isinstance(said, int) and 0 <= said < most else 0
 
 
 def _first_line(path: Path) -> Line | None:

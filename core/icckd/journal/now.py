@@ -62,5 +62,5 @@ def read_now(home: Path) -> Now:
         return Now(
             paused=paused is True, stalled={str(k): str(v)[:_LONGEST] for k, v in stalled.items()}
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return Now()

@@ -6,7 +6,10 @@ its journal, and removes the file. The file is one JSON table:
     {"kind": "cancel", "study": "icc-ablations", "arm": "no-cache", "seed": 3}
 """
 
+import contextlib
 import os
+import re
+import stat
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,7 @@ from icckd.journal.folder import StateFolder
 
 RequestKind = Literal["stop", "pause", "resume", "cancel", "retry", "more-seeds"]
 MAX_BYTES = 4096
+_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\.json")
 
 
 class Wanted(BaseModel):
@@ -71,15 +75,32 @@ def submit(folder: StateFolder, wanted: Wanted) -> str:
 
 
 def waiting(folder: StateFolder) -> tuple[Request, ...]:
-    """Return the requests not yet answered, oldest first; what is no request is removed."""
+    """Return the requests not yet answered, oldest first; a file that is none is removed."""
     found = []
     for path in folder.requests.glob("*.json"):
-        try:
-            with path.open("rb") as file:
-                wanted = Wanted.model_validate_json(file.read(MAX_BYTES))
-                written = os.fstat(file.fileno()).st_mtime
-        except (OSError, ValidationError):
-            path.unlink(missing_ok=True)
-            continue
-        found.append(Request(name=path.stem, wanted=wanted, path=path, written=written))
+        request = _read(path)
+        if request is not None:
+            found.append(request)
+        else:
+            with contextlib.suppress(OSError):  # a folder stays: nobody wrote that by mistake
+                path.unlink(missing_ok=True)
     return tuple(sorted(found, key=lambda request: (request.written, request.name)))
+
+
+def _read(path: Path) -> Request | None:
+    """Return the request in a file, or None when it is none; a pipe is not waited for."""
+    if not _NAME.fullmatch(path.name):
+        return None
+    try:
+        with open(path, "rb", opener=_without_waiting) as file:
+            about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                return None
+            wanted = Wanted.model_validate_json(file.read(MAX_BYTES))
+    except (OSError, ValidationError):
+        return None
+    return Request(name=path.stem, wanted=wanted, path=path, written=about.st_mtime)
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)

@@ -63,6 +63,21 @@ def try_stage_lock(folder: StateFolder, digest: str) -> Iterator[bool]:
         yield held
 
 
+def is_worked_on(folder: StateFolder, digest: str) -> bool:
+    """Say whether a process holds a stage's lock; nothing is made or changed."""
+    try:
+        handle = os.open(lock_path(folder, digest), os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
 def remove_free_locks(folder: StateFolder) -> None:
     """Remove the lock files that nobody holds."""
     for path in folder.locks.glob("*.lock"):

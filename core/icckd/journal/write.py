@@ -134,8 +134,13 @@ class JournalWriter:
     def _sync_later(self) -> None:
         self._dirty.set()
         if self._syncer is None:
-            self._syncer = threading.Thread(target=self._keep_syncing, daemon=True)
-            self._syncer.start()
+            syncer = threading.Thread(target=self._keep_syncing, daemon=True)
+            try:
+                syncer.start()
+            except RuntimeError:  # a process without memory gets no thread; it may still write
+                self._sync_now()
+            else:
+                self._syncer = syncer
 
     def _keep_syncing(self) -> None:
         """Make lines durable soon after they were appended, until the journal is closed."""
@@ -143,17 +148,22 @@ class JournalWriter:
             self._dirty.clear()
             if self._over.is_set():  # `close` may have set both between the wait and the clear
                 return
-            count = self._count
-            if count <= self._durable:
-                continue
-            try:
-                os.fdatasync(self._file)
-            except OSError as error:
-                if error.errno in NO_ROOM:
-                    self._dirty.set()
-                    continue
-                self._failed = error  # never repeated: the kernel may have dropped the pages
+            if self._count > self._durable:
+                self._sync_now()
+            if self._failed is not None:
                 return
+
+    def _sync_now(self) -> None:
+        """Make durable what was appended so far; a failure is told at the next append."""
+        count = self._count
+        try:
+            os.fdatasync(self._file)
+        except OSError as error:
+            if error.errno in NO_ROOM:
+                self._dirty.set()
+            else:
+                self._failed = error  # never repeated: the kernel may have dropped the pages
+        else:
             self._durable = max(self._durable, count)
 
     def _refused(self, error: OSError) -> MachineError:

@@ -78,7 +78,7 @@ def _machines(provenance: Provenance) -> list[dict[str, Any]]:
 def _code(results: Results, session: str) -> Any:
     try:
         return json.loads((results.folder.sessions / session / CODE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

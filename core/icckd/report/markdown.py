@@ -7,11 +7,9 @@ from icckd.report.cells import difference_cell, mean_cell, scale_of
 from icckd.report.methods import methods
 from icckd.report.notes import incomplete, label, notes, synthetic
 from icckd.report.sections import Cells, effects, verdicts
-from icckd.report.text import display, write_lines
+from icckd.report.text import MARKDOWN_SPECIAL, display, write_lines
 from icckd.results.read import Results
 from icckd.results.types import Comparison, StudyInfo
-
-_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~$"})
 
 
 def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
@@ -49,7 +47,7 @@ def write_markdown(results: Results, study: StudyInfo, out: TextIO) -> None:
 
 
 def _plain(text: str) -> str:
-    return display(text, 4000).translate(_SPECIAL)
+    return display(text, 4000).translate(MARKDOWN_SPECIAL)
 
 
 def _table(head: list[str], body: list[list[str]]) -> list[str]:

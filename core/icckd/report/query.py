@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any, TextIO
 
-from icckd.report.text import display
+from icckd.report.text import MARKDOWN_SPECIAL, display
 from icckd.results.read import about_views
 from icckd.results.types import Table
 
@@ -55,7 +55,7 @@ def _write_table(table: Table, out: TextIO) -> None:
 def _write_md(table: Table, out: TextIO) -> None:
     cells = _cells(table)
     for row in [cells[0], ["---"] * len(table.columns), *cells[1:]]:
-        out.write("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n")
+        out.write("| " + " | ".join(cell.translate(MARKDOWN_SPECIAL) for cell in row) + " |\n")
 
 
 def _cells(table: Table) -> list[list[str]]:

@@ -20,7 +20,7 @@ def write_arm(results: Results, study: StudyInfo, arm: str, out: TextIO) -> None
         if trial.arm == arm:
             value = "" if trial.primary is None else f"  {study.primary} {trial.primary:.2f} {unit}"
             reason = f"  {display(trial.reason)}" if trial.reason else ""
-            out.write(f"  {arm}/{trial.seed}  {trial.state}{value}{reason}\n")
+            out.write(f"  {display(arm)}/{trial.seed}  {trial.state}{value}{reason}\n")
 
 
 def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: TextIO) -> None:
@@ -48,7 +48,7 @@ def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: Te
 
 def _write_head(study: StudyInfo, arm: ArmRow, out: TextIO) -> None:
     label = f"control for {arm.control_for}" if arm.control_for else arm.role
-    out.write(f"study {study.name}, arm {arm.name} ({label})\n")
+    out.write(display(f"study {study.name}, arm {arm.name} ({label})", 1000) + "\n")
     if arm.title:
         out.write(f"{display(arm.title)}\n")
     for change in arm.changes:
@@ -62,7 +62,7 @@ def _write_attempt(attempt: AttemptRow, out: TextIO) -> None:
     out.write(
         f"  {attempt.kind}{replicate}  {attempt.state}  epoch {attempt.epoch}/{attempt.epochs}"
         f"  {duration(attempt.seconds)}  started {started}\n"
-        f"    attempt {attempt.attempt}, stage {attempt.stage[:16]}\n"
+        f"    attempt {attempt.attempt}, stage {display(attempt.stage[:16])}\n"
         f"    on {display(attempt.host)}, {_facts(attempt.numerics)}\n"
         f"    {_facts(attempt.environment)}\n"
     )
@@ -82,4 +82,4 @@ def _write_settings(settings: dict[str, Any], out: TextIO, path: str = "") -> No
         if isinstance(value, dict):
             _write_settings(value, out, inner)
         else:
-            out.write(f"  {inner} = {display(json.dumps(value))}\n")
+            out.write(f"  {display(inner)} = {display(json.dumps(value))}\n")

@@ -21,8 +21,8 @@ def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
     """Write counts, time left, and every trial that is not simply complete or pending."""
     progress = results.progress(study)
     out.write(
-        f"study {study.name} (revision {study.revision[:8]}): {_session(progress)}"
-        f"{synthetic(study)}\n"
+        f"study {display(study.name)} (revision {display(study.revision[:8])}): "
+        f"{_session(progress)}{synthetic(study)}\n"
     )
     out.write(f"trials  {_counts(progress.trials)}\n")
     out.write(f"stages  {_counts(progress.stages)}\n")
@@ -39,7 +39,7 @@ def write_studies(results: Results, out: TextIO) -> None:
         progress = results.progress(study)
         planned = time.strftime("%Y-%m-%d %H:%M", time.localtime(study.planned_at))
         out.write(
-            f"{study.name}  {study.revision[:8]}  planned {planned}"
+            f"{display(study.name)}  {display(study.revision[:8])}  planned {planned}"
             f"  {len(study.arms)} arms x {len(study.seeds)} seeds"
             f"  {_counts(progress.trials)}  {progress.session}{synthetic(study)}\n"
         )
@@ -50,7 +50,7 @@ def write_log_row(row: LogRow, out: TextIO) -> None:
     place = f"{row.arm}/{row.seed} {row.stage}" if row.arm else "session"
     level = "" if row.level == "info" else f"{row.level}: "
     clock = time.strftime("%H:%M:%S", time.localtime(row.time))
-    out.write(f"{clock} {place}: {level}{display(row.text)}\n")
+    out.write(f"{clock} {display(place)}: {level}{display(row.text)}\n")
 
 
 def _why(results: Results, study: StudyInfo, trial: TrialRow) -> list[str]:
@@ -91,4 +91,4 @@ def _counts(counts: StateCounts) -> str:
 def _trial(trial: TrialRow) -> str:
     where = f"{trial.stage} {trial.epoch}/{trial.epochs}" if trial.stage else ""
     reason = f": {display(trial.reason)}" if trial.reason else ""
-    return f"{trial.arm}/{trial.seed}  {trial.state}  {where}".rstrip() + reason
+    return f"{display(trial.arm)}/{trial.seed}  {trial.state}  {where}".rstrip() + reason

@@ -4,6 +4,8 @@ import unicodedata
 from typing import TextIO
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
+MARKDOWN_SPECIAL = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~$"})
+"""What Markdown would act on, with the backslash that stops it."""
 _PLAIN = str.maketrans({"±": "+-", "…": "...", "–": "-"})
 
 

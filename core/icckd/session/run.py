@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Literal, Protocol
 
+from icckd.errors import MachineError
 from icckd.execution.protocol import Executor, Report
 from icckd.journal import requests
 from icckd.journal.artifact import sweep
 from icckd.journal.events import Cause, RequestAnswered, SessionClosed, StageState
 from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.kept import sweep_checkpoints
 from icckd.journal.known import next_session_ordinal
 from icckd.journal.now import Now, NowFile
 from icckd.journal.order import Order
@@ -82,7 +84,7 @@ class Session:
 
     def run(self) -> int:
         """Train what is missing; return the exit code."""
-        sweep(self._folder)
+        self._sweep()
         self._ordinal = next_session_ordinal(self._folder)
         home = self._folder.sessions / self._name
         home.mkdir(mode=0o700)
@@ -106,7 +108,13 @@ class Session:
                 self._note(self._schedule.cancel())
                 closed = SessionClosed(exit_code=code, count=self._journal.count)
                 self._journal.append(closed, durable=True)
+        with contextlib.suppress(MachineError):  # without room for a lock file the next one sweeps
+            self._sweep()
         return code
+
+    def _sweep(self) -> None:
+        sweep_checkpoints(self._folder)
+        sweep(self._folder)
 
     def _work(self) -> None:
         while not self._schedule.is_over():

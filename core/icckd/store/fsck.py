@@ -13,6 +13,8 @@ from icckd.errors import MachineError
 from icckd.journal.artifact import sweep
 from icckd.journal.audit import Audit, Finding, audit
 from icckd.journal.folder import StateFolder
+from icckd.journal.kept import is_whole, stages_at_rest, sweep_checkpoints
+from icckd.journal.known import is_complete
 from icckd.store.database import FILE, MEMORY, attach, connect, first_line, is_refusal, move_aside
 from icckd.store.ingest import Ingester
 from icckd.store.lock import try_owner_lock
@@ -29,6 +31,7 @@ def check(folder: StateFolder) -> Audit:
         if is_ours:
             found.findings += _database(folder)
             found.findings += _requests(folder)
+            found.findings += _checkpoints(folder)
         else:
             text = "a session runs, or the folder cannot be written: the database is not compared"
             found.findings.append(Finding(verdict="note", where="owner.lock", text=text))
@@ -49,6 +52,7 @@ def repair(folder: StateFolder, found: Audit) -> list[Finding]:
         mended = [f for f in found.findings if f.verdict != "note" and f.target is not None]
         for finding in mended:
             _put_away(folder, finding)
+        sweep_checkpoints(folder)
         sweep(folder)
         with Store.open_file(folder) as store:
             store.ingest()
@@ -60,8 +64,10 @@ def _put_away(folder: StateFolder, finding: Finding) -> None:
     assert target is not None
     if target == folder.database:
         move_aside(folder)
-    elif finding.verdict == "leftover" and (target.name.startswith(".tmp-") or target.is_file()):
-        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
+    elif target.is_relative_to(folder.checkpoints) or target.name.startswith(".tmp-"):
+        shutil.rmtree(target, ignore_errors=True)
+    elif target.parent == folder.requests and not target.is_dir():
+        target.unlink(missing_ok=True)
     else:
         folder.quarantine.mkdir(mode=0o700, exist_ok=True)
         number = sum(1 for _ in folder.quarantine.glob(f"{target.name}-*")) + 1
@@ -73,6 +79,22 @@ def _requests(folder: StateFolder) -> Iterator[Finding]:
         text = "a request that no session answered"
         where = str(path.relative_to(folder.root))
         yield Finding(verdict="leftover", where=where, text=text, target=path)
+
+
+def _checkpoints(folder: StateFolder) -> Iterator[Finding]:
+    for stage in stages_at_rest(folder):
+        if is_complete(folder, stage.name):
+            where, text = str(stage.relative_to(folder.root)), "the stage is complete"
+            yield Finding(verdict="leftover", where=where, text=text, target=stage)
+            continue
+        for path in sorted(stage.iterdir()):
+            where = str(path.relative_to(folder.root))
+            if path.name.startswith("."):
+                text = "an attempt was writing it"
+                yield Finding(verdict="leftover", where=where, text=text, target=path)
+            elif not is_whole(path):
+                text = "damaged; its stage goes on without it"
+                yield Finding(verdict="damaged", where=where, text=text, target=path)
 
 
 def _database(folder: StateFolder) -> Iterator[Finding]:

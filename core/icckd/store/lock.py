@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable, Iterator
 
 from icckd.errors import MachineError
-from icckd.journal.folder import StateFolder
+from icckd.journal.folder import ALLOW_NETWORK, StateFolder
+from icckd.journal.known import open_session_elsewhere
+from icckd.resources.filesystems import network_file_system
 
 _GLANCE_SECONDS = 0.25
 _PAUSE_SECONDS = 0.02
@@ -29,7 +31,7 @@ def owner_lock(
             whether somebody holds it does not count.
 
     Raises:
-        MachineError: The lock file cannot be opened.
+        MachineError: The lock file cannot be opened, or another machine may work here.
     """
     with _lock_file(folder) as handle:
         deadline = time.monotonic() + _GLANCE_SECONDS
@@ -39,6 +41,12 @@ def owner_lock(
                 fcntl.flock(handle, fcntl.LOCK_EX)
                 break
             time.sleep(_PAUSE_SECONDS)
+        if host := _host_elsewhere(folder):
+            raise MachineError(
+                f"the last session in {folder.root} ran on {host} and has not ended; its locks may"
+                " not be seen from here",
+                hint=f"wait for it, or, if {host} is off, set {ALLOW_NETWORK}={host}",
+            )
         yield
 
 
@@ -46,7 +54,7 @@ def owner_lock(
 def try_owner_lock(folder: StateFolder) -> Iterator[bool]:
     """Hold the owner lock if it is free now; yield whether it is held.
 
-    Where the lock file cannot be opened for writing it is not held.
+    Where the lock file cannot be opened for writing, or another machine may work here, it is not.
     """
     try:
         file = _lock_file(folder)
@@ -56,7 +64,20 @@ def try_owner_lock(folder: StateFolder) -> Iterator[bool]:
         return
     with contextlib.ExitStack() as stack:
         stack.push(file)
-        yield _taken(handle, fcntl.LOCK_EX)
+        yield _taken(handle, fcntl.LOCK_EX) and not _host_elsewhere(folder)
+
+
+def _host_elsewhere(folder: StateFolder) -> str:
+    """Return the host that may work here unseen, or "".
+
+    On a local file system the lock says all. On a network file system, which somebody asked for,
+    flock may hold within one machine only: there the word of the journals counts, that another
+    machine's session has not ended, until the user says that this machine is off.
+    """
+    if not network_file_system(folder.root):
+        return ""
+    host = open_session_elsewhere(folder)
+    return "" if host == os.environ.get(ALLOW_NETWORK) else host
 
 
 def owner_is_alive(folder: StateFolder) -> bool:

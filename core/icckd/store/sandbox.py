@@ -32,6 +32,8 @@ def ask(cursor: DuckDBPyConnection, sql: str, *, rows: int) -> Answer:
     Raises:
         UsageError: It is not one reading statement, or DuckDB refuses it.
     """
+    if any("\ud800" <= character <= "\udfff" for character in sql):
+        raise UsageError("SQL: it is not valid UTF-8", hint="type the statement anew")
     try:
         statements = cursor.extract_statements(sql)
         _refuse_unless_reading(statements)

@@ -1,7 +1,9 @@
 """Trials in the shape that trackers share: settings, tags, series by epoch, outcomes."""
 
+import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +19,21 @@ from icckd.spec.metrics import OUTCOMES
 Setting = bool | int | float | str
 OUTCOME_PREFIX = "outcome/"
 """Leads the name of an outcome: some series have the same name."""
+
+
+_FOLDER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]{0,127}")
+
+
+def as_folder(name: str) -> str:
+    """Return a name as that of one folder: the same where a study file could hold it.
+
+    >>> as_folder("no-cache"), as_folder("../x")
+    ('no-cache', 'x..-x-d6b96a97')
+    """
+    if _FOLDER.fullmatch(name):
+        return name
+    kept = re.sub(r"[^A-Za-z0-9._=+-]", "-", name[:64])
+    return f"x{kept}-{hashlib.sha256(name.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icckd.report.export.runs import TrackedRun
+from icckd.report.export.runs import TrackedRun, as_folder
 from icckd.results.types import StudyInfo
 
 if TYPE_CHECKING:
@@ -20,7 +20,9 @@ def write(study: StudyInfo, runs: Sequence[TrackedRun], folder: Path) -> None:
     from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
     for run in runs:
-        writer = EventFileWriter(str(folder / study.name / run.arm / str(run.seed)))
+        writer = EventFileWriter(
+            str(folder / as_folder(study.name) / as_folder(run.arm) / str(run.seed))
+        )
         try:
             for step, summary in _summaries(run):
                 writer.add_event(Event(wall_time=run.started, step=step, summary=summary))
