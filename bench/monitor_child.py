@@ -27,6 +27,7 @@ from icckd.results.types import (
     TrialRow,
 )
 from icckd_tui.app import FeedNews, WatchApp
+from icckd_tui.memory import return_large_blocks
 from icckd_tui.source import Source
 from icckd_tui.view_model.frame import Frame, drawable
 from icckd_tui.view_model.host import Host
@@ -301,6 +302,7 @@ SCENARIOS: dict[str, Callable[[WatchApp], Awaitable[Figures]]] = {
 
 def main(name: str, answer: str) -> None:
     """Run the app with nothing to read; the scenario brings the news."""
+    return_large_blocks()  # as `run_watch` does
     nothing = Source(ready=lambda: False, open=lambda: None)  # type: ignore[arg-type,return-value]
     app = WatchApp(nothing, None)
     app._feed.start = lambda: None  # type: ignore[method-assign]

@@ -124,11 +124,7 @@ class WatchApp(App[Answer]):
 
     def on_mount(self) -> None:
         """Start reading once the first frame is on the terminal."""
-        self.call_after_refresh(self._start_reading)
-
-    def _start_reading(self) -> None:
-        return_large_blocks()
-        self._feed.start()
+        self.call_after_refresh(self._feed.start)
 
     def on_unmount(self) -> None:
         """Stop reading."""
@@ -219,6 +215,7 @@ def run_watch(
         read_only: Whether the session can be asked for nothing.
         replay: How many times as fast as it happened to show it again; None shows it as it is.
     """
+    return_large_blocks()
     glyphs = glyphs_of_terminal()
     if replay is not None:
         from icckd_tui.replay import replay_of

@@ -8,6 +8,7 @@ import typer
 from icckd import __version__
 from icckd.cli import inspect, studies, upkeep, versus
 from icckd.cli import sql as sql_console
+from icckd.cli.converting import convert
 from icckd.cli.exporting import export
 from icckd.cli.published import published
 from icckd.errors import IcckdError
@@ -51,6 +52,7 @@ app.command("show")(inspect.show)
 app.command("logs")(inspect.logs)
 app.command("published")(published)
 app.command("fetch")(studies.fetch)
+app.command("convert")(convert)
 app.command("fsck")(upkeep.fsck)
 app.command("clean")(upkeep.clean)
 
