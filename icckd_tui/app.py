@@ -17,6 +17,7 @@ from textual.screen import Screen
 from icckd_tui.desk import Desk
 from icckd_tui.feed import Feed
 from icckd_tui.glyphs import BRAILLE, Glyphs, glyphs_for
+from icckd_tui.hangup import end_with_terminal
 from icckd_tui.keymap import SCREENS, ScreenName, keys_in
 from icckd_tui.memory import return_large_blocks
 from icckd_tui.player import Player
@@ -219,6 +220,7 @@ def run_watch(
         read_only: Whether the session can be asked for nothing.
         replay: How many times as fast as it happened to show it again; None shows it as it is.
     """
+    end_with_terminal()
     glyphs = glyphs_of_terminal()
     if replay is not None:
         from icckd_tui.replay import replay_of
