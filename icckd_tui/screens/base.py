@@ -190,6 +190,8 @@ class MonitorScreen(Commands):
             found.append(f"filter {display(choices.filter.text, 30)}")
         if self.desk.asked:
             found.append(f"asked: {', '.join(dict.fromkeys(self.desk.asked.values()))}")
+        if choices.against:
+            found.append(f"against {display(choices.against, 24)}, not the declared baseline")
         if choices.unlocked:
             found.append("UNLOCKED")
         return tuple(found)
@@ -271,6 +273,16 @@ class MonitorScreen(Commands):
             self.action_open("study")
         elif self.desk.choices.filter.text:
             self.set_filter(EVERYTHING)
+
+    def action_reference(self) -> None:
+        """Compare with the arm in focus instead of the declared baseline, or with that again."""
+        frame, choices = self.frame, self.desk.choices
+        arm = choices.focus if frame is not None else None
+        if frame is None or arm is None:
+            return
+        choices.against = "" if arm in (choices.against, frame.study.baseline) else arm
+        self.desk.want(against=choices.against)
+        self.show_bar()
 
     def action_leave(self) -> None:
         """Leave, or ask first where that is needed."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from icckd.spec.metrics import OUTCOMES
 from icckd_tui.display import display, fit
 from icckd_tui.glyphs import Glyphs
-from icckd_tui.view_model.comparison import difference_tone, excludes_zero
+from icckd_tui.view_model.comparison import difference_tone, excludes_zero, reference_text
 from icckd_tui.view_model.frame import Frame, arm_index
 from icckd_tui.view_model.numbers import Scale, scale_for
 from icckd_tui.view_model.spans import HEAT_LEVELS, Span, Spans, arm_letter, arm_tone, width_of
@@ -177,6 +177,8 @@ class _Cells:
         lost = states.count("failed") + states.count("blocked")
         hatch = (Span(f"{glyphs.hatch}{lost} ", "failed"),) if lost else ()
         count = row.n if row is not None else 0
+        if arm == frame.reference:
+            return (*hatch, Span(" reference ", "muted"))
         if row is None or row.difference is None or count < min(2, planned):
             return (*hatch, Span(f"{glyphs.waiting} {count}/{planned} ", "muted"))
         star = "*" if excludes_zero(row) else " "
@@ -237,4 +239,5 @@ def matrix_title(frame: Frame, metric: str, glyphs: Glyphs) -> str:
     """Return what the cells are."""
     unit = OUTCOMES[metric].unit if metric in OUTCOMES else ""
     shown = f" ({unit})" if unit and unit != "1" else ""
-    return f"Matrix {glyphs.separator} {glyphs.delta} {display(metric, 40)}{shown}"
+    against = "" if frame.is_declared else f" against {reference_text(frame)}"
+    return f"Matrix {glyphs.separator} {glyphs.delta} {display(metric, 40)}{shown}{against}"

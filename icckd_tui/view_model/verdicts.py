@@ -21,7 +21,7 @@ def verdict_table(frame: Frame, only: frozenset[str], glyphs: Glyphs) -> Table:
     found = {row.arm: row for row in frame.comparisons if row.metric == frame.study.primary}
     rows = []
     for index, arm in enumerate(frame.study.arms):
-        if arm.name == frame.study.baseline or (only and arm.name not in only):
+        if arm.name == frame.reference or (only and arm.name not in only):
             continue
         row = found.get(arm.name)
         rows.append(
