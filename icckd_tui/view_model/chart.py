@@ -18,7 +18,7 @@ from icckd_tui.view_model.smoothing import WEIGHTS, smoothed
 from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone
 
 if TYPE_CHECKING:
-    from icckd.results.types import Curve, StudyInfo
+    from icckd.results.types import Curve
 
 Floats = NDArray[np.floating]
 Prominence = Literal["other", "baseline", "focus"]

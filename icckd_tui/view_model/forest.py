@@ -51,7 +51,7 @@ def forest_table(frame: Frame, metric: str, width: int, glyphs: Glyphs) -> Table
     return Table(
         columns=(
             Column(key="arm", titles=("arm",), width=names + 2),
-            Column(key="plot", titles=(_axis(low, high, room, scale),), width=room),
+            Column(key="plot", titles=(_axis(low, high, room, scale),), width=room, drawn=True),
             Column(key="change", titles=(f"{glyphs.delta} {glyphs.plus_minus}95%",),
                    width=max(change, 6), right=True),
             Column(key="n", titles=("n",), width=tail, right=True),

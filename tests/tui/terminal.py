@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 WATCH = (sys.executable, "-m", "icckd.cli.main", "watch")
-SECONDS = 40.0
+SECONDS = 20.0
 ESCAPES = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[PX^_].*?\x1b\\|.)"
 )
@@ -23,10 +23,11 @@ COLORS = re.compile(rb"\x1b\[([\d;]*)m")
 class Terminal:
     """A program on a terminal; keeps what it writes.
 
-    Variables of the environment are added, or left out where their value is None.
+    Variables of the environment are added, or left out where their value is None. Where it is not
+    `controlling`, the program gets no signals of the terminal.
     """
 
-    def __init__(self, state, *command, size=(160, 45), **variables):
+    def __init__(self, state, *command, size=(160, 45), controlling=True, **variables):
         self.master, slave = pty.openpty()
         self.set_size(*size)
         environment = {
@@ -40,6 +41,7 @@ class Terminal:
             stderr=slave,
             env={name: value for name, value in environment.items() if value is not None},
             start_new_session=True,
+            preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlling else None,
         )
         os.close(slave)
         self.written = b""

@@ -21,7 +21,7 @@ def test_b_compares_with_the_arm_under_the_cursor_and_says_so_everywhere(watch):
         assert "Comparison with no-cache, not the declared baseline full" in text
         assert "against no-cache, not the declared baseline" in text.splitlines()[0]
         assert "reference" in text
-        assert [row.key for row in it.pane("differences").table.rows][0] == "full"
+        assert it.pane("differences").table.rows[0].key == "full"
         roles = {line.name: line.prominence for line in it.pane("curves").chart.lines}
         assert roles["full"] == "other"
 
