@@ -17,7 +17,6 @@ from textual.screen import Screen
 from icckd_tui.desk import Desk
 from icckd_tui.feed import Feed
 from icckd_tui.glyphs import BRAILLE, Glyphs, glyphs_for
-from icckd_tui.hangup import end_with_terminal
 from icckd_tui.keymap import SCREENS, ScreenName, keys_in
 from icckd_tui.memory import return_large_blocks
 from icckd_tui.player import Player
@@ -25,6 +24,7 @@ from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.leaving import Answer, Leaving
 from icckd_tui.screens.study import StudyScreen
 from icckd_tui.source import Source, source_in
+from icckd_tui.terminal import end_with_terminal, need_screen
 from icckd_tui.theme import DARK, LIGHT
 from icckd_tui.view_model.events import TONES
 from icckd_tui.view_model.frame import Brought
@@ -219,7 +219,11 @@ def run_watch(
         request_stop: Given when this terminal started the session: asks it to stop.
         read_only: Whether the session can be asked for nothing.
         replay: How many times as fast as it happened to show it again; None shows it as it is.
+
+    Raises:
+        MachineError: There is no terminal for a full screen.
     """
+    need_screen()
     end_with_terminal()
     glyphs = glyphs_of_terminal()
     if replay is not None:

@@ -176,6 +176,8 @@ KEYS: tuple[Key, ...] = (
         about="cancel the trial under the cursor; asks first"),
     Key(action="ask('retry')", keys=("R",), scope="control",
         about="retry the trial under the cursor"),
+    Key(action="ask('first')", keys=("P",), scope="control",
+        about="put the trial under the cursor first in the queue"),
     Key(action="ask('extend')", keys=("A",), scope="control", about="ask for two more seeds"),
     Key(action="ask('stop')", keys=("D",), scope="control",
         about="stop after the running stages; asks first"),

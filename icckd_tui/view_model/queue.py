@@ -53,7 +53,7 @@ def queue_table(frame: Frame, rows: tuple[QueueRow, ...], glyphs: Glyphs) -> Tab
             (Span(short_duration(row.seconds) if row.seconds else ""),),
             (Span(_left(row, glyphs)),),
             (Span(str(row.attempts) if row.attempts > 1 else ""),),
-            (Span(display(row.reason, _REASON), "failed"),),
+            (Span(display(row.reason, _REASON), "muted" if row.state == "pending" else "failed"),),
         )
 
     names = max((len(display(arm.name, 24)) for arm in study.arms), default=4)
@@ -135,7 +135,7 @@ def request_table(frame: Frame, asked: Mapping[str, str], glyphs: Glyphs) -> Tab
         for row in reversed(frame.requests)
     ]
     if not rows:
-        about = "none; W unlocks, then p pauses, X cancels, R retries, A adds seeds, D stops"
+        about = "none; W unlocks, then p pauses, X cancels, R retries, P puts first, A adds seeds, D stops"
         rows.append(Row(key="", cells=((), (), (Span(about, "muted"),))))
     columns = (
         Column(key="time", titles=(), width=8),

@@ -92,6 +92,10 @@ class Terminal:
     def leave(self):
         """Press q; return the exit code."""
         self.press("q")
+        return self.wait()
+
+    def wait(self):
+        """Read until it ends; return the exit code."""
         end = time.monotonic() + SECONDS
         while self.process.poll() is None and time.monotonic() < end:
             try:

@@ -125,6 +125,13 @@ def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
             await it.sees("no-cache/1: 2 stages pending again")
             assert it.states("no-cache", 1) == {"pending"}
 
+            await pilot.press("P")
+            await it.sees("no-cache/1: 2 stages put first")
+            assert "first on request" in it.text()
+            waiting = [row for row in it.frame.queue if row.state == "pending"]
+            assert waiting[0].trials != (("no-cache", 1),), "the plan had it later"
+            await it.sees("Queue", lambda: "running" in it.states("no-cache", 1))
+
             await pilot.press("A")
             await it.sees("seeds 2 to 3 follow")
             await pilot.press("D", "y")
@@ -135,5 +142,5 @@ def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
     asyncio.run(scenario())
     assert session.wait(SECONDS) == 130, "stopped before its end"
     kinds = [kind for kind, _ in answers(folder)]
-    assert kinds == ["pause", "resume", "cancel", "retry", "more-seeds", "stop"]
+    assert kinds == ["pause", "resume", "cancel", "retry", "first", "more-seeds", "stop"]
     assert not list(folder.requests.iterdir())

@@ -1,5 +1,6 @@
 """The monitor on real pseudo-terminals of many kinds: poor, small, restless, vanishing."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -43,10 +44,15 @@ def test_without_color_no_hue_is_written(state):
     with Terminal(state, NO_COLOR="1") as terminal:
         terminal.until("icc-ablations", "no-margin")
         assert terminal.leave() == 0
-    grays = [codes for codes in terminal.colors if codes[:2] in (["38", "2"], ["48", "2"])]
-    assert all(len(set(codes[2:5])) == 1 for codes in grays)
-    rest = {code for codes in terminal.colors if codes[1:2] != ["2"] for code in codes}
-    assert rest <= PLAIN
+    for codes in terminal.colors:
+        while codes:
+            code, *codes = codes
+            if code in ("38", "48"):
+                assert codes[0] == "2"
+                assert len(set(codes[1:4])) == 1, "a gray"
+                codes = codes[4:]
+            else:
+                assert code in PLAIN
 
 
 def test_a_terminal_of_sixteen_colors_gets_no_others(state):
@@ -57,14 +63,22 @@ def test_a_terminal_of_sixteen_colors_gets_no_others(state):
     assert colors_of(terminal) & SIXTEEN
 
 
-def test_a_dumb_terminal_shows_the_study_in_ascii(state):
-    with Terminal(state, TERM="dumb", COLORTERM=None) as terminal:
-        terminal.until("icc-ablations", "no-margin", "complete")
-        terminal.press("2")
-        terminal.until("2 charts", "epoch")
-        assert terminal.leave() == 0
-    assert terminal.text.isascii()
-    assert not colors_of(terminal) - PLAIN
+@pytest.mark.parametrize("arguments", [("watch",), ("run", "--tui", "no-study.toml")])
+def test_a_dumb_terminal_is_refused_with_what_to_do_instead(state, arguments):
+    with Terminal(state, *WATCH[:-1], *arguments, TERM="dumb") as terminal:
+        assert terminal.wait() == 4
+    assert "icckd: a dumb terminal has no full screen" in terminal.text
+    assert "hint: `icckd status` prints the same" in terminal.text
+
+
+def test_without_a_terminal_there_is_no_screen(state):
+    done = subprocess.run(
+        WATCH, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60,
+        env={**os.environ, "ICCKD_HOME": str(state)},
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert "needs a terminal" in done.stderr
 
 
 def test_the_c_locale_gets_ascii_alone(state):
@@ -119,7 +133,7 @@ def test_o_leaves_the_terminal_to_the_pager_and_comes_back(state, tmp_path):
 
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
-def test_inside_tmux_the_screen_is_whole_and_reattaching_shows_it_again(state, tmp_path):
+def test_inside_tmux_the_screen_is_whole_and_keys_arrive(state, tmp_path):
     server = ("tmux", "-L", f"icckd-{tmp_path.name}", "-f", "/dev/null")
 
     def tmux(*arguments):
@@ -135,14 +149,15 @@ def test_inside_tmux_the_screen_is_whole_and_reattaching_shows_it_again(state, t
         return text.splitlines()
 
     command = f"env ICCKD_HOME={state} LC_ALL=C.UTF-8 {' '.join(WATCH)}"
-    tmux("-u", "new-session", "-d", "-s", "one", "-x", "100", "-y", "30", command)
+    tmux("-u", "new-session", "-d", "-s", "one", "-x", "80", "-y", "30", command)
     try:
         lines = shows("icc-ablations", "no-margin", "1 study")
-        assert len(lines) == 30
         assert lines[0].startswith(" icc-ablations")
-        assert {line[-1] for line in lines[1:-2]} <= set("│╮╯")
+        end = next(place for place, line in enumerate(lines) if line.startswith("╰"))
+        assert end > 20
+        assert {line[0] + line[79] for line in lines[2:end]} == {"││"}, lines
         tmux("send-keys", "-t", "one", "3")
-        shows("Verdicts on student.top1")
+        shows("Comparison with full", "comparison 1/4")
         tmux("send-keys", "-t", "one", "1", "q")
         end = time.monotonic() + 20
         while subprocess.run([*server, "has-session"], capture_output=True).returncode == 0:
