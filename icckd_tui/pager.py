@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _USUAL = ("less", "more")
 
 
-class NoPager(Exception):
+class PagerError(Exception):
     """Why the text cannot be shown so."""
 
 
@@ -24,7 +24,7 @@ def show_in_pager(app: App[object], text: str) -> None:
     """Show a text in $PAGER, else $EDITOR, else what is usual, until the user leaves that.
 
     Raises:
-        NoPager: The terminal cannot be left to it, or it cannot be started.
+        PagerError: The terminal cannot be left to it, or it cannot be started.
     """
     command = _wanted()
     with tempfile.NamedTemporaryFile("w", prefix="icckd-log-", suffix=".txt") as file:
@@ -34,7 +34,7 @@ def show_in_pager(app: App[object], text: str) -> None:
             with app.suspend():
                 _run(command, file.name)
         except SuspendNotSupported as error:
-            raise NoPager("this terminal cannot be left to another program") from error
+            raise PagerError("this terminal cannot be left to another program") from error
         finally:
             app.refresh()
 
@@ -43,7 +43,7 @@ def _wanted() -> list[str]:
     try:
         return shlex.split(os.environ.get("PAGER") or os.environ.get("EDITOR") or "")
     except ValueError as error:
-        raise NoPager(f"$PAGER is no command: {error}") from error
+        raise PagerError(f"$PAGER is no command: {error}") from error
 
 
 def _run(command: list[str], path: str) -> None:
@@ -53,4 +53,4 @@ def _run(command: list[str], path: str) -> None:
         except OSError:
             continue
         return
-    raise NoPager(f"cannot start {command[0] if command else ' or '.join(_USUAL)}: see $PAGER")
+    raise PagerError(f"cannot start {command[0] if command else ' or '.join(_USUAL)}: see $PAGER")

@@ -169,11 +169,11 @@ class TrialScreen(Controls):
         elif facts is None or not facts.log:
             self.say("this trial has no log yet")
         else:
-            from icckd_tui.pager import NoPager, show_in_pager
+            from icckd_tui.pager import PagerError, show_in_pager
 
             try:
                 show_in_pager(self.app, log_text(facts.log))
-            except NoPager as error:
+            except PagerError as error:
                 self.say(str(error), severe=True)
 
     def action_traceback(self) -> None:

@@ -270,6 +270,8 @@ def comparison_title(frame: Frame, glyphs: Glyphs) -> str:
     """Return what the table compares, and whether that is final."""
     complete = frame.progress.trials.complete == frame.progress.trials.total
     note = "" if complete else f" {glyphs.separator} provisional"
+    if not frame.is_declared:
+        return f"Against {reference_text(frame)}{note}"
     return f"Comparison with {reference_text(frame)}, paired by seed{note}"
 
 

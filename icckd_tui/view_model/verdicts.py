@@ -61,5 +61,5 @@ def _verdict(row: Comparison | None) -> Spans:
         return ()
     if row.verdict in ("helps", "hurts"):
         return (Span(f"the part {row.verdict}", "strong"),)
-    seeds = f", {row.more_seeds} more seeds would tell" if row.more_seeds else ""
+    seeds = f", {row.more_seeds} more seeds" if row.more_seeds else ""
     return (Span(f"{row.verdict}{seeds}", "muted"),)

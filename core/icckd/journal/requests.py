@@ -31,7 +31,8 @@ class Wanted(BaseModel):
         kind: `stop` lets running stages finish and starts no more; `pause` saves running stages at
             the end of their epoch and starts no more until `resume`; `cancel` gives up an arm or
             one trial of it; `retry` takes up what failed, was blocked or cancelled there;
-            `first` puts what waits there ahead of everything else; `more-seeds` extends the study by `count` seeds.
+            `first` puts what waits there ahead of everything else; `more-seeds` extends the study
+            by `count` seeds.
         study: Name of the study.
         arm: For `cancel`, `retry` and `first`.
         seed: One trial of that arm; None means all its trials.

@@ -24,10 +24,10 @@ class Transition:
 class Schedule:
     """States of a plan's stages.
 
-    Stages start in plan order, or as viewers reordered them, as soon as their inputs are complete. Whether one that failed is
-    tried again, when and in what company, is the policy of its cause. What depends on a failed
-    stage is blocked; everything else goes on (law 8). Moments are seconds on any clock that does
-    not jump.
+    Stages start in plan order, or as viewers reordered them, as soon as their inputs are complete.
+    Whether one that failed is tried again, when and in what company, is the policy of its cause.
+    What depends on a failed stage is blocked; everything else goes on (law 8). Moments are seconds
+    on any clock that does not jump.
 
     Args:
         plan: The plan.
