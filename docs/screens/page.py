@@ -22,8 +22,8 @@ ABOUT: dict[ScreenName, tuple[str, str]] = {
         " difference from the baseline, with `*` where its 95 % interval leaves out 0, the number"
         " of seeds so far while they run, and a hatch where a seed failed. Below it stand the same"
         " differences with their intervals, and the trials. The arm under the cursor is in focus"
-        " everywhere: in the charts its curve and the baseline's have their intervals. `b` compares"
-        " with the arm under the cursor instead of the declared baseline, for this view alone; titles"
+        " everywhere: in the charts its curve and the baseline's have their intervals. `b`"
+        " compares with the arm under the cursor instead of the declared baseline, for this view alone; titles"
         " say so, and no part is judged then.",
     ),
     "charts": (
@@ -59,8 +59,8 @@ ABOUT: dict[ScreenName, tuple[str, str]] = {
         "host-160x45.png",
         "The last ten minutes of CPU, memory, disk and GPUs, the processes that train with their"
         " trials, and whether memory may run out: a running stage is expected to reach the median"
-        " peak of complete stages of its shape. `a minute` is by how much a process grows: the slope"
-        " of its last samples, one a second, sixty at most.",
+        " peak of complete stages of its shape. `a minute` is by how much a process grows: the"
+        " slope of its last samples, one a second, sixty at most.",
     ),
 }
 TAIL = """
@@ -104,10 +104,8 @@ log in `$PAGER`, else `$EDITOR`, else less; a read-only view starts no other pro
 From 60x16 on everything works; below there is a notice. Small terminals show one pane at a time.
 Without Unicode (`LC_ALL=C`, or `ICCKD_GLYPHS=ascii`) characters are ASCII, with `NO_COLOR` or 16
 colors signs and letters carry what colors would. The palette (`:`) offers light and dark themes.
-Where there is no terminal, or a dumb one, the monitor refuses and names `icckd status`. It ends with
-its terminal, also where the terminal vanishes without a signal.
-
-Memory stays flat while a study is watched: see SOAK.
+Where there is no terminal, or a dumb one, the monitor refuses and names `icckd status`. It ends
+with its terminal, also where the terminal vanishes without a signal.
 
 ## Replay and browser
 
@@ -115,8 +113,8 @@ Memory stays flat while a study is watched: see SOAK.
 
 ![replay](screens/replay-160x45.png)
 
-`icckd watch --web` serves the same screens, read-only, to a browser on this machine (it needs the extra `web`);
-there is no login, and nothing but the loopback interface is served.
+`icckd watch --web` serves the same screens, read-only, to a browser on this machine (it needs the
+extra `web`); there is no login, and nothing but the loopback interface is served.
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def lines_table(frame: Frame, chart: Chart) -> Table:
         name = display(frame.study.arms[line.index].name, 40)
         for what, numbers in _columns(line):
             titles.append(f"{name} {what}")
-            values.append(dict(zip(line.x_E.tolist(), numbers.tolist(), strict=True)))
+            values.append(dict(zip(map(float, line.x_E), numbers, strict=True)))
     rows = tuple(
         Row(
             key=f"{x:g}",
@@ -84,6 +85,6 @@ def _columns(line: Line) -> list[tuple[str, Floats]]:
     return [*found, *((f"run {place}", values) for place, values in enumerate(seeds, 1))]
 
 
-def _text(value: float | None) -> str:
+def _text(value: np.floating[Any] | None) -> str:
     """Return a number with all its digits; nothing where there is none."""
-    return "" if value is None or not np.isfinite(value) else repr(value)
+    return "" if value is None or not np.isfinite(value) else str(value)

@@ -87,8 +87,9 @@ def test_a_chart_is_written_as_a_figure_and_as_its_values(watch, tmp_path, monke
     rows = list(csv.DictReader(Path(f"{stem}.csv").read_text().splitlines()))
     curve = sample.curves()[3]
     assert [row["epoch"] for row in rows] == [str(epoch) for epoch in range(1, 31)]
-    assert [float(row["no-cache mean"]) for row in rows] == curve.mean_E.tolist()
-    assert [float(row["no-cache 95 % low"]) for row in rows] == curve.low_E.tolist()
+    for title, values in (("mean", curve.mean_E), ("95 % low", curve.low_E)):
+        shown = [float(row[f"no-cache {title}"]) for row in rows]
+        assert shown == pytest.approx(values.tolist(), rel=1e-6)
 
 
 def test_without_matplotlib_a_figure_is_refused_and_the_rest_goes_on(watch, tmp_path, monkeypatch):
