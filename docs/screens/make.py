@@ -101,9 +101,8 @@ def picture(browser: str, svg: Path, png: Path) -> None:
     size = f"{int(float(width)) + 1},{int(float(height)) + 1}"
     with tempfile.TemporaryDirectory() as profile:
         page = Path(profile) / "page.html"
-        page.write_text(
-            f'<meta charset="utf-8"><body style="margin:0;background:transparent">{svg.read_text()}</body>'
-        )
+        head = '<meta charset="utf-8"><body style="margin:0;background:transparent">'
+        page.write_text(f"{head}{svg.read_text()}</body>")
         subprocess.run(
             [
                 browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",

@@ -23,8 +23,8 @@ ABOUT: dict[ScreenName, tuple[str, str]] = {
         " of seeds so far while they run, and a hatch where a seed failed. Below it stand the same"
         " differences with their intervals, and the trials. The arm under the cursor is in focus"
         " everywhere: in the charts its curve and the baseline's have their intervals. `b`"
-        " compares with the arm under the cursor instead of the declared baseline, for this view alone; titles"
-        " say so, and no part is judged then.",
+        " compares with the arm under the cursor instead of the declared baseline, for this view"
+        " alone; titles say so, and no part is judged then.",
     ),
     "charts": (
         "charts-160x45.png",

@@ -115,10 +115,11 @@ def _processes(frame: Frame, facts: TrialFacts, host: Host | None) -> list[_Fact
         if past:
             now = past[-1]
             gpu = "" if now.gpu_memory is None else f", GPU {size_text(now.gpu_memory)}"
-            grown = growth_text(past)
-            grown = "" if grown == "-" else f" {grown} a minute"
-            text = f"pid {now.pid}: CPU {now.cpu:.0f} %, memory {size_text(now.memory)}{grown}{gpu}"
+            text = f"pid {now.pid}: CPU {now.cpu:.0f} %, memory {size_text(now.memory)}{gpu}"
             lines.append(("process", (Span(text, "running"),)))
+            grown = growth_text(past)
+            if grown != "-":
+                lines.append(("growth of its memory", (Span(f"{grown} a minute"),)))
         elif stage.pid:
             where = display(stage.host, 30)
             lines.append(("process", (Span(f"pid {stage.pid} on {where}", "running"),)))

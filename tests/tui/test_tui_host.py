@@ -334,7 +334,7 @@ def test_growth_is_the_slope_of_a_processs_memory_once_enough_samples_say_so():
     assert growth_text(leaking[:ENOUGH_SAMPLES]) == "+60.0 MiB"
     assert growth_text(leaking[: ENOUGH_SAMPLES - 1]) == "-"
     assert growth_text(tuple(reversed(leaking))) == "-60.0 MiB"
-    assert abs(float(growth_text(steady).split()[0])) < 0.1
+    assert abs(float(growth_text(steady).split()[0])) <= 0.1
 
 
 def test_a_process_that_grows_is_told_on_host_and_trial(watch):
@@ -348,6 +348,6 @@ def test_a_process_that_grows_is_told_on_host_and_trial(watch):
         await it.until(lambda: "+60.0 MiB" in it.text())
         assert "a minute" in it.text()
         await it.press("4")
-        await it.until(lambda: "1.0 GiB +60.0 MiB a minute" in it.text())
+        await it.until(lambda: "+60.0 MiB a minute" in it.text())
 
     watch(scenario)

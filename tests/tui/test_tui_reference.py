@@ -18,7 +18,7 @@ def test_b_compares_with_the_arm_under_the_cursor_and_says_so_everywhere(watch):
         await it.until(lambda: it.frame.reference == "no-cache")
         await it.pilot.pause()
         text = it.text()
-        assert "Comparison with no-cache, not the declared baseline full" in text
+        assert "Against no-cache, not the declared baseline full" in text
         assert "against no-cache, not the declared baseline" in text.splitlines()[0]
         assert "reference" in text
         assert it.pane("differences").table.rows[0].key == "full"
