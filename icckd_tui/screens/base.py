@@ -273,16 +273,6 @@ class MonitorScreen(Taking):
         elif self.desk.choices.filter.text:
             self.set_filter(EVERYTHING)
 
-    def action_reference(self) -> None:
-        """Compare with the arm in focus instead of the declared baseline, or with that again."""
-        frame, choices = self.frame, self.desk.choices
-        arm = choices.focus if frame is not None else None
-        if frame is None or arm is None:
-            return
-        choices.against = "" if arm in (choices.against, frame.study.baseline) else arm
-        self.desk.want(against=choices.against)
-        self.show_bar()
-
     def action_leave(self) -> None:
         """Leave, or ask first where that is needed."""
         self.desk.leave()

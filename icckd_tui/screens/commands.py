@@ -110,3 +110,13 @@ class Commands(Screen[None]):
             self.action_open("trial")
         else:
             self.fill_panes()
+
+    def action_reference(self) -> None:
+        """Compare with the arm in focus instead of the declared baseline, or with that again."""
+        frame, choices = self.frame, self.desk.choices
+        arm = choices.focus if frame is not None else None
+        if frame is None or arm is None:
+            return
+        choices.against = "" if arm in (choices.against, frame.study.baseline) else arm
+        self.desk.want(against=choices.against)
+        self.show_bar()

@@ -84,8 +84,7 @@ def test_without_a_terminal_there_is_no_screen(state):
 def test_the_c_locale_gets_ascii_alone(state):
     with Terminal(state, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as terminal:
         terminal.until("icc-ablations", "no-margin")
-        shown = {"2": "teacher.val_top1", "5": "Queue", "?": "Keys", "q": "", ":": "Theme"}
-        for key, words in {**shown, "\x1b": ""}.items():
+        for key, words in (("2", "teacher.val_top1"), ("5", "Queue"), ("?", "Keys"), ("q", "")):
             terminal.press(key)
             terminal.until(words)
         assert terminal.leave() == 0
