@@ -24,6 +24,7 @@ from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.leaving import Answer, Leaving
 from icckd_tui.screens.study import StudyScreen
 from icckd_tui.source import Source, source_in
+from icckd_tui.terminal import end_with_terminal, need_screen
 from icckd_tui.theme import DARK, LIGHT
 from icckd_tui.view_model.events import TONES
 from icckd_tui.view_model.frame import Brought
@@ -214,7 +215,12 @@ def run_watch(
         request_stop: Given when this terminal started the session: asks it to stop.
         read_only: Whether the session can be asked for nothing.
         replay: How many times as fast as it happened to show it again; None shows it as it is.
+
+    Raises:
+        MachineError: There is no terminal for a full screen.
     """
+    need_screen()
+    end_with_terminal()
     return_large_blocks()
     glyphs = glyphs_of_terminal()
     if replay is not None:

@@ -29,6 +29,7 @@ class Choices:
     trial: tuple[str, int] | None = None
     outcome: str | None = None
     marked: frozenset[str] = frozenset()
+    against: str = ""  # the arm that others are compared with; "": the declared baseline
     filter: Filter = EVERYTHING
     unlocked: bool = False
 
@@ -79,6 +80,8 @@ class Desk:
         if choices.outcome not in frame.study.metrics:
             choices.outcome = frame.study.primary
         choices.marked &= frozenset(arms)
+        if choices.against not in arms:
+            choices.against = ""
         trials = [(row.arm, row.seed) for row in frame.trials]
         if choices.trial not in trials:
             choices.trial = trials[0] if trials else None

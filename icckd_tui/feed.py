@@ -132,12 +132,14 @@ class Feed:
     def _frame(self, reader: Reader) -> Frame:
         info, wish = reader.study(self._study), self._wish
         series = reader.series(info)
+        seen = info.against(wish.against) if _has_arm(info, wish.against) else info
         wanted = wish.metrics or default_metrics(info, series)[:2]
         self._last = Frame(
             study=info,
             progress=reader.progress(info),
-            trials=reader.trials(info),
-            comparisons=reader.comparisons(info),
+            trials=reader.trials(seen),
+            comparisons=reader.comparisons(seen),
+            declared=reader.comparisons(info),
             series=series,
             log=reader.log(info, LOG_LINES),
             wish=wish,
@@ -169,6 +171,10 @@ class Feed:
             if host is not None:
                 self._announce(host)
         self._wake.clear()
+
+
+def _has_arm(study: StudyInfo, name: str) -> bool:
+    return any(arm.name == name for arm in study.arms)
 
 
 def _trial_facts(reader: Reader, study: StudyInfo, arm: str, seed: int) -> TrialFacts:

@@ -26,7 +26,7 @@ from icckd_tui.replay import replay_of
 from icckd_tui.source import source_in
 
 WAIT_SECONDS = 60.0
-HOST_SECONDS = 6.0
+HOST_SECONDS = 60.0
 """For a first stretch of the host's history."""
 
 
@@ -40,8 +40,14 @@ class Shot:
     theme: str = "icckd-dark"
     at: float | None = None
     """How much of the study is over, in a replay of its journals; None: as it is."""
+    replays: bool = False
+    """Whether the bar tells of the replay."""
 
 
+STATEMENT = (
+    "select arm, metric, n, round(mean, 2) as mean, round(difference, 2) as difference"
+    " from comparison where metric like '%top1' order by metric, mean desc"
+)
 SHOTS = (
     Shot("study-160x45", (160, 45)),
     Shot("study-160x45-light", (160, 45), ("plus",), "icckd-light"),
@@ -53,9 +59,13 @@ SHOTS = (
     Shot("trial-160x45", (160, 45), ("4",)),
     Shot("study-running-160x45", (160, 45), at=0.55),
     Shot("queue-160x45", (160, 45), ("5",), at=0.55),
-    Shot("sql-160x45", (160, 45), ("6",)),
+    Shot("sql-160x45", (160, 45), ("6", "s", *STATEMENT, "enter")),
     Shot("host-160x45", (160, 45), ("7",)),
     Shot("help-120x35", (120, 35), ("question_mark",)),
+    Shot("palette-120x35", (120, 35), ("colon", *"metric")),
+    Shot("filter-160x45", (160, 45), ("slash", *"ci:excludes0 seed<3")),
+    Shot("against-160x45", (160, 45), ("j", "j", "b")),
+    Shot("replay-160x45", (160, 45), ("full_stop",) * 5 + ("i",), at=0.5, replays=True),
 )
 
 
@@ -66,7 +76,8 @@ async def svg_of(folder: StateFolder, shot: Shot) -> str:
     else:
         source, player = replay_of(folder, 0.01)
         player.seek(round(shot.at * STEPS))
-        app = WatchApp(source, None, theme=shot.theme, clock=lambda: player.now)
+        shown = player if shot.replays else None
+        app = WatchApp(source, None, theme=shot.theme, clock=lambda: player.now, player=shown)
     async with app.run_test(size=shot.size) as pilot:
         for _ in range(int(WAIT_SECONDS / 0.1)):
             await asyncio.sleep(0.1)
@@ -78,6 +89,8 @@ async def svg_of(folder: StateFolder, shot: Shot) -> str:
         for key in shot.keys:
             await pilot.press(key)
             await pilot.pause()
+            if key == "full_stop":  # a step of the replay is read by the feed
+                await asyncio.sleep(1.5)
         await asyncio.sleep(HOST_SECONDS if shot.keys[:1] == ("7",) else 3.0)
         return app.export_screenshot(title="icckd watch")
 
@@ -88,7 +101,8 @@ def picture(browser: str, svg: Path, png: Path) -> None:
     size = f"{int(float(width)) + 1},{int(float(height)) + 1}"
     with tempfile.TemporaryDirectory() as profile:
         page = Path(profile) / "page.html"
-        page.write_text(f'<body style="margin:0;background:transparent">{svg.read_text()}</body>')
+        head = '<meta charset="utf-8"><body style="margin:0;background:transparent">'
+        page.write_text(f"{head}{svg.read_text()}</body>")
         subprocess.run(
             [
                 browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import ClassVar
 
 from textual import events, on
@@ -16,7 +15,7 @@ from icckd_tui.desk import Desk
 from icckd_tui.display import display
 from icckd_tui.keymap import SCREENS, ScreenName, bindings
 from icckd_tui.player import replay_text
-from icckd_tui.screens.commands import Commands
+from icckd_tui.screens.taking import Taking
 from icckd_tui.view_model.filter import EVERYTHING
 from icckd_tui.view_model.frame import Answered, Brought, Frame, notice_of
 from icckd_tui.view_model.host import Host
@@ -30,7 +29,7 @@ from icckd_tui.widgets.study_bar import FooterKeys, StudyBar
 ALL_PANES = (110, 30)  # from this size of the terminal on, all panes are shown at once
 
 
-class MonitorScreen(Commands):
+class MonitorScreen(Taking):
     """Shows what is on the desk; knows nothing about where it comes from.
 
     A subclass names itself and its panes, lays them out, and fills one at a time.
@@ -190,6 +189,8 @@ class MonitorScreen(Commands):
             found.append(f"filter {display(choices.filter.text, 30)}")
         if self.desk.asked:
             found.append(f"asked: {', '.join(dict.fromkeys(self.desk.asked.values()))}")
+        if choices.against:
+            found.append(f"against {display(choices.against, 24)}, not the declared baseline")
         if choices.unlocked:
             found.append("UNLOCKED")
         return tuple(found)
@@ -275,11 +276,6 @@ class MonitorScreen(Commands):
     def action_leave(self) -> None:
         """Leave, or ask first where that is needed."""
         self.desk.leave()
-
-    def tables(self) -> Iterator[GridTable]:
-        """Yield the visible tables, the one with the focus first."""
-        found = [table for table in self.query(GridTable) if table.display]
-        yield from sorted(found, key=lambda table: table is not self.focused)
 
     @on(GridTable.Marked)
     def _marked(self, event: GridTable.Marked) -> None:

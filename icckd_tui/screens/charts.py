@@ -69,7 +69,7 @@ class ChartsScreen(CurveScreen):
         kept = choices.marked
         if choices.filter.text and not kept:
             kept = frozenset(row.arm for row in choices.filter.rows(frame))
-        return kept | {frame.study.baseline, choices.focus or ""} if kept else frozenset()
+        return kept | {frame.reference, choices.focus or ""} if kept else frozenset()
 
     def fill(self, pane: str) -> None:
         """Fill one pane."""

@@ -1,15 +1,14 @@
-"""What every screen can be asked for: help, filter, events, export, unlocking."""
+"""What every screen can be asked for: help, filter, events, unlocking."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual.screen import Screen
 
 from icckd_tui.desk import Desk
 from icckd_tui.display import display
-from icckd_tui.export import export_table
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.keymap import ScreenName
 from icckd_tui.player import Player
@@ -18,8 +17,6 @@ from icckd_tui.screens.filter_prompt import FilterPrompt
 from icckd_tui.screens.help import Help
 from icckd_tui.view_model.filter import Filter
 from icckd_tui.view_model.frame import Frame
-from icckd_tui.view_model.table import Table
-from icckd_tui.widgets.grid_table import GridTable
 
 
 class Commands(Screen[None]):
@@ -40,10 +37,6 @@ class Commands(Screen[None]):
 
     def fill_panes(self) -> None:
         """Fill the visible panes."""
-        raise NotImplementedError
-
-    def tables(self) -> Iterator[GridTable]:
-        """Yield the visible tables, the one with the focus first."""
         raise NotImplementedError
 
     def action_open(self, name: ScreenName) -> None:
@@ -118,18 +111,12 @@ class Commands(Screen[None]):
         else:
             self.fill_panes()
 
-    def action_export(self) -> None:
-        """Write what the pane shows to a file in the current folder."""
-        table = next(iter(self.tables()), None)
-        if self.frame is None or table is None:
+    def action_reference(self) -> None:
+        """Compare with the arm in focus instead of the declared baseline, or with that again."""
+        frame, choices = self.frame, self.desk.choices
+        arm = choices.focus if frame is not None else None
+        if frame is None or arm is None:
             return
-        stem = f"{self.frame.study.name}-{self.NAME}-{table.id}"
-        self.run_worker(lambda: self._export(stem, table.table), thread=True, exit_on_error=False)
-
-    def _export(self, stem: str, table: Table) -> None:
-        try:
-            path = export_table(stem, table)
-        except OSError as error:
-            self.app.call_from_thread(self.say, f"cannot write: {error}", severe=True)
-            return
-        self.app.call_from_thread(self.say, f"wrote {path}")
+        choices.against = "" if arm in (choices.against, frame.study.baseline) else arm
+        self.desk.want(against=choices.against)
+        self.show_bar()

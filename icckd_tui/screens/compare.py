@@ -10,6 +10,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from icckd_tui.desk import Desk
+from icckd_tui.display import display
 from icckd_tui.screens.base import MonitorScreen, screen_bindings
 from icckd_tui.view_model.comparison import comparison_detail, comparison_table, comparison_title
 from icckd_tui.view_model.pareto import costs_of, pareto_title, points_of, scatter_lines
@@ -77,7 +78,7 @@ class CompareScreen(MonitorScreen):
         kept = choices.marked
         if not kept and choices.filter.text:
             kept = frozenset(row.arm for row in choices.filter.rows(frame))
-        return kept | {frame.study.baseline} if kept else frozenset()
+        return kept | {frame.reference} if kept else frozenset()
 
     def fill(self, pane: str) -> None:
         """Fill one pane."""
@@ -100,7 +101,8 @@ class CompareScreen(MonitorScreen):
                 table.show_detail(comparison_detail(frame, table.key, table.column_key, glyphs))
         elif pane == "verdicts":
             table.show(verdict_table(frame, only, glyphs))
-            table.set_titles(f"Verdicts on {frame.study.primary}", table.position)
+            about = "Verdicts on" if frame.is_declared else "No verdicts without the baseline:"
+            table.set_titles(f"{about} {display(frame.study.primary, 40)}", table.position)
         else:
             table.show(settings_table(frame, only, glyphs))
             table.set_titles("Settings that differ", table.position)

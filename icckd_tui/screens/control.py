@@ -8,7 +8,7 @@ from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.confirm import Confirm
 from icckd_tui.view_model.requests import MORE_SEEDS, Asked
 
-What = Literal["pause", "cancel", "retry", "extend", "stop"]
+What = Literal["pause", "cancel", "retry", "first", "extend", "stop"]
 
 
 class Controls(MonitorScreen):

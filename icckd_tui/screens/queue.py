@@ -69,6 +69,8 @@ class QueueScreen(Controls):
         table.show(queue_table(self.frame, rows, self.glyphs))
         if not self._placed:
             self._placed = True
+            ahead = first_open(rows, table.size.height * 2 // 3)
+            table.put_cursor(ahead or "")  # so that what comes next is in view too
             table.put_cursor(first_open(rows) or "")
         table.set_titles(queue_title(self.frame, self.glyphs), table.position)
 

@@ -19,6 +19,7 @@ from icckd_tui.view_model.forest import forest_table
 from icckd_tui.view_model.host import host_rows
 from icckd_tui.view_model.log import log_table, places_of
 from icckd_tui.view_model.matrix import grid_of, matrix_table, matrix_title
+from icckd_tui.view_model.table import Table
 from icckd_tui.view_model.trials import trial_detail, trial_key, trial_of, trial_table
 from icckd_tui.widgets.curves import CurveChart
 from icckd_tui.widgets.grid_table import GridTable
@@ -115,14 +116,18 @@ class StudyScreen(Controls, CurveScreen):
         assert self.frame is not None
         pane, choices = self.query_one("#matrix", GridTable), self.desk.choices
         detail = comparison_detail(self.frame, choices.focus or "", self.outcome, self.glyphs)
-        table = matrix_table(self.frame, self.outcome, self.glyphs, choices.marked)
-        pane.show(table, lambda _: detail)
+        pane.show(self._matrix(pane.size.width), lambda _: detail)
         title = matrix_title(self.frame, self.outcome, self.glyphs)
         pane.set_titles(title, pane.position)
         if choices.focus is not None and self._arm_in_matrix() != choices.focus:
             cell = grid_of(self.frame.study, self.glyphs).cell_of(choices.focus)
             if cell is not None:
                 pane.put_cursor(*cell)
+
+    def _matrix(self, width: int) -> Table:
+        assert self.frame is not None
+        marked = self.desk.choices.marked
+        return matrix_table(self.frame, self.outcome, self.glyphs, marked, width or 1000)
 
     def _arm_in_matrix(self) -> str | None:
         pane = self.query_one("#matrix", GridTable)
@@ -166,7 +171,7 @@ class StudyScreen(Controls, CurveScreen):
     def on_resize(self) -> None:
         """Draw the differences for the new width once it is known."""
         super().on_resize()
-        self.call_after_refresh(self.refill, "differences")
+        self.call_after_refresh(self.refill, "matrix", "differences")
 
     @on(GridTable.Moved, "#matrix")
     def _matrix_moved(self) -> None:

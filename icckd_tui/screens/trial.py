@@ -15,7 +15,7 @@ from icckd_tui.screens.base import screen_bindings
 from icckd_tui.screens.control import Controls
 from icckd_tui.screens.search import SearchPrompt
 from icckd_tui.view_model.frame import TrialFacts
-from icckd_tui.view_model.log import LEVELS, Level, log_table, matches, places_of
+from icckd_tui.view_model.log import LEVELS, Level, log_table, log_text, matches, places_of
 from icckd_tui.view_model.trial import facts_table, row_of, series_table, traceback_table
 from icckd_tui.widgets.grid_table import GridTable
 
@@ -160,6 +160,21 @@ class TrialScreen(Controls):
         """Show all lines, then warnings and worse, then errors."""
         self._level = LEVELS[(LEVELS.index(self._level) + 1) % len(LEVELS)]
         self.refill("lines")
+
+    def action_open_log(self) -> None:
+        """Show the log in the user's pager or editor; the monitor waits meanwhile."""
+        facts = self._facts
+        if self.desk.submit is None:
+            self.say("a read-only view starts no other program", severe=True)
+        elif facts is None or not facts.log:
+            self.say("this trial has no log yet")
+        else:
+            from icckd_tui.pager import PagerError, show_in_pager
+
+            try:
+                show_in_pager(self.app, log_text(facts.log))
+            except PagerError as error:
+                self.say(str(error), severe=True)
 
     def action_traceback(self) -> None:
         """Show the newest traceback instead of the log, or the log again."""

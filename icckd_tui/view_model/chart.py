@@ -18,7 +18,7 @@ from icckd_tui.view_model.smoothing import WEIGHTS, smoothed
 from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone
 
 if TYPE_CHECKING:
-    from icckd.results.types import Curve, StudyInfo
+    from icckd.results.types import Curve
 
 Floats = NDArray[np.floating]
 Prominence = Literal["other", "baseline", "focus"]
@@ -106,7 +106,7 @@ def chart_of(frame: Frame, metric: str | None, choice: ChartChoice) -> Chart:
         if len(curve.epochs_E) and (not choice.only or curve.arm in choice.only)
     ]
     axis = _x_axis(frame, metric, choice)
-    lines = [_line(frame.study, curve, choice, axis) for curve in curves]
+    lines = [_line(frame, curve, choice, axis) for curve in curves]
     lines.sort(key=lambda line: (_PAINT_ORDER.index(line.prominence), -line.index))
     lines = [line for line in lines if len(line.x_E)]
     if not lines:
@@ -172,9 +172,9 @@ def _whole_range(curves: list[Curve], lines: list[Line], axis: _Axis) -> tuple[f
     return low, high if high > low else low + 1.0
 
 
-def _line(study: StudyInfo, curve: Curve, choice: ChartChoice, axis: _Axis) -> Line:
+def _line(frame: Frame, curve: Curve, choice: ChartChoice, axis: _Axis) -> Line:
     prominence: Prominence = "other"
-    if curve.arm == study.baseline:
+    if curve.arm == frame.reference:
         prominence = "baseline"
     if curve.arm == choice.focus:
         prominence = "focus"
@@ -187,7 +187,7 @@ def _line(study: StudyInfo, curve: Curve, choice: ChartChoice, axis: _Axis) -> L
         return smoothed(values[..., kept], choice.weight)
 
     return Line(
-        index=arm_index(study, curve.arm),
+        index=arm_index(frame.study, curve.arm),
         name=display(curve.arm, 24),
         prominence=prominence,
         x_E=x,

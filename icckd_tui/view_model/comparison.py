@@ -193,8 +193,9 @@ def _parts(
         known = row.median is not None and math.isfinite(row.median)
         median = Span(f"~{scale.value(row.median)}") if known else Span("-", "muted")
         return _Parts(median, count, note=Span(f"never {row.never}/{row.n}", "warning"))
-    if row.arm == frame.study.baseline:
-        return _Parts(mean, count, note=Span("baseline", "muted"))
+    if row.arm == frame.reference:
+        note = "baseline" if frame.is_declared else "reference"
+        return _Parts(mean, count, note=Span(note, "muted"))
     if row.difference is None or row.low is None or row.high is None:
         return _Parts(mean, count)
     tone = difference_tone(row, metric)
@@ -269,4 +270,13 @@ def comparison_title(frame: Frame, glyphs: Glyphs) -> str:
     """Return what the table compares, and whether that is final."""
     complete = frame.progress.trials.complete == frame.progress.trials.total
     note = "" if complete else f" {glyphs.separator} provisional"
-    return f"Comparison with {display(frame.study.baseline, 24)}, paired by seed{note}"
+    if not frame.is_declared:
+        return f"Against {reference_text(frame)}{note}"
+    return f"Comparison with {reference_text(frame)}, paired by seed{note}"
+
+
+def reference_text(frame: Frame) -> str:
+    """Return the arm that others are compared with, and that the study declares another."""
+    name = display(frame.reference, 24)
+    declared = display(frame.study.baseline, 24)
+    return name if frame.is_declared else f"{name}, not the declared baseline {declared}"

@@ -105,12 +105,12 @@ def _of(row: TrialRow, time: float, what: What, text: str) -> Happening:
 
 
 def _intervals(before: Frame, now: Frame, time: float) -> list[Happening]:
-    if before.comparisons is now.comparisons:
+    if before.declared is now.declared:
         return []
     primary = now.study.primary
-    old = {r.arm: excludes_zero(r) for r in before.comparisons if r.metric == primary}
+    old = {r.arm: excludes_zero(r) for r in before.declared if r.metric == primary}
     found = []
-    for row in now.comparisons:
+    for row in now.declared:
         if row.metric != primary or row.difference is None:
             continue
         clear = excludes_zero(row)

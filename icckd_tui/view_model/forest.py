@@ -22,7 +22,7 @@ _FEWEST = 12  # cells of the plot
 def forest_table(frame: Frame, metric: str, width: int, glyphs: Glyphs) -> Table:
     """Return one row an arm, in the study's order; `width` is that of the whole table."""
     rows = {row.arm: row for row in frame.comparisons if row.metric == metric}
-    arms = [arm for arm in frame.study.arms if arm.name != frame.study.baseline]
+    arms = [arm for arm in frame.study.arms if arm.name != frame.reference]
     unit = next((row.unit for row in rows.values()), "")
     scale = scale_for(unit, [row.mean for row in rows.values()])
     names = min(_ARM_WIDTH, max((len(display(arm.name, _ARM_WIDTH)) for arm in arms), default=1))
@@ -46,12 +46,12 @@ def forest_table(frame: Frame, metric: str, width: int, glyphs: Glyphs) -> Table
             ),
         )
         for place, arm in enumerate(frame.study.arms)
-        if arm.name != frame.study.baseline
+        if arm.name != frame.reference
     )
     return Table(
         columns=(
             Column(key="arm", titles=("arm",), width=names + 2),
-            Column(key="plot", titles=(_axis(low, high, room, scale),), width=room),
+            Column(key="plot", titles=(_axis(low, high, room, scale),), width=room, drawn=True),
             Column(key="change", titles=(f"{glyphs.delta} {glyphs.plus_minus}95%",),
                    width=max(change, 6), right=True),
             Column(key="n", titles=("n",), width=tail, right=True),

@@ -28,11 +28,15 @@ SMALLEST = (60, 16)  # terminal columns and rows below which nothing useful fits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What screens want read beside the study: curves of series, one trial, the queue."""
+    """What screens want read beside the study: curves of series, one trial, the queue.
+
+    `against` is the arm that others are compared with, "" the declared baseline.
+    """
 
     metrics: tuple[str, ...] = ()
     trial: tuple[str, int] | None = None
     queue: bool = False
+    against: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -52,7 +56,8 @@ class Frame:
     """One consistent reading of a study.
 
     `wish` says what else was read: `curves`, `trial` and `queue` answer it, empty where not wanted.
-    `views` tells what can be asked in SQL and what it is.
+    `views` tells what can be asked in SQL and what it is. Trials and comparisons are against the
+    `reference`; `declared` holds the comparisons with the declared baseline.
     """
 
     study: StudyInfo
@@ -61,12 +66,24 @@ class Frame:
     comparisons: tuple[Comparison, ...]
     series: tuple[str, ...]
     log: tuple[LogRow, ...]
+    declared: tuple[Comparison, ...] = ()
     wish: Wish = field(default_factory=Wish)
     curves: Mapping[str, tuple[Curve, ...]] = field(default_factory=dict)
     trial: TrialFacts | None = None
     queue: tuple[QueueRow, ...] = ()
     requests: tuple[RequestRow, ...] = ()
     views: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """The arm that the others are compared with."""
+        arms = [arm.name for arm in self.study.arms]
+        return self.wish.against if self.wish.against in arms else self.study.baseline
+
+    @property
+    def is_declared(self) -> bool:
+        """Whether that is the baseline that the study declares."""
+        return self.reference == self.study.baseline
 
 
 @dataclass(frozen=True, slots=True)

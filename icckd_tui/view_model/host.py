@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MOST_GPUS = 3  # more are shown together, in one row
 FULL = 90.0  # percent of memory from which on it is a warning
 LOW_DISK = 5 * 2**30  # bytes free below which it is a warning
+ENOUGH_SAMPLES = 20  # before a slope is told
 _UNKNOWN = "no reading"
 
 
@@ -182,6 +183,20 @@ def size_text(size: int) -> str:
     """Return bytes in a unit that people read."""
     scale = scale_for("bytes", [float(size)])
     return f"{size / scale.divisor:.{_decimals(size / scale.divisor)}f} {scale.unit}"
+
+
+def growth_text(past: ProcessHistory) -> str:
+    """Return by how much a process grows in a minute, "-" while it was watched too briefly.
+
+    The slope of the least-squares line through its samples, which are about a second apart.
+    """
+    if len(past) < ENOUGH_SAMPLES:
+        return "-"
+    middle = (len(past) - 1) / 2
+    mean = sum(sample.memory for sample in past) / len(past)
+    above = sum((place - middle) * (sample.memory - mean) for place, sample in enumerate(past))
+    slope = above / sum((place - middle) ** 2 for place in range(len(past))) * 60 / 2**20
+    return f"{slope:+.1f} MiB" if abs(slope) >= 0.05 else "0.0 MiB"
 
 
 def _decimals(number: float) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from icckd_tui.display import display
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.view_model.frame import Frame, arm_index
-from icckd_tui.view_model.host import FULL, Host, size_text, sparkline, used_text
+from icckd_tui.view_model.host import FULL, Host, growth_text, size_text, sparkline, used_text
 from icckd_tui.view_model.spans import Span, Spans, arm_letter, arm_tone
 from icckd_tui.view_model.table import Row, Table, fitted
 from icckd_tui.view_model.trial import process_of
@@ -126,6 +126,7 @@ def process_table(frame: Frame, host: Host | None, glyphs: Glyphs) -> Table:
                     (Span(str(stage.pid or "-")),),
                     (Span("-" if now is None else f"{now.cpu:.0f} %"),),
                     (Span("-" if now is None else size_text(now.memory)),),
+                    (Span(glyphs.signed(growth_text(past)) if past else "-"),),
                     (Span("-" if stage.memory is None else size_text(int(stage.memory)), "muted"),),
                     (Span(gpu),),
                     (Span(sparkline(shares, _SPARK, glyphs), "good"),),
@@ -133,8 +134,19 @@ def process_table(frame: Frame, host: Host | None, glyphs: Glyphs) -> Table:
                 ),
             )
         )
-    titles = ("trial", "stage", "pid", "CPU", "memory", "usual peak", "GPU memory", "CPU, 20 s", "")
-    columns = fitted(rows, titles, right=(2, 3, 4, 5, 6))
+    titles = (
+        "trial",
+        "stage",
+        "pid",
+        "CPU",
+        "memory",
+        "a minute",
+        "usual peak",
+        "GPU memory",
+        "CPU, 20 s",
+        "",
+    )
+    columns = fitted(rows, titles, right=(2, 3, 4, 5, 6, 7))
     return Table(columns=columns, rows=tuple(rows), frozen=2)
 
 

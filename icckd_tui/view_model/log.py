@@ -46,6 +46,15 @@ def log_table(
     return Table(columns=columns, rows=tuple(rows), frozen=0)
 
 
+def log_text(lines: tuple[LogRow, ...]) -> str:
+    """Return the lines as plain text with date and level, harmless in any terminal."""
+    return "".join(
+        f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(line.time))}"
+        f" {line.level:<7} {display(line.stage, 7):<7} {display(line.text)}\n"
+        for line in lines
+    )
+
+
 def matches(table: Table, text: str) -> list[int]:
     """Return the places of the rows that contain a text, in any case."""
     if not text:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 _FACTOR_WIDTH = 28
 _LEVEL_WIDTH = 16
+_SHORTEST = 9  # of a factor or a setting where room is short
+_GAP = 2  # cells between columns
+_WIDE = 1000  # more than any terminal has
 _CELL_LEVEL = 12  # cells of a level's name inside a cell
 
 
@@ -115,19 +118,33 @@ def grid_of(study: StudyInfo, glyphs: Glyphs) -> Grid:
     return Grid(factors, names if shared else unnamed, shared)
 
 
-def matrix_table(frame: Frame, metric: str, glyphs: Glyphs, marked: frozenset[str]) -> Table:
-    """Return factors by levels, each cell with letter, difference and star."""
+def matrix_table(
+    frame: Frame, metric: str, glyphs: Glyphs, marked: frozenset[str], width: int = _WIDE
+) -> Table:
+    """Return factors by levels, each cell with letter, difference and star.
+
+    Where a `width` in cells is too small for one column of levels, factors and the baseline's
+    settings are shortened before any difference is.
+    """
     grid = grid_of(frame.study, glyphs)
     found = {row.arm: row for row in frame.comparisons if row.metric == metric}
     cells = _Cells(frame, found, metric, glyphs, marked)
-    rows = [_row(factor, grid, cells) for factor in grid.factors]
-    return Table(columns=_columns(rows, grid.titles), rows=tuple(_lined_up(rows)), frozen=2)
+    rows = [_row(factor, grid, cells, (_FACTOR_WIDTH, _LEVEL_WIDTH)) for factor in grid.factors]
+    columns = _columns(rows, grid.titles)
+    over = sum(column.width + _GAP for column in columns[:3]) - width
+    if over > 0:
+        base = max(_SHORTEST, min(_LEVEL_WIDTH, columns[1].width) - over // 2)
+        over -= columns[1].width - min(base, columns[1].width)
+        name = max(_SHORTEST, min(_FACTOR_WIDTH, columns[0].width) - over)
+        rows = [_row(factor, grid, cells, (name, base)) for factor in grid.factors]
+        columns = _columns(rows, grid.titles)
+    return Table(columns=columns, rows=tuple(_lined_up(rows)), frozen=2)
 
 
-def _row(factor: Factor, grid: Grid, cells: _Cells) -> Row:
+def _row(factor: Factor, grid: Grid, cells: _Cells, widths: tuple[int, int]) -> Row:
     ellipsis = cells.glyphs.ellipsis
-    base = fit(factor.base, min(_LEVEL_WIDTH, len(factor.base)), ellipsis)
-    name = fit(factor.name, min(_FACTOR_WIDTH, len(factor.name)), ellipsis)
+    base = fit(factor.base, min(widths[1], len(factor.base)), ellipsis)
+    name = fit(factor.name, min(widths[0], len(factor.name)), ellipsis)
     levels = () if grid.shared else tuple(level for level, _ in factor.levels)
     made = (
         cells.cell(arm, levels[place] if place < len(levels) else "")
@@ -177,6 +194,8 @@ class _Cells:
         lost = states.count("failed") + states.count("blocked")
         hatch = (Span(f"{glyphs.hatch}{lost} ", "failed"),) if lost else ()
         count = row.n if row is not None else 0
+        if arm == frame.reference:
+            return (*hatch, Span(" reference ", "muted"))
         if row is None or row.difference is None or count < min(2, planned):
             return (*hatch, Span(f"{glyphs.waiting} {count}/{planned} ", "muted"))
         star = "*" if excludes_zero(row) else " "
@@ -237,4 +256,5 @@ def matrix_title(frame: Frame, metric: str, glyphs: Glyphs) -> str:
     """Return what the cells are."""
     unit = OUTCOMES[metric].unit if metric in OUTCOMES else ""
     shown = f" ({unit})" if unit and unit != "1" else ""
-    return f"Matrix {glyphs.separator} {glyphs.delta} {display(metric, 40)}{shown}"
+    against = "" if frame.is_declared else f" against {display(frame.reference, 24)}"
+    return f"Matrix {glyphs.separator} {glyphs.delta} {display(metric, 40)}{shown}{against}"

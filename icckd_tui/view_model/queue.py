@@ -53,7 +53,7 @@ def queue_table(frame: Frame, rows: tuple[QueueRow, ...], glyphs: Glyphs) -> Tab
             (Span(short_duration(row.seconds) if row.seconds else ""),),
             (Span(_left(row, glyphs)),),
             (Span(str(row.attempts) if row.attempts > 1 else ""),),
-            (Span(display(row.reason, _REASON), "failed"),),
+            (Span(display(row.reason, _REASON), "muted" if row.state == "pending" else "failed"),),
         )
 
     names = max((len(display(arm.name, 24)) for arm in study.arms), default=4)
@@ -104,10 +104,11 @@ def eta_spread(frame: Frame) -> float | None:
     return math.sqrt(sum(variances)) / frame.progress.workers
 
 
-def first_open(rows: tuple[QueueRow, ...]) -> str | None:
-    """Return the first stage that is not over."""
-    found = (row.stage for row in rows if row.state in ("running", "pending"))
-    return next(found, rows[-1].stage if rows else None)
+def first_open(rows: tuple[QueueRow, ...], after: int = 0) -> str | None:
+    """Return the first stage that is not over, or the one so many rows after it."""
+    found = (place for place, row in enumerate(rows) if row.state in ("running", "pending"))
+    place = min(next(found, len(rows)) + after, len(rows) - 1)
+    return rows[place].stage if rows else None
 
 
 def request_table(frame: Frame, asked: Mapping[str, str], glyphs: Glyphs) -> Table:
@@ -135,7 +136,9 @@ def request_table(frame: Frame, asked: Mapping[str, str], glyphs: Glyphs) -> Tab
         for row in reversed(frame.requests)
     ]
     if not rows:
-        about = "none; W unlocks, then p pauses, X cancels, R retries, A adds seeds, D stops"
+        about = (
+            "none; W unlocks, then p pauses, X cancels, R retries, P puts first, A adds, D stops"
+        )
         rows.append(Row(key="", cells=((), (), (Span(about, "muted"),))))
     columns = (
         Column(key="time", titles=(), width=8),

@@ -16,12 +16,13 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """A column: `titles` from top to bottom, `width` in cells."""
+    """A column: `titles` from top to bottom, `width` in cells; `drawn` where cells are pictures."""
 
     key: str
     titles: tuple[str, ...]
     width: int
     right: bool = False
+    drawn: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

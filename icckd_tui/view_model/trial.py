@@ -13,7 +13,7 @@ from icckd.spec.metrics import OUTCOMES, SERIES
 from icckd_tui.display import display
 from icckd_tui.glyphs import Glyphs
 from icckd_tui.view_model.frame import Frame, TrialFacts
-from icckd_tui.view_model.host import size_text
+from icckd_tui.view_model.host import growth_text, size_text
 from icckd_tui.view_model.numbers import duration, scale_for
 from icckd_tui.view_model.spans import Span, Spans
 from icckd_tui.view_model.table import Column, Row, Table, fitted
@@ -95,9 +95,8 @@ def _history(facts: TrialFacts, glyphs: Glyphs) -> list[_Fact]:
     for attempt in facts.attempts:
         started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started))
         state = Span(f"{glyphs.states[attempt.state]} {attempt.state}", attempt.state)
-        about = (
-            f"  {started}  {attempt.epoch}/{attempt.epochs} epochs in {duration(attempt.seconds)}"
-        )
+        epochs = f"{attempt.epoch}/{attempt.epochs} epochs in {duration(attempt.seconds)}"
+        about = f"  {epochs}  {started}"
         replicate = f" {attempt.replicate}" if attempt.replicate else ""
         lines.append((f"{attempt.kind}{replicate}", (state, Span(about, "muted"))))
         if attempt.reason:
@@ -118,6 +117,9 @@ def _processes(frame: Frame, facts: TrialFacts, host: Host | None) -> list[_Fact
             gpu = "" if now.gpu_memory is None else f", GPU {size_text(now.gpu_memory)}"
             text = f"pid {now.pid}: CPU {now.cpu:.0f} %, memory {size_text(now.memory)}{gpu}"
             lines.append(("process", (Span(text, "running"),)))
+            grown = growth_text(past)
+            if grown != "-":
+                lines.append(("growth of its memory", (Span(f"{grown} a minute"),)))
         elif stage.pid:
             where = display(stage.host, 30)
             lines.append(("process", (Span(f"pid {stage.pid} on {where}", "running"),)))

@@ -21,7 +21,7 @@ def verdict_table(frame: Frame, only: frozenset[str], glyphs: Glyphs) -> Table:
     found = {row.arm: row for row in frame.comparisons if row.metric == frame.study.primary}
     rows = []
     for index, arm in enumerate(frame.study.arms):
-        if arm.name == frame.study.baseline or (only and arm.name not in only):
+        if arm.name == frame.reference or (only and arm.name not in only):
             continue
         row = found.get(arm.name)
         rows.append(
@@ -61,5 +61,5 @@ def _verdict(row: Comparison | None) -> Spans:
         return ()
     if row.verdict in ("helps", "hurts"):
         return (Span(f"the part {row.verdict}", "strong"),)
-    seeds = f", {row.more_seeds} more seeds would tell" if row.more_seeds else ""
+    seeds = f", {row.more_seeds} more seeds" if row.more_seeds else ""
     return (Span(f"{row.verdict}{seeds}", "muted"),)

@@ -15,7 +15,7 @@ from icckd.report import REPORTERS
 from icckd.report.figures import draw_figures
 from icckd.report.figures.forest import draw_forest
 from icckd.report.figures.style import COLUMN_INCHES, saved, style
-from icckd.report.latex import _plain
+from icckd.report.latex import plain
 from icckd.report.manifest import manifest, write_manifest
 from icckd.report.methods import methods
 from icckd.report.notes import seeds_text
@@ -88,9 +88,9 @@ def test_the_latex_has_rules_aligned_numbers_and_a_full_caption(evil):
 
 
 def test_latex_text_cannot_act():
-    assert _plain("\\input{x}") == r"\textbackslash{}input\{x\}"
-    assert _plain("a--b") == "a-{}-b"
-    assert _plain("漢") == "?"
+    assert plain("\\input{x}") == r"\textbackslash{}input\{x\}"
+    assert plain("a--b") == "a-{}-b"
+    assert plain("漢") == "?"
 
 
 class _Page(HTMLParser):

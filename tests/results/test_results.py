@@ -584,3 +584,22 @@ def test_reports_are_the_same_bytes_after_the_database_is_deleted(lab, results):
         from_journals = reports(results())
 
     assert first == again == rebuilt == from_journals
+
+
+def test_seen_from_another_arm_differences_turn_around_and_nothing_is_judged(lab, results):
+    with lab.finished("s1", planned()) as session:
+        session.train_all()
+    study = results().study()
+    seen = study.against("no-cache")
+    declared = {(r.arm, r.metric): r for r in results().comparisons(study)}
+    turned = {(r.arm, r.metric): r for r in results().comparisons(seen)}
+
+    there, back = declared["no-cache", "student.top1"], turned["full", "student.top1"]
+    assert there.difference is not None
+    assert (back.difference, back.low, back.high) == pytest.approx(
+        (-there.difference, -there.high, -there.low)
+    )
+    assert turned["no-cache", "student.top1"].difference is None
+    assert {row.verdict for row in turned.values()} == {""}
+    assert {row.difference for row in results().trials(seen) if row.arm == "no-cache"} == {None}
+    assert study.against(study.baseline) is study

@@ -175,6 +175,22 @@ def test_retrying_a_trial_frees_everything_that_its_teacher_blocked():
     assert schedule.retry_trials("a", 0) == []
 
 
+def test_a_trial_put_first_starts_before_what_was_planned_earlier():
+    schedule = Schedule(shared_plan(), ())
+
+    changes = schedule.put_first("b", 1)
+
+    assert [(c.stage, c.state, c.reason) for c in changes] == [
+        ("t1", "pending", "first on request"), ("sb1", "pending", "first on request"),
+    ]  # fmt: skip
+    assert [s.digest for s in schedule.next_list(4)] == ["t1"]
+    assert schedule.put_first("a", 0)[0].stage == "t"
+    assert [s.digest for s in schedule.next_list(4)] == ["t"], "the newest wish goes first"
+    schedule.completed("t1")
+    schedule.completed("sb1")
+    assert schedule.put_first("b", 1) == []
+
+
 def test_lists_are_long_at_first_and_single_at_the_end():
     schedule = Schedule(teachers_with_students(12), ())
 
@@ -184,7 +200,7 @@ def test_lists_are_long_at_first_and_single_at_the_end():
     assert len(last) == 1
 
 
-FATES = ["complete", "returned", *POLICIES, "cancel", "retry"]
+FATES = ["complete", "returned", *POLICIES, "cancel", "retry", "first"]
 
 
 @given(st.integers(1, 4), st.lists(st.sampled_from(FATES), max_size=60))
@@ -210,6 +226,10 @@ def test_every_schedule_ends_with_every_stage_settled_once(workers, fates):
                 case "retry":
                     schedule.retry_trials("a", None)
                     schedule.failed(taken.digest, "killed", now=moment * 50.0)
+                case "first":
+                    schedule.put_first("b", 1)
+                    schedule.completed(taken.digest)
+                    completed.append(taken.digest)
                 case cause:
                     schedule.failed(taken.digest, cause, now=moment * 50.0)
         running = []

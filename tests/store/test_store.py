@@ -20,6 +20,8 @@ from icckd.store.schema import VIEWS, about_views
 from icckd.store.store import Store
 from tests.store.conftest import planned
 
+BLOCK = 1 << 18  # of DuckDB's memory
+
 FACTS = ("session", "session_end", "study_revision", "arm", "planned_trial", "trial_stage", "stage",
          "stage_event", "request", "attempt", "attempt_end", "metric", "recorded", "artifact",
          "log_line", "journal")  # fmt: skip
@@ -490,3 +492,22 @@ def test_a_session_of_another_machine_on_a_network_file_system_is_not_run_over(l
         file.write(encode("Z", 1, 9e9, {"exit_code": 0, "count": 1}))
     with owner_lock(lab.folder):
         pass
+
+
+def test_a_viewers_memory_does_not_grow_with_the_times_it_looked(lab):
+    def table_bytes(store):
+        """Return the bytes of all tables, which DuckDB takes in blocks."""
+        asked = "select sum(memory_usage_bytes) from duckdb_memory() where tag like '%TABLE%'"
+        return store.select(asked)[0][0]
+
+    with lab.finished("s1", planned(seeds=range(20))) as session:
+        stages = [session.stage(trial.arm, trial.seed) for trial in session.plan.trials]
+        with Store.in_memory(lab.folder) as store:
+            store.ingest()
+            sizes = []
+            for _ in range(3):
+                for stage in stages[:15]:
+                    session.say(stage, "pending")
+                    assert store.ingest()
+                sizes.append(table_bytes(store))
+    assert sizes[-1] <= sizes[0] + BLOCK, sizes

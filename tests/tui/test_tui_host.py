@@ -16,7 +16,14 @@ from icckd_tui.host_sampler import MOST_FAILURES, HostSampler
 from icckd_tui.screens.study import StudyScreen
 from icckd_tui.source import Source, source_in
 from icckd_tui.view_model.frame import Frame, Waiting
-from icckd_tui.view_model.host import Host, host_line, host_panel, host_rows
+from icckd_tui.view_model.host import (
+    ENOUGH_SAMPLES,
+    Host,
+    growth_text,
+    host_line,
+    host_panel,
+    host_rows,
+)
 from icckd_tui.view_model.spans import plain
 
 PANEL = 46  # cells inside the border
@@ -316,3 +323,31 @@ def test_ascii_glyphs_and_no_color_reach_the_host(watch, monkeypatch, size):
         assert it.text().isascii()
 
     watch(scenario, size=size, glyphs=ASCII, host=silent)
+
+
+def test_growth_is_the_slope_of_a_processs_memory_once_enough_samples_say_so():
+    mib = 2**20
+    steady = tuple(sample.process(1, memory=700 * mib + place % 2 * mib) for place in range(60))
+    leaking = tuple(sample.process(1, memory=700 * mib + place * mib) for place in range(60))
+
+    assert growth_text(leaking) == "+60.0 MiB"
+    assert growth_text(leaking[:ENOUGH_SAMPLES]) == "+60.0 MiB"
+    assert growth_text(leaking[: ENOUGH_SAMPLES - 1]) == "-"
+    assert growth_text(tuple(reversed(leaking))) == "-60.0 MiB"
+    assert abs(float(growth_text(steady).split()[0])) <= 0.1
+
+
+def test_a_process_that_grows_is_told_on_host_and_trial(watch):
+    row = next(row for row in sample.queue() if row.state == "running")
+    past = tuple(sample.process(row.pid, memory=2**30 + place * 2**20) for place in range(40))
+
+    async def scenario(it):
+        it.app.on_feed_news(FeedNews(replace(sample.host(), processes=(past,))))
+        it.app.desk.choices.trial = row.trials[0]
+        await it.press("7")
+        await it.until(lambda: "+60.0 MiB" in it.text())
+        assert "a minute" in it.text()
+        await it.press("4")
+        await it.until(lambda: "+60.0 MiB a minute" in it.text())
+
+    watch(scenario)

@@ -1,8 +1,6 @@
 """Charts, Compare, Trial, Queue, SQL and Host: what they show and what their keys do."""
 
-import csv
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import tui_sample as sample
@@ -414,36 +412,5 @@ def test_the_event_feed_tells_and_goes_there(watch):
         await it.press("enter")
         assert it.screen.NAME == "trial"
         assert it.app.desk.choices.trial == (rows[place].arm, rows[place].seed)
-
-    watch(scenario)
-
-
-def test_a_table_is_exported_whole(watch, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-
-    async def scenario(it):
-        it.pane("trials").focus()
-        await it.press("e")
-        await it.until(lambda: list(Path().glob("*.csv")))
-        await it.press("e")
-        await it.until(lambda: len(list(Path().glob("*.csv"))) == 2)
-
-    watch(scenario)
-    text = Path("icc-ablations-study-trials.csv").read_text()
-    rows = list(csv.reader(text.splitlines()))
-    assert rows[0][:4] == ["arm", "seed", "state", "stage"]
-    assert len(rows) == 57
-    assert Path("icc-ablations-study-trials-2.csv").exists()
-
-
-def test_an_export_that_cannot_be_written_is_told(watch, tmp_path, monkeypatch):
-    folder = tmp_path / "gone"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    folder.rmdir()
-
-    async def scenario(it):
-        await it.press("e")
-        await it.until(lambda: "cannot write" in it.text())
 
     watch(scenario)

@@ -19,6 +19,7 @@ from icckd_tui.view_model.comparison import (
 )
 from icckd_tui.view_model.frame import Frame, Waiting, default_metrics, notice_of
 from icckd_tui.view_model.log import log_table, matches, places_of
+from icckd_tui.view_model.matrix import matrix_table
 from icckd_tui.view_model.numbers import duration, scale_for
 from icckd_tui.view_model.smoothing import smoothed
 from icckd_tui.view_model.spans import Span, plain, wrapped
@@ -380,3 +381,18 @@ def test_metrics_without_any_value_come_last():
     table = comparison_table(frame(comparisons=tuple(rows)), BRAILLE, compact=False)
 
     assert [column.key for column in table.columns][3::4] == ["student.top1", "teacher.top1"]
+
+
+@pytest.mark.parametrize("glyphs", [BRAILLE, ASCII])
+def test_in_a_narrow_matrix_settings_are_shortened_and_no_difference(glyphs):
+    wide = matrix_table(frame(), "student.top1", glyphs, frozenset())
+    narrow = matrix_table(frame(), "student.top1", glyphs, frozenset(), 56)
+
+    def taken(table):
+        return sum(column.width + 2 for column in table.columns[:3])
+
+    assert taken(narrow) < taken(wide)
+    assert [row.key for row in narrow.rows] == [row.key for row in wide.rows]
+    for short, whole in zip(narrow.rows, wide.rows, strict=True):
+        assert plain(short.cells[2]).split()[-1] == plain(whole.cells[2]).split()[-1]
+    assert matrix_table(frame(), "student.top1", glyphs, frozenset(), 200) == wide

@@ -119,7 +119,8 @@ def trials(arms=ARMS):
     return tuple(rows)
 
 
-def comparisons(arms=ARMS):
+def comparisons(arms=ARMS, against=0):
+    """Against another arm than the first, nothing is judged."""
     rows = []
     for metric, unit, weight in METRICS:
         for place, (arm, *_, level) in enumerate(arms):
@@ -127,8 +128,10 @@ def comparisons(arms=ARMS):
             never = 3 if metric == "student.convergence" and place == 6 else 0
             n = 8 if metric.startswith("teacher") and place == 0 else n
             shift = (level - arms[0][4]) * weight
+            change = (level - arms[against][4]) * weight
             base = {"%": 96.0, "epochs": 12.0, "nats": 0.2, "bytes": 6.1e8}[unit]
-            difference = None if place == 0 or never else shift
+            difference = None if place == against or never else change
+            judged = metric == "student.top1" and against == 0
             half = abs(weight) * (0.4 if place % 2 else 1.3)
             rows.append(
                 Comparison(
@@ -146,8 +149,8 @@ def comparisons(arms=ARMS):
                     low=None if difference is None else difference - half,
                     high=None if difference is None else difference + half,
                     p=None if difference is None else 0.012,
-                    p_adjusted=0.024 if place in (1, 3) and metric == "student.top1" else None,
-                    verdict="helps" if place == 3 and metric == "student.top1" else "",
+                    p_adjusted=0.024 if judged and place in (1, 3) else None,
+                    verdict="helps" if judged and place == 3 else "",
                 )
             )
     return tuple(rows)
@@ -351,7 +354,8 @@ class FakeReader:
         return self.data["trials"]
 
     def comparisons(self, study):
-        return self.data["comparisons"]
+        place = [arm for arm, *_ in self.arms].index(study.baseline)
+        return self.data["comparisons"] if place == 0 else comparisons(self.arms, place)
 
     def series(self, study):
         return self.data["series"]

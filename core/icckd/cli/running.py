@@ -154,7 +154,9 @@ def run_session(
 def run_and_watch(wish: Wish) -> int:
     """Run a study in a session of its own and watch it; leaving asks what becomes of it."""
     from icckd_tui.app import run_watch
+    from icckd_tui.terminal import need_screen
 
+    need_screen()
     study = load(wish.study, wish.overrides)
     make_plan(study, device=wish.device, root=data_root())  # so that mistakes show here, at once
     folder = StateFolder.current()

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from icckd.journal.folder import StateFolder
 
-RequestKind = Literal["stop", "pause", "resume", "cancel", "retry", "more-seeds"]
+RequestKind = Literal["stop", "pause", "resume", "cancel", "retry", "first", "more-seeds"]
 MAX_BYTES = 4096
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}\.json")
 
@@ -31,9 +31,10 @@ class Wanted(BaseModel):
         kind: `stop` lets running stages finish and starts no more; `pause` saves running stages at
             the end of their epoch and starts no more until `resume`; `cancel` gives up an arm or
             one trial of it; `retry` takes up what failed, was blocked or cancelled there;
-            `more-seeds` extends the study by `count` seeds.
+            `first` puts what waits there ahead of everything else; `more-seeds` extends the study
+            by `count` seeds.
         study: Name of the study.
-        arm: For `cancel` and `retry`.
+        arm: For `cancel`, `retry` and `first`.
         seed: One trial of that arm; None means all its trials.
         count: For `more-seeds`.
     """
@@ -48,8 +49,8 @@ class Wanted(BaseModel):
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Wanted":
-        if (self.kind in ("cancel", "retry")) != bool(self.arm):
-            raise ValueError("`cancel` and `retry` name an arm, the others do not")
+        if (self.kind in ("cancel", "retry", "first")) != bool(self.arm):
+            raise ValueError("`cancel`, `retry` and `first` name an arm, the others do not")
         if (self.kind == "more-seeds") != bool(self.count):
             raise ValueError("`more-seeds` has a count, the others do not")
         return self

@@ -20,7 +20,7 @@ _SPECIAL = {
     "_": r"\_", "%": r"\%", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "<": r"\ensuremath{<}", ">": r"\ensuremath{>}", "|": r"\ensuremath{|}",
     "±": r"\ensuremath{\pm}", "…": r"\dots{}", "–": "--", '"': "''", "`": r"\`{}",
-    "→": r"\ensuremath{\to}", "\0": "{}",
+    "→": r"\ensuremath{\to}", "Δ": r"\ensuremath{\Delta}", "−": r"\ensuremath{-}", "\0": "{}",
 }  # fmt: skip
 
 
@@ -36,11 +36,11 @@ def write_latex(results: Results, study: StudyInfo, out: TextIO) -> None:
     ]
     for start in range(0, len(measured), METRICS_PER_TABLE):
         lines += ["", *_others(study, rows, measured[start : start + METRICS_PER_TABLE])]
-    lines += ["", r"\paragraph{Methods.}", _plain(methods(results, study))]
+    lines += ["", r"\paragraph{Methods.}", plain(methods(results, study))]
     write_lines(out, lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return text that LaTeX prints as it is; letters beyond Latin-1 become question marks."""
     kept = display(text, 8000).replace("--", "-\0-")
     return "".join(
@@ -74,7 +74,7 @@ def _primary(
     yield " & ".join(["arm", *heads]) + r" \\"
     yield r"\midrule"
     for arm, row in zip(study.arms, mine, strict=True):
-        yield " & ".join([_plain(arm.name), *_primary_cells(study, row, scale)]) + r" \\"
+        yield " & ".join([plain(arm.name), *_primary_cells(study, row, scale)]) + r" \\"
     yield r"\bottomrule"
     yield r"\end{tabular}"
     yield r"\end{table*}"
@@ -90,8 +90,8 @@ def _primary_cells(study: StudyInfo, row: Comparison, scale: Scale) -> list[str]
         _signed(row.low, scale),
         _signed(row.high, scale),
         "{--}" if row.effect_size is None else f"{row.effect_size:+.2f}",
-        _plain(p_text(row.p_adjusted)) if is_judged else "",
-        _plain(_verdict(row)) if is_judged else "",
+        plain(p_text(row.p_adjusted)) if is_judged else "",
+        plain(_verdict(row)) if is_judged else "",
     ]
 
 
@@ -128,7 +128,7 @@ def _others(
     yield " & ".join(["arm", *["{mean}", "{SD}", "{diff.}"] * len(metrics)]) + r" \\"
     yield r"\midrule"
     for arm in study.arms:
-        cells = [_plain(arm.name)]
+        cells = [plain(arm.name)]
         for metric, scale in scales.items():
             row = rows[arm.name, metric]
             cells += [
@@ -144,7 +144,7 @@ def _others(
 
 def _group(metric: str, scale: Scale) -> str:
     unit = rf" (\si{{{_unit(scale)}}})" if scale.unit else ""
-    return rf"\multicolumn{{3}}{{c}}{{{_plain(metric)}{unit}}}"
+    return rf"\multicolumn{{3}}{{c}}{{{plain(metric)}{unit}}}"
 
 
 def _caption(results: Results, study: StudyInfo) -> str:
@@ -157,7 +157,7 @@ def _caption(results: Results, study: StudyInfo) -> str:
         alike = f" Equivalent: {how} ±{bound_text(study)}."
     lost = " ".join(incomplete(results, study))
     question = f"{study.question} " if study.question else ""
-    return _plain(
+    return plain(
         f"{question}Outcome {study.primary} after the last epoch, the test set used once. n counts"
         f" seeds ({seeds_text(study.seeds)}), each a teacher trained anew; {done.complete} of"
         f" {done.total} trials complete{synthetic(study)}. SD: standard deviation over seeds."
@@ -170,7 +170,7 @@ def _caption(results: Results, study: StudyInfo) -> str:
 
 
 def _caption_of_others(study: StudyInfo) -> str:
-    return _plain(
+    return plain(
         f"Further outcomes over seeds ({seeds_text(study.seeds)}){synthetic(study)}: mean,"
         f" standard deviation, and mean difference from {study.baseline} over equal seeds. Not"
         " corrected for multiple comparisons."
@@ -180,7 +180,7 @@ def _caption_of_others(study: StudyInfo) -> str:
 def _unit(scale: Scale) -> str:
     names = {"%": r"\percent", "s": r"\second", "GiB": r"\text{GiB}", "MiB": r"\text{MiB}",
              "KiB": r"\text{KiB}", "bytes": r"\text{bytes}"}  # fmt: skip
-    return names.get(scale.unit, rf"\text{{{_plain(scale.unit)}}}")
+    return names.get(scale.unit, rf"\text{{{plain(scale.unit)}}}")
 
 
 def _format(values: list[float | None], scale: Scale) -> str:

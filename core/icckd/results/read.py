@@ -128,16 +128,20 @@ class Results:
         )
 
     def trials(self, study: StudyInfo) -> tuple[TrialRow, ...]:
-        """Return every trial, arm by arm in the study's order, seeds ascending."""
+        """Return every trial, arm by arm in the study's order, seeds ascending.
+
+        `study` may be seen from another arm: see `StudyInfo.against`, also for `comparisons`.
+        """
         return self._once(
-            ("trials", study.name),
+            ("trials", study.name, study.baseline),
             lambda: read_trials(self._store, study, self._outcomes(study).get(study.primary, {})),
         )
 
     def comparisons(self, study: StudyInfo) -> tuple[Comparison, ...]:
         """Return arms by outcome columns, both in the study's order."""
         return self._once(
-            ("comparisons", study.name), lambda: compare(study, self._outcomes(study))
+            ("comparisons", study.name, study.baseline),
+            lambda: compare(study, self._outcomes(study)),
         )
 
     def effects(self, study: StudyInfo) -> tuple[Effect, ...]:

@@ -5,7 +5,7 @@ seconds. A metric that was never reached is `math.inf`, one that has no value is
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -74,6 +74,13 @@ class StudyInfo:
     added: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
     stopped: Mapping[str, int] = field(default_factory=dict)
+
+    def against(self, arm: str) -> "StudyInfo":
+        """Return the study with another arm in the baseline's place, and no family.
+
+        Nothing is judged then: verdicts are about parts of the declared baseline.
+        """
+        return self if arm == self.baseline else replace(self, baseline=arm, family=())
 
     @property
     def is_sequential(self) -> bool:

@@ -59,6 +59,10 @@ class Control:
         changes = self._schedule.retry_trials(wanted.arm, wanted.seed)
         return self._told(wanted, changes, "pending again", "nothing there failed")
 
+    def _first(self, wanted: Wanted) -> Outcome:
+        changes = self._schedule.put_first(wanted.arm, wanted.seed)
+        return self._told(wanted, changes, "put first", "nothing there waits")
+
     def _more_seeds(self, wanted: Wanted) -> Outcome:
         self.more_seeds += wanted.count
         seeds = self._study.study.seeds
@@ -79,5 +83,6 @@ class Control:
         "resume": _resume,
         "cancel": _cancel,
         "retry": _retry,
+        "first": _first,
         "more-seeds": _more_seeds,
     }

@@ -24,10 +24,10 @@ class Transition:
 class Schedule:
     """States of a plan's stages.
 
-    Stages start in plan order as soon as their inputs are complete. Whether one that failed is
-    tried again, when and in what company, is the policy of its cause. What depends on a failed
-    stage is blocked; everything else goes on (law 8). Moments are seconds on any clock that does
-    not jump.
+    Stages start in plan order, or as viewers reordered them, as soon as their inputs are complete.
+    Whether one that failed is tried again, when and in what company, is the policy of its cause.
+    What depends on a failed stage is blocked; everything else goes on (law 8). Moments are seconds
+    on any clock that does not jump.
 
     Args:
         plan: The plan.
@@ -37,7 +37,7 @@ class Schedule:
     def __init__(self, plan: Plan, complete: Iterable[str]) -> None:
         self._plan = plan
         self._stages = plan.stages
-        self._order = {digest: position for position, digest in enumerate(plan.stages)}
+        self._order = list(plan.stages)
         known = frozenset(complete)
         self.states: dict[str, State] = {
             digest: "complete" if digest in known else "pending" for digest in plan.stages
@@ -126,6 +126,13 @@ class Schedule:
                 del self._ends[digest, cause]
         changed = [self._enter(digest, "pending", "tried again on request") for digest in again]
         return changed + self._unblock()
+
+    def put_first(self, arm: str, seed: int | None) -> list[Transition]:
+        """Let what waits in an arm, or one trial of it, start before everything else that waits."""
+        wanted = self._stages_of(arm, seed)
+        first = [d for d in self._order if d in wanted and self.states[d] == "pending"]
+        self._order = list(dict.fromkeys([*first, *self._order]))
+        return [self._enter(digest, "pending", "first on request") for digest in first]
 
     def knows(self, arm: str, seed: int | None) -> bool:
         """Say whether an arm, or one trial of it, is part of the plan."""

@@ -243,10 +243,17 @@ class Store:
             if update_live_session(self._connection, self.folder):
                 changed |= {"live_session"}
             if changed or not self._settled:
-                self._connection.execute("delete from stage_now")
-                self._connection.execute("insert into stage_now from stage_state")
+                self._say_stage_now()
         self._settled = True
         return changed
+
+    def _say_stage_now(self) -> None:
+        """Write the states of all stages again."""
+        if self._on_file:
+            self._connection.execute("delete from stage_now")
+            self._connection.execute("insert into stage_now from stage_state")
+        else:  # in memory DuckDB keeps the room of deleted rows, and a viewer would grow for ever
+            self._connection.execute("create or replace table stage_now as from stage_state")
 
     def _cursor(self) -> DuckDBPyConnection:
         """Return this thread's own cursor: a shared one hands results to the wrong thread."""

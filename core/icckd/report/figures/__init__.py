@@ -3,10 +3,12 @@
 Each figure is written as PDF, SVG and PNG, one column wide, text as text.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icckd.errors import MachineError
+from icckd.report.lines import Axes, DrawnLine
 from icckd.results.read import Results
 from icckd.results.synthetic import on_synthetic_data
 from icckd.results.types import StudyInfo
@@ -23,13 +25,9 @@ def draw_figures(results: Results, study: StudyInfo, folder: Path) -> list[Path]
     Raises:
         MachineError: matplotlib is not installed.
     """
-    try:
-        from icckd.report.figures.style import saved, style
-    except ModuleNotFoundError as error:
-        raise MachineError(
-            "figures need matplotlib, which is not installed",
-            hint="pip install 'icckd[figures]'",
-        ) from error
+    _need_matplotlib()
+    from icckd.report.figures.style import saved, style
+
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     with style():
@@ -39,6 +37,30 @@ def draw_figures(results: Results, study: StudyInfo, folder: Path) -> list[Path]
                     figure.suptitle("synthetic data")
                 files += [saved(figure, folder / f"{name}.{kind}") for kind in FORMATS]
     return files
+
+
+def draw_lines(axes: Axes, lines: Sequence[DrawnLine], path: Path) -> None:
+    """Write lines as they stand on a screen, in the format of the suffix.
+
+    Raises:
+        MachineError: matplotlib is not installed.
+    """
+    _need_matplotlib()
+    from icckd.report.figures.lines import lines_figure
+    from icckd.report.figures.style import saved, style
+
+    with style():
+        saved(lines_figure(axes, lines), path)
+
+
+def _need_matplotlib() -> None:
+    try:
+        import icckd.report.figures.style  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MachineError(
+            "figures need matplotlib, which is not installed",
+            hint="pip install 'icckd[figures]'",
+        ) from error
 
 
 def _figures(results: Results, study: StudyInfo) -> "dict[str, Figure | None]":
