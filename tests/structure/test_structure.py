@@ -156,3 +156,21 @@ def test_every_verb_is_in_the_readme():
     text = (ROOT / "README.md").read_text()
 
     assert [c.name for c in app.registered_commands if f"icckd {c.name}" not in text] == []
+
+
+def test_nothing_is_unpickled_but_by_readers_that_run_no_code():
+    found = []
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            called = ast.unparse(node.func)
+            if called == "torch.load":
+                options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+                found.append((path.name, called, options.get("weights_only")))
+            elif called.split(".")[0] in ("pickle", "dill", "joblib", "marshal", "shelve"):
+                found.append((path.name, called, None))
+
+    assert [f for f in found if not f[1].endswith("UnpicklingError")] == [
+        ("convert.py", "torch.load", "True")
+    ]
