@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import App, SystemCommand
+from textual.command import CommandPalette
 from textual.message import Message
 from textual.screen import Screen
 
@@ -100,6 +101,7 @@ class WatchApp(App[Answer]):
         for known in (DARK, LIGHT):
             self.register_theme(known)
         self.theme = theme or os.environ.get("TEXTUAL_THEME") or DARK.name
+        self.set_class(glyphs.ascii, "-ascii")
         self._request_stop = request_stop
         self._feed = Feed(source, study, lambda news: self.post_message(FeedNews(news)))
         self.desk = Desk(
@@ -179,6 +181,11 @@ class WatchApp(App[Answer]):
                 f"{key.about} ({key.short})",
                 lambda action=key.action: self.call_later(screen.run_action, action),
             )
+
+    def action_command_palette(self) -> None:
+        """Open the palette; its own hint is not in ASCII."""
+        if not isinstance(self.screen, CommandPalette):
+            self.push_screen(CommandPalette(id="--command-palette", placeholder="Search actions"))
 
     async def action_quit(self) -> None:
         """Leave the way every other key leaves."""

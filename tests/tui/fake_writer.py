@@ -4,6 +4,7 @@ journal cut short, clocks that jump, values that are no numbers. Run as a proces
     python fake_writer.py STATE_FOLDER [EPOCHS] [ROUNDS]
 """
 
+import itertools
 import math
 import os
 import sys
@@ -18,6 +19,20 @@ from tests.store.conftest import Lab, planned
 SECONDS_AN_EPOCH = 0.02
 
 
+def tear_lines():
+    """Let every third line arrive in two pieces."""
+    write, count = os.write, itertools.count()
+
+    def in_pieces(file, data):
+        if len(data) < 40 or next(count) % 3:
+            return write(file, data)
+        done = write(file, data[: len(data) // 2])
+        time.sleep(0.03)
+        return done + write(file, data[done:])
+
+    os.write = in_pieces
+
+
 def epoch_of(stage, epoch, arm):
     accuracy = 95.0 - 60.0 * math.exp(-epoch / 8) - arm
     return {
@@ -28,7 +43,7 @@ def epoch_of(stage, epoch, arm):
 
 
 def attempt(lab, session, stage, arm, epochs):
-    """Train one stage; some of its lines arrive in two pieces."""
+    """Train one stage."""
     lab.attempts += 1
     name = f"{stage.digest[:16]}-{lab.attempts:08d}"
     journal = lab.writer(lab.folder.attempts / name)
@@ -58,6 +73,7 @@ def tear_and_cut(folder):
 
 
 def main(root, epochs=40, rounds=1):
+    tear_lines()
     lab = Lab(Path(root))
     lab.now = time.time()
     with owner_lock(lab.folder):

@@ -84,9 +84,12 @@ def test_without_a_terminal_there_is_no_screen(state):
 def test_the_c_locale_gets_ascii_alone(state):
     with Terminal(state, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as terminal:
         terminal.until("icc-ablations", "no-margin")
-        for key, words in (("2", "teacher.val_top1"), ("5", "Queue"), ("?", "Keys"), ("q", "")):
+        pages = (("2", "teacher.val_top1"), ("5", "Queue"), ("?", "Keys"), ("q", ""),
+                 (":", "Search actions"), ("\x1b", ""))  # fmt: skip
+        for key, words in pages:
             terminal.press(key)
             terminal.until(words)
+        terminal.read(0.5)  # a key right after escape would be taken for Alt and that key
         assert terminal.leave() == 0
     assert terminal.text.isascii()
 
