@@ -32,7 +32,8 @@ class Terminal:
         self.set_size(*size)
         environment = {
             **os.environ, "ICCKD_HOME": str(state), "TERM": "xterm-256color",
-            "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", **variables,
+            "COLORTERM": "truecolor", "LC_ALL": "C.UTF-8", "COLUMNS": None, "LINES": None,
+            **variables,
         }  # fmt: skip
         self.process = subprocess.Popen(
             command or WATCH,
