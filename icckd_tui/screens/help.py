@@ -26,7 +26,7 @@ def help_rows(screen: ScreenName, glyphs: Glyphs) -> Iterator[tuple[Spans, Spans
     """Yield what to press or see on a screen, and what it means: its own keys first."""
     scopes = (*reversed(SCREENS[screen]), "table", "chart")
     for scope in (scope for scope in scopes if scope != "chart" or "curves" in scopes):
-        yield (Span(f"Keys {SCOPES[scope]}", "strong"),), ()
+        yield (Span("Keys", "strong"),), (Span(SCOPES[scope], "strong"),)
         for key in keys_in((scope,)):
             yield (Span(f"  {key.shown}", "key"),), (Span(key.about),)
         yield (), ()

@@ -54,9 +54,11 @@ class QueueScreen(Controls):
         assert self.frame is not None
         table = self.query_one(f"#{pane}", GridTable)
         if pane == "requests":
-            table.show(request_table(self.frame, self.desk.asked, self.glyphs))
+            read_only = self.desk.submit is None
+            asked = self.desk.asked
+            table.show(request_table(self.frame, asked, self.glyphs, read_only=read_only))
             locked = "UNLOCKED" if self.desk.choices.unlocked else "locked, W unlocks"
-            locked = locked if self.desk.submit is not None else "read-only"
+            locked = "read-only" if read_only else locked
             table.set_titles(f"Requests {self.glyphs.separator} {locked}", table.position)
             return
         if not self.frame.queue:

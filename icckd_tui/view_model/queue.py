@@ -111,7 +111,9 @@ def first_open(rows: tuple[QueueRow, ...], after: int = 0) -> str | None:
     return rows[place].stage if rows else None
 
 
-def request_table(frame: Frame, asked: Mapping[str, str], glyphs: Glyphs) -> Table:
+def request_table(
+    frame: Frame, asked: Mapping[str, str], glyphs: Glyphs, *, read_only: bool
+) -> Table:
     """Return what was asked: open requests first, then what was answered, the newest first."""
     rows = [
         Row(
@@ -136,10 +138,9 @@ def request_table(frame: Frame, asked: Mapping[str, str], glyphs: Glyphs) -> Tab
         for row in reversed(frame.requests)
     ]
     if not rows:
-        about = (
-            "none; W unlocks, then p pauses, X cancels, R retries, P puts first, A adds, D stops"
-        )
-        rows.append(Row(key="", cells=((), (), (Span(about, "muted"),))))
+        keys = "W unlocks, then p pauses, X cancels, R retries, P puts first, A adds, D stops"
+        about = (Span("" if read_only else keys, "muted"),)
+        rows.append(Row(key="", cells=((Span("none", "muted"),), (), about)))
     columns = (
         Column(key="time", titles=(), width=8),
         Column(key="kind", titles=(), width=30 if asked else 12),
