@@ -168,7 +168,7 @@ KEYS: tuple[Key, ...] = (
     Key(action="step_trial(-1)", keys=("left_square_bracket",), scope="trial",
         about="previous trial"),
     Key(action="reference", keys=("b",), scope="arms",
-        about="compare with the arm under the cursor, not the declared baseline; and back",
+        about="compare with the arm under the cursor; again: as declared",
         label="Against", rank=7),
     Key(action="ask('pause')", keys=("p",), scope="control",
         about="pause the session, or resume it"),
