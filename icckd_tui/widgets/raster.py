@@ -84,19 +84,6 @@ def filled(lowest: Floats, highest: Floats, window: Window) -> Dots:
     return (rows >= top) & (rows <= bottom) & drawn
 
 
-def line_dots(x: Floats, y: Floats, window: Window) -> Dots:
-    """Return the dots of a polyline."""
-    lowest, highest = column_spans(x, y, window)
-    return filled(lowest, highest, window)
-
-
-def band_dots(x: Floats, low: Floats, high: Floats, window: Window) -> Dots:
-    """Return the dots between two polylines."""
-    lowest, _ = column_spans(x, low, window)
-    _, highest = column_spans(x, high, window)
-    return filled(lowest, highest, window)
-
-
 def packed(dots: Dots) -> NDArray[np.uint8]:
     """Return one dot pattern for each cell, numbered as in the Unicode braille block."""
     patterns = np.zeros((dots.shape[0] // 4, dots.shape[1] // 2), np.uint8)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icckd_tui.glyphs import ASCII, BRAILLE
-from icckd_tui.widgets.raster import Window, column_spans, halves, line_dots, packed
+from icckd_tui.widgets.raster import Window, column_spans, filled, halves, packed
 from icckd_tui.widgets.scale import labels, log_ticks, nice_step, ticks, transformed, widened
 
 values = st.floats(-1e6, 1e6)
@@ -16,6 +16,10 @@ def window(x, y, columns=20, rows=6):
     low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     low, high = widened(float(low), float(high))
     return Window(float(x[0]), float(max(x[-1], x[0] + 1)), low, high, columns, rows)
+
+
+def line_dots(x, y, view):
+    return filled(*column_spans(x, y, view), view)
 
 
 @settings(max_examples=60, deadline=None)
@@ -151,3 +155,18 @@ def test_labels_need_no_more_than_their_step():
     assert labels([90.0, 90.5, 91.0]) == ["90.0", "90.5", "91.0"]
     assert labels([]) == []
     assert labels([1e-7, 2e-7]) == ["1e-07", "2e-07"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(series, min_size=1, max_size=4), st.integers(1, 30))
+def test_series_drawn_together_have_the_extremes_that_each_has_alone(rows, columns):
+    length = min(len(row) for row in rows)
+    y = np.array([row[:length] for row in rows])
+    x = np.arange(length, dtype=float)
+    view = Window(0.0, float(max(length - 1, 1)), 0.0, 1.0, columns, 4)
+
+    together = column_spans(x, y, view)
+
+    for place, alone in enumerate(y):
+        for found, wanted in zip(together, column_spans(x, alone, view), strict=True):
+            np.testing.assert_array_equal(found[place], wanted)
