@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 from textual import events, on
@@ -50,13 +51,13 @@ class MonitorScreen(Taking):
         self._maximized = False
         self._was_filled = False
 
+    @abstractmethod
     def panes(self) -> ComposeResult:
         """Compose the panes: widgets of class `pane`, each with its name as id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill(self, pane: str) -> None:
         """Fill a visible pane from the desk; there is a frame."""
-        raise NotImplementedError
 
     def arrange_panes(self) -> None:
         """Give the visible panes room; called when size or content may have changed it."""

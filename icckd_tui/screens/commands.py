@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -31,13 +32,13 @@ class Commands(Screen[None]):
         """The newest reading."""
         return self.desk.frame
 
+    @abstractmethod
     def show_bar(self) -> None:
         """Write the bar again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fill_panes(self) -> None:
         """Fill the visible panes."""
-        raise NotImplementedError
 
     def action_open(self, name: ScreenName) -> None:
         """Bring another screen to the front."""
