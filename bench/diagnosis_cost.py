@@ -16,23 +16,23 @@ import torch
 from own import STUDY, teacher_epoch, teacher_parts
 from timing import interleaved, ratio, write_result
 
-from icckd.engine.drift import observe_cache
-from icckd.engine.losses import intra, intra_part
-from icckd.spec.models import CnnModel
-from icckd.spec.training import DIAGNOSES
+from icckd.study.training import DIAGNOSES
+from icckd.train.losses import contrastive
+from icckd.train.losses.contrastive import observe_cache
+from icckd.train.networks.cnn import CnnModel
 
 WIDTHS = ((16, 32, 64), (64, 128, 256))
 
 
 def without_diagnostics(epoch: Callable[[], None]) -> Callable[[], None]:
     """Return the epoch with what only diagnostics need left out."""
-    zero, shares = torch.zeros(()), torch.zeros(len(intra_part.MARGINS))
+    zero, shares = torch.zeros(()), torch.zeros(len(contrastive.MARGINS))
 
     def run() -> None:
         with (
-            patch.object(intra, "mean_scores", lambda *_: (zero, zero)),
-            patch.object(intra_part, "margin_over", lambda *_: shares),
-            patch.object(intra_part, "near_zero", lambda *_: zero),
+            patch.object(contrastive, "mean_scores", lambda *_: (zero, zero)),
+            patch.object(contrastive, "margin_over", lambda *_: shares),
+            patch.object(contrastive, "near_zero", lambda *_: zero),
         ):
             epoch()
 
@@ -59,7 +59,7 @@ def looking(model: CnnModel, rounds: int) -> float:
     network, losses, stream, epoch = teacher_parts(model)
     epoch()
     part = losses["intra"]
-    assert isinstance(part, intra_part.IntraPart)
+    assert isinstance(part, contrastive.IntraClass)
     times = []
     for _ in range(rounds):
         start = time.process_time()

@@ -8,22 +8,23 @@
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
 from timing import write_result
 
-from icckd.engine import fit as engine
-from icckd.engine.data.splits import Split
-from icckd.engine.evaluate import Seen
-from icckd.engine.outcomes import diagnose
-from icckd.engine.protocol import Place, TeacherJob
-from icckd.engine.run import train_teacher
-from icckd.spec.data import DigitsData
-from icckd.spec.models import CnnModel
-from icckd.spec.teacher import Teacher
-from icckd.spec.training import Numerics, Training
+from icckd.study.teacher import Teacher
+from icckd.study.training import Numerics, Training
+from icckd.train import trainer as engine
+from icckd.train.contract import JobContext, TeacherJob
+from icckd.train.data.splits import Split
+from icckd.train.datasets.digits import DigitsData
+from icckd.train.evaluate import series_on_validation
+from icckd.train.losses.contrastive import IntraLoss
+from icckd.train.metrics.base import Evaluation, Seen
+from icckd.train.networks.cnn import CnnModel
+from icckd.train.stage import train_teacher
 
 EPOCHS = 60
 
@@ -37,7 +38,7 @@ class Silent:
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """Drop an epoch."""
 
-    def outcomes(self, values: Mapping[str, float]) -> None:
+    def outcomes(self, values: Mapping[str, float], right: Sequence[bool] = ()) -> None:
         """Keep outcomes."""
         self.values |= values
 
@@ -49,18 +50,24 @@ def stage() -> tuple[float, float, int]:
     """Return training seconds, seconds in the diagnostics, and how often they ran."""
     spent: list[float] = []
 
-    def timed(seen: Seen, validation: Split) -> dict[str, float]:
+    def timed(validation: Evaluation, *, is_diagnosed: bool) -> dict[str, float]:
         start = time.perf_counter()
-        values = diagnose(seen, validation)
-        spent.append(time.perf_counter() - start)
+        values = series_on_validation(validation, is_diagnosed=is_diagnosed)
+        if is_diagnosed:
+            spent.append(time.perf_counter() - start)
         return values
 
-    engine.diagnose = timed
+    engine.series_on_validation = timed
     notes = Silent()
-    teacher = Teacher(model=CnnModel(widths=(64, 128, 256)), training=Training(epochs=EPOCHS))
+    teacher = Teacher(
+        model=CnnModel(widths=(64, 128, 256)),
+        training=Training(epochs=EPOCHS),
+        views=2,
+        intra=IntraLoss(),
+    )
     job = TeacherJob(data=DigitsData(), teacher=teacher, numerics=Numerics(), seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        place = Place(device="cpu", data_root=Path(folder), artifact_folder=Path(folder))
+        place = JobContext(device="cpu", data_root=Path(folder), artifact_folder=Path(folder))
         train_teacher(job, notes, place)
     return notes.values["teacher.seconds"], sum(spent), len(spent)
 
@@ -80,8 +87,11 @@ def cifar_shape(labels: int) -> float:
     )
     times = []
     for _ in range(3):
+        shown = Evaluation(
+            model=None, normalise=None, split=validation, n_classes=labels, outputs=seen
+        )
         start = time.perf_counter()
-        diagnose(seen, validation)
+        series_on_validation(shown, is_diagnosed=True)
         times.append(time.perf_counter() - start)
     return sorted(times)[1]
 

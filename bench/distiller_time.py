@@ -16,13 +16,13 @@ from own import student_epoch
 from pydantic import TypeAdapter
 from timing import interleaved, ratio, write_result
 
-from icckd.engine.data.stream import Batch
-from icckd.engine.distillers import Pairing, build_distiller
-from icckd.engine.distillers.crd import Crd
-from icckd.engine.models import Output
-from icckd.spec.distiller_sum import KINDS, Distiller
-from icckd.spec.distillers import CrdDistiller
-from icckd.spec.load import load
+from icckd.study.distillers import DISTILLERS, Distiller
+from icckd.study.load import load
+from icckd.train.data.batch import Batch
+from icckd.train.distillers import build_distiller
+from icckd.train.distillers.base import Pairing
+from icckd.train.distillers.crd import Crd, CrdDistiller
+from icckd.train.networks.base import Output
 
 STEPS = 7
 STUDY = load(Path(__file__).parents[1] / "studies" / "distillers.toml")
@@ -33,7 +33,7 @@ NEGATIVES = (1024, 4096)
 def step_rows(rounds: int) -> list[str]:
     """Return a table row for each distiller."""
     runs = {"off": student_epoch("off")}
-    for kind in KINDS:
+    for kind in DISTILLERS:
         if kind != "sum":
             runs[kind] = student_epoch(TypeAdapter(Distiller).validate_python({"kind": kind}))
     summed = next(arm.set["student.distiller"] for arm in STUDY.arm if arm.name == "kd+rkd")

@@ -23,10 +23,10 @@ from pathlib import Path
 from timing import interleaved, ratio, write_result
 
 from icckd.journal.events import AttemptHeader, EpochMetrics
+from icckd.journal.file import JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
-from icckd.journal.write import JournalWriter
-from icckd.store.lock import owner_lock
-from icckd.store.store import Store
+from icckd.journal.owner import owner_lock
+from icckd.results.store import Store
 
 METRICS = [f"teacher.m{number}" for number in range(8)]
 RECORDS, DURABLE = 2000, 200

@@ -1,5 +1,7 @@
 """What the monitor costs on a real pseudo-terminal: `python bench/monitor.py [STATE_FOLDER]`.
 
+`python bench/monitor.py memory` measures its memory alone, which other load does not change.
+
 CPU time comes first; wall times suffer from whatever else the machine does. The series are
 synthetic (`monitor_child.py`); with a state folder the first paint shows its real study.
 """
@@ -127,12 +129,27 @@ def row(what: str, goal: str, figure: str) -> str:
     return f"| {what} | {goal} | {figure} |"
 
 
+HEAD = ("| what | goal | measured |", "| --- | --- | --- |")
+
+
+def memory_row() -> str:
+    """Measure the memory; return its line of the table."""
+    memory = scenario("memory")
+    return row(
+        "resident, 60 trials x 4 series x 100k points in a frame", "<= 250 MB",
+        f"{memory['rss'] / 1e6:.0f} MB (without them {memory['base'] / 1e6:.0f})",
+    )  # fmt: skip
+
+
 def main() -> None:
     """Measure everything once and write the result."""
+    if sys.argv[1:] == ["memory"]:
+        write_result("monitor-memory", [*HEAD, memory_row()])
+        return
     with tempfile.TemporaryDirectory() as empty:
         ours, hello = starts(sys.argv[1] if len(sys.argv) > 1 else empty)
     chart, idle, live, keys = (scenario(name) for name in ("chart", "idle", "live", "keys"))
-    small, table, memory = scenario("live", "80x24"), scenario("table"), scenario("memory")
+    small, table = scenario("live", "80x24"), scenario("table")
     (wall, cpu), (wall_0, cpu_0) = (
         [statistics.median(column) for column in zip(*found, strict=True)]
         for found in (ours, hello)
@@ -142,8 +159,7 @@ def main() -> None:
         [
             f"load average while measuring: {os.getloadavg()[0]:.1f}; series and tables synthetic",
             "",
-            "| what | goal | measured |",
-            "| --- | --- | --- |",
+            *HEAD,
             row("first paint, wall p50", "<= 450 ms", f"{wall * 1e3:.0f} ms (n = {len(ours)};"
                 f" the smallest Textual app {wall_0 * 1e3:.0f} ms, ratio {wall / wall_0:.2f})"),
             row("first paint, CPU p50", "", f"{cpu * 1e3:.0f} ms (the smallest {cpu_0 * 1e3:.0f})"),
@@ -163,8 +179,7 @@ def main() -> None:
             row("10,000 trials, filled, CPU", "<= 50 ms", f"{table['fill'] * 1e3:.1f} ms"),
             row("10,000 trials, updated, CPU p50", "<= 8 ms",
                 f"{table['update'] * 1e3:.1f} ms"),
-            row("resident, 60 trials x 4 series x 100k points on the desk", "<= 250 MB",
-                f"{memory['rss'] / 1e6:.0f} MB (without them {memory['base'] / 1e6:.0f})"),
+            memory_row(),
         ],
     )  # fmt: skip
 

@@ -17,20 +17,20 @@ import psutil
 
 from icckd.resources import HostSample
 from icckd.results.types import (
-    ArmRow,
     Comparison,
     Curve,
-    LogRow,
+    LogEntry,
     Progress,
     StateCounts,
     StudyInfo,
-    TrialRow,
+    TrialStatus,
 )
-from icckd_tui.app import FeedNews, WatchApp
-from icckd_tui.memory import return_large_blocks
-from icckd_tui.source import Source
-from icckd_tui.view_model.frame import Frame, drawable
-from icckd_tui.view_model.host import Host
+from icckd.study.records import Arm
+from icckd_tui.app import FeedUpdate, WatchApp
+from icckd_tui.data import Frame
+from icckd_tui.feed import Source
+from icckd_tui.host import Host
+from icckd_tui.terminal import return_large_blocks
 
 LIVE_SECONDS = 20.0
 HERTZ = 4
@@ -44,7 +44,7 @@ def study(arms: int, seeds: int) -> StudyInfo:
         name="synthetic", revision="r", question="", baseline="arm-0", primary="student.top1",
         metrics=("student.top1", "teacher.top1"),
         arms=tuple(
-            ArmRow(name=f"arm-{n}", role="variant" if n else "baseline", title="", action="",
+            Arm(name=f"arm-{n}", role="variant" if n else "baseline", title="", action="",
                    control_for=None, changes=())
             for n in range(arms)
         ),
@@ -52,14 +52,14 @@ def study(arms: int, seeds: int) -> StudyInfo:
     )  # fmt: skip
 
 
-def trials(info: StudyInfo, epoch: int) -> tuple[TrialRow, ...]:
+def trials(info: StudyInfo, epoch: int) -> tuple[TrialStatus, ...]:
     """Return trials of which every fourth runs."""
     rows = []
     for place, arm in enumerate(info.arms):
         for seed in info.seeds:
             running = (place + seed) % 4 == 0
             rows.append(
-                TrialRow(
+                TrialStatus(
                     arm=arm.name, seed=seed, state="running" if running else "complete",
                     stage="student", epoch=epoch if running else 9999, epochs=9999, attempts=1,
                     seconds=60.0 + epoch, primary=None if running else 90.0 + place % 7,
@@ -74,16 +74,17 @@ def curves(info: StudyInfo, points: int, planned: int, metric: str) -> tuple[Cur
     found = []
     for place, arm in enumerate(info.arms):
         dice = np.random.default_rng(place)
-        x = np.arange(1, points + 1)
+        x = np.arange(1, points + 1, dtype=np.int32)
         shape = 90 - 60 * np.exp(-4 * x / planned) - place
         values = shape + dice.normal(0, 0.5, (len(info.seeds), points))
+        values = values.astype(np.float32)  # as `icckd.results.series` holds them
         mean = values.mean(0)
-        half = values.std(0) if len(info.seeds) > 1 else np.full(points, np.nan)
+        half = values.std(0) if len(info.seeds) > 1 else np.full(points, np.nan, np.float32)
         found.append(
             Curve(
                 arm=arm.name, metric=metric, epochs_E=x, mean_E=mean, low_E=mean - half,
-                high_E=mean + half, count_E=np.full(points, len(info.seeds)), seeds=info.seeds,
-                values_SE=values, planned_epochs=planned,
+                high_E=mean + half, count_E=np.full(points, len(info.seeds), np.int32),
+                seeds=info.seeds, values_SE=values, planned_epochs=planned,
             )
         )  # fmt: skip
     return tuple(found)
@@ -113,7 +114,7 @@ def frame(info: StudyInfo, tick: int, shown: dict[str, tuple[Curve, ...]]) -> Fr
         eta_seconds=900.0 - tick, workers=4,
     )  # fmt: skip
     log = tuple(
-        LogRow(time=now, level="info", arm="arm-1", seed=0, stage="student", text=f"epoch {n}")
+        LogEntry(time=now, level="info", arm="arm-1", seed=0, stage="student", text=f"epoch {n}")
         for n in range(tick, tick + 40)
     )
     return Frame(
@@ -150,7 +151,7 @@ async def chart(app: WatchApp) -> Figures:
     """Ten series of 100,000 points that grow, one chart alone."""
     info, points = study(10, 1), 100_000
     whole = curves(info, points, points, METRICS[0])
-    app.on_feed_news(FeedNews(frame(info, 0, {METRICS[0]: whole, METRICS[1]: ()})))
+    app.on_feed_update(FeedUpdate(frame(info, 0, {METRICS[0]: whole, METRICS[1]: ()})))
     await settle(app)
     screen = app.monitor_screen
     assert screen is not None
@@ -160,7 +161,7 @@ async def chart(app: WatchApp) -> Figures:
     pane, base, times = screen, frame(info, 0, {}), []
     for tick in range(60):
         shown = grown(whole, points - 6000 + 100 * tick)
-        app.desk.frame = replace(base, curves={METRICS[0]: shown, METRICS[1]: ()})
+        app.state.frame = replace(base, curves={METRICS[0]: shown, METRICS[1]: ()})
         start = time.process_time()
         pane.refill("curves")
         await painted(app)
@@ -171,7 +172,7 @@ async def chart(app: WatchApp) -> Figures:
 async def idle(app: WatchApp) -> Figures:
     """Nothing new, but the age of the newest line."""
     info = study(8, 8)
-    app.on_feed_news(FeedNews(frame(info, 0, {m: curves(info, 500, 900, m) for m in METRICS})))
+    app.on_feed_update(FeedUpdate(frame(info, 0, {m: curves(info, 500, 900, m) for m in METRICS})))
     await settle(app)
     start, wall = time.process_time(), time.perf_counter()
     await asyncio.sleep(LIVE_SECONDS)
@@ -191,16 +192,16 @@ def live_frames() -> list[Frame]:
 
 def take(app: WatchApp, number: int, reading: Frame, past: list[HostSample]) -> None:
     """Give the app a reading, and every second a sample of the machine."""
-    app.on_feed_news(FeedNews(reading))
+    app.on_feed_update(FeedUpdate(reading))
     if number % HERTZ == 0:
         past.append(sample(number))
-        app.on_feed_news(FeedNews(Host(sample=past[-1], past=tuple(past))))
+        app.on_feed_update(FeedUpdate(Host(sample=past[-1], past=tuple(past))))
 
 
 async def live(app: WatchApp) -> Figures:
     """The study screen at four readings a second."""
     frames, ticks, past = live_frames(), [], []
-    app.on_feed_news(FeedNews(frames[0]))
+    app.on_feed_update(FeedUpdate(frames[0]))
     await settle(app)
     start, wall = time.process_time(), time.perf_counter()
     for number, reading in enumerate(frames[1:], 1):
@@ -220,7 +221,7 @@ async def live(app: WatchApp) -> Figures:
 async def keys(app: WatchApp) -> Figures:
     """The same with a key that moves the focus after every third reading, and a lag watch."""
     frames, waits, past, lags = live_frames(), [], [], []
-    app.on_feed_news(FeedNews(frames[0]))
+    app.on_feed_update(FeedUpdate(frames[0]))
     await settle(app)
     sentinel = asyncio.ensure_future(watch_lag(lags))
     wall = time.perf_counter()
@@ -264,7 +265,7 @@ async def table(app: WatchApp) -> Figures:
     """Ten thousand trials in the list."""
     info = study(100, 100)
     readings = [frame(info, tick, dict.fromkeys(METRICS[:2], ())) for tick in range(21)]
-    app.desk.take(readings[0])
+    app.state.apply(readings[0])
     screen = app.monitor_screen
     assert screen is not None
     screen.go_to("trials")
@@ -274,7 +275,7 @@ async def table(app: WatchApp) -> Figures:
     await painted(app)
     fill, times = time.process_time() - start, []
     for reading in readings[1:]:
-        app.desk.frame = reading
+        app.state.frame = reading
         start = time.process_time()
         screen.refill("trials")
         await painted(app)
@@ -286,11 +287,11 @@ async def memory(app: WatchApp) -> Figures:
     """Sixty trials of four series of 100,000 points, as the screens hold them."""
     process = psutil.Process()
     info = study(6, 10)
-    app.on_feed_news(FeedNews(frame(info, 0, {m: curves(info, 10, 10, m) for m in METRICS})))
+    app.on_feed_update(FeedUpdate(frame(info, 0, {m: curves(info, 10, 10, m) for m in METRICS})))
     await settle(app)
     base = process.memory_info().rss
-    whole = {m: drawable(curves(info, 100_000, 100_000, m)) for m in METRICS}
-    app.on_feed_news(FeedNews(frame(info, 1, whole)))
+    whole = {m: curves(info, 100_000, 100_000, m) for m in METRICS}
+    app.on_feed_update(FeedUpdate(frame(info, 1, whole)))
     await settle(app)
     return {"base": base, "rss": process.memory_info().rss}
 
@@ -306,7 +307,7 @@ def main(name: str, answer: str) -> None:
     nothing = Source(ready=lambda: False, open=lambda: None)  # type: ignore[arg-type,return-value]
     app = WatchApp(nothing, None)
     app._feed.start = lambda: None  # type: ignore[method-assign]
-    app.desk.has_host = name == "live"
+    app.state.has_host = name == "live"
     figures: Figures = {}
     failed: list[BaseException] = []
 

@@ -5,22 +5,30 @@ from pathlib import Path
 
 from torch.optim import SGD
 
-from icckd.engine.arithmetic import PLAIN
-from icckd.engine.data.stream import TrainStream
-from icckd.engine.distillers import Pairing, build_distiller
-from icckd.engine.fit_student import AloneStep, StudentStep, example_output
-from icckd.engine.fit_teacher import TeacherStep, build_losses, train_stream
-from icckd.engine.losses import TeacherLoss
-from icckd.engine.material import Material, load_material
-from icckd.engine.models import Classifier, build_model
-from icckd.engine.protocol import Place
-from icckd.engine.step import Step
-from icckd.engine.teaching import AskedTeacher, Teaching, teaching
-from icckd.spec.distiller_sum import Distiller
-from icckd.spec.load import load
-from icckd.spec.models import CnnModel
-from icckd.spec.student import Student
-from icckd.spec.teacher import Teacher
+from icckd.study.distillers import Distiller
+from icckd.study.load import load
+from icckd.study.model import Student
+from icckd.study.teacher import Teacher
+from icckd.train.contract import JobContext
+from icckd.train.data.dataset import Dataset, load_dataset
+from icckd.train.data.stream import TrainStream
+from icckd.train.distillers import build_distiller
+from icckd.train.distillers.base import Pairing
+from icckd.train.losses.base import TeacherLoss
+from icckd.train.networks import build_model
+from icckd.train.networks.base import Classifier
+from icckd.train.networks.cnn import CnnModel
+from icckd.train.precision import PLAIN
+from icckd.train.student import (
+    AloneStep,
+    StudentStep,
+    TeacherForward,
+    TeacherOutputs,
+    example_output,
+    teacher_outputs,
+)
+from icckd.train.teacher import TeacherStep, build_losses, train_stream
+from icckd.train.trainer import Step
 
 ROOT = Path(__file__).parents[1]
 STUDY = load(ROOT / "studies" / "ablations.toml")
@@ -62,15 +70,17 @@ def student_epoch(distiller: Distiller | None = None, *, asked: bool = False) ->
         student=example_output(model, material), teacher=example,
         labels=material.train.labels, key=("bench", 0, "distiller"),
     )  # fmt: skip
-    told: Teaching = AskedTeacher(teacher, PLAIN)
+    told: TeacherOutputs = TeacherForward(teacher, PLAIN)
     if not (asked or chosen.reads_maps):
-        told = teaching(AskedTeacher(teacher, PLAIN), example, stream, settings.training, "cpu")
+        told = teacher_outputs(
+            TeacherForward(teacher, PLAIN), example, stream, settings.training, "cpu"
+        )
     return _epochs(stream, model, StudentStep(model, told, build_distiller(chosen, pairing)))
 
 
-def _material() -> Material:
-    place = Place(device="cpu", data_root=ROOT / "data", artifact_folder=ROOT)
-    return load_material(STUDY.data, place)
+def _material() -> Dataset:
+    place = JobContext(device="cpu", data_root=ROOT / "data", artifact_folder=ROOT)
+    return load_dataset(STUDY.data, place)
 
 
 def _model(settings: CnnModel, role: str) -> Classifier:

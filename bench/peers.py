@@ -14,14 +14,14 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from icckd.engine.cache import NegativeCache
-from icckd.engine.losses.intra import unit
+from icckd.train.losses.base import unit
+from icckd.train.losses.contrastive import EmbeddingCache
 
 CLASSES = 5
 
 
 def dense_intra(
-    h_BD: Tensor, k_BD: Tensor, labels_B: Tensor, ids_B: Tensor, cache: NegativeCache,
+    h_BD: Tensor, k_BD: Tensor, labels_B: Tensor, ids_B: Tensor, cache: EmbeddingCache,
     *, temperature: float,
 ) -> Tensor:  # fmt: skip
     """Every sample against the whole batch and the whole cache, masked."""
@@ -40,7 +40,7 @@ def dense_intra(
 
 
 def looped_intra(
-    h_BD: Tensor, k_BD: Tensor, labels_B: Tensor, ids_B: Tensor, cache: NegativeCache,
+    h_BD: Tensor, k_BD: Tensor, labels_B: Tensor, ids_B: Tensor, cache: EmbeddingCache,
     *, temperature: float,
 ) -> Tensor:  # fmt: skip
     """One sample after another, each a handful of tensor operations."""
@@ -112,7 +112,7 @@ def _sgd(model: nn.Module) -> torch.optim.SGD:
 
 def peer_teacher_epoch() -> Callable[[], float]:
     """Return a function that trains one epoch of a two-view teacher."""
-    model, cache = PeerNet((16, 32, 64)), NegativeCache(CLASSES, 64, 64)
+    model, cache = PeerNet((16, 32, 64)), EmbeddingCache(CLASSES, 64, 64)
     optimiser, loader = _sgd(model), _loader(2)
 
     def epoch() -> float:
@@ -159,7 +159,7 @@ def peer_student_epoch() -> Callable[[], float]:
     return epoch
 
 
-def _push(cache: NegativeCache, keys_BD: Tensor, labels_B: Tensor, ids_B: Tensor) -> None:
+def _push(cache: EmbeddingCache, keys_BD: Tensor, labels_B: Tensor, ids_B: Tensor) -> None:
     for key_D, label, sample in zip(keys_BD, labels_B.tolist(), ids_B.tolist(), strict=True):
         slot = int(cache.Q_ptr[label])
         cache.Q_emb[label, slot] = key_D

@@ -16,15 +16,16 @@ import torch
 from timing import write_result
 from torch import nn
 
-from icckd.engine.cache import NegativeCache
-from icckd.engine.checkpoint import Checkpoints
-from icckd.engine.course import Course
-from icckd.engine.models import build_model
-from icckd.engine.optimizers import make_optimizer
-from icckd.engine.protocol import Place
-from icckd.engine.steplog import StepLog
-from icckd.spec.models import CifarModel, CnnModel, TorchvisionModel
-from icckd.spec.training import Training
+from icckd.study.training import Training
+from icckd.train.checkpoint import Checkpoints
+from icckd.train.contract import JobContext
+from icckd.train.losses.contrastive import EmbeddingCache
+from icckd.train.networks import build_model
+from icckd.train.networks.cifar import CifarModel
+from icckd.train.networks.cnn import CnnModel
+from icckd.train.networks.torchvision import TorchvisionModel
+from icckd.train.optim import make_optimizer
+from icckd.train.trainer import StageMemory, StepLog, TrainingState
 
 RESNET56 = CifarModel(kind="cifar", name="resnet56")
 RESNET32X4 = CifarModel(kind="cifar", name="resnet32x4")
@@ -46,7 +47,7 @@ class Silent:
     def epoch(self, epoch: int, values: object) -> None:
         """Take an epoch."""
 
-    def outcomes(self, values: object) -> None:
+    def outcomes(self, values: object, right: object = ()) -> None:
         """Take outcomes."""
 
     def log(self, message: str) -> None:
@@ -54,13 +55,13 @@ class Silent:
         print(message)
 
 
-def course_of(name: str) -> tuple[Course, int]:
+def course_of(name: str) -> tuple[TrainingState, int]:
     """Return a stage after its last epoch but one, and the steps of an epoch."""
     settings, classes, per_class, epochs, steps = STAGES[name]
     channels = 1 if settings.kind == "cnn" else 3
     model = build_model(settings, in_channels=channels, n_classes=classes, key=("b",), device="cpu")
     state = nn.Module()
-    state.add_module("cache", NegativeCache(classes, per_class, model.classifier.in_features))
+    state.add_module("cache", EmbeddingCache(classes, per_class, model.classifier.in_features))
     optimizer = make_optimizer(model.parameters(), Training())
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
@@ -70,7 +71,14 @@ def course_of(name: str) -> tuple[Course, int]:
         ("ce", "intra", "grad_norm", "ratio", "share", "negatives"), epochs * steps, "cpu"
     )
     log.restore(torch.zeros((epochs - 1) * steps, 6))
-    course = Course(model=model, state=state, optimizer=optimizer, log=log, scaler=None)
+    course = TrainingState(
+        model=model,
+        state=state,
+        optimizer=optimizer,
+        log=log,
+        memory=StageMemory("cpu"),
+        loss_scale=None,
+    )
     for epoch in range(1, epochs):
         course.record(Silent(), {f"teacher.series{n}": epoch / (n + 1) for n in range(12)})
     return course, steps
@@ -80,7 +88,7 @@ def row(name: str, rounds: int) -> str:
     """Return the table row of one stage."""
     course, steps = course_of(name)
     folder = Path(tempfile.mkdtemp())
-    place = Place(
+    place = JobContext(
         device="cpu", data_root=folder, artifact_folder=folder, stage=name, attempt="bench",
         checkpoint_folder=folder / "kept", checkpoint_seconds=0.0,
     )  # fmt: skip

@@ -17,10 +17,8 @@ from own import student_epoch, teacher_epoch
 from peers import dense_intra, looped_intra, peer_student_epoch, peer_teacher_epoch
 from timing import interleaved, ratio, write_result
 
-from icckd.engine.cache import NegativeCache
-from icckd.engine.groups import group_by_class
-from icckd.engine.losses.intra import intra_class_contrastive
-from icckd.spec.teacher import IntraLoss
+from icckd.train.losses.base import group_by_class
+from icckd.train.losses.contrastive import EmbeddingCache, IntraLoss, intra_class_contrastive
 
 SHAPES = [(64, 64, 5, 64), (64, 256, 100, 64), (256, 256, 100, 64), (1024, 256, 100, 32)]
 
@@ -34,7 +32,7 @@ def loss_row(shape: tuple[int, int, int, int], rounds: int) -> str:
     h_BD, k_BD = (torch.randn(batch, features, generator=generator) for _ in range(2))
     margin_B = torch.ones(batch)
     settings = IntraLoss(temperature=0.1, margin="off")
-    cache = NegativeCache(classes, per_class, features)
+    cache = EmbeddingCache(classes, per_class, features)
     capacity = int(labels_B.bincount().max())
     groups = group_by_class(labels_B, classes, capacity)
     for step in range(per_class):

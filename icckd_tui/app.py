@@ -1,4 +1,4 @@
-"""The app that watches a study: it looks, asks, and never touches training itself."""
+"""The app that watches a study: it reads, sends requests, and never touches training itself."""
 
 from __future__ import annotations
 
@@ -7,91 +7,83 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
 from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
+from textual.driver import Driver
 from textual.message import Message
 from textual.screen import Screen
 
-from icckd_tui.desk import Desk
-from icckd_tui.feed import Feed
-from icckd_tui.glyphs import BRAILLE, Glyphs, glyphs_for
-from icckd_tui.keymap import SCREENS, ScreenName, keys_in
-from icckd_tui.memory import return_large_blocks
-from icckd_tui.player import Player
+from icckd import variables
+from icckd.errors import MachineError, UsageError
+from icckd_tui.data import Update
+from icckd_tui.events import TONES
+from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.keys import keys_of
 from icckd_tui.screens.base import MonitorScreen
-from icckd_tui.screens.leaving import Answer, Leaving
+from icckd_tui.screens.dialogs import Answer, Leaving
+from icckd_tui.screens.registry import SCREENS, number_keys, register_installed
 from icckd_tui.screens.study import StudyScreen
-from icckd_tui.source import Source, source_in
-from icckd_tui.terminal import end_with_terminal, need_screen
-from icckd_tui.theme import DARK, LIGHT
-from icckd_tui.view_model.events import TONES
-from icckd_tui.view_model.frame import Brought
+from icckd_tui.state import AppState
+from icckd_tui.terminal import (
+    CrashedError,
+    SignalExit,
+    end_with_terminal,
+    has_shell,
+    in_browser,
+    need_screen,
+    return_large_blocks,
+)
+from icckd_tui.text import display
+from icckd_tui.theme import BRAILLE, DARK, LIGHT, Glyphs, glyphs_for
 
 if TYPE_CHECKING:
     from icckd.journal.folder import StateFolder
-    from icckd_tui.view_model.requests import Asked
+    from icckd.journal.requests import Wanted
+    from icckd_tui.replay import Player
 
-_TOLD = ("failed", "clear", "answer")  # happenings that are told in passing
+_NOTIFIED = ("failed", "clear", "answer")  # kinds of events that the user is notified of
 
 
-class FeedNews(Message):
-    """The feed brought something."""
+class FeedUpdate(Message):
+    """The feed has read something new."""
 
-    def __init__(self, news: Brought) -> None:
+    def __init__(self, update: Update) -> None:
         super().__init__()
-        self.news = news
-
-
-def _screen(name: ScreenName, desk: Desk) -> MonitorScreen:
-    """Make a screen when it is first opened, so that the first paint waits for none but its own."""
-    if name == "charts":
-        from icckd_tui.screens.charts import ChartsScreen
-
-        return ChartsScreen(desk)
-    if name == "compare":
-        from icckd_tui.screens.compare import CompareScreen
-
-        return CompareScreen(desk)
-    if name == "trial":
-        from icckd_tui.screens.trial import TrialScreen
-
-        return TrialScreen(desk)
-    if name == "queue":
-        from icckd_tui.screens.queue import QueueScreen
-
-        return QueueScreen(desk)
-    if name == "sql":
-        from icckd_tui.screens.sql import SqlScreen
-
-        return SqlScreen(desk)
-    if name == "host":
-        from icckd_tui.screens.host import HostScreen
-
-        return HostScreen(desk)
-    return StudyScreen(desk)
+        self.update = update
 
 
 class WatchApp(App[Answer]):
     """Shows one study live.
 
-    Given `request_stop`, this terminal started the session, and leaving asks what becomes of it;
-    the app calls it when the answer is to stop, and then leaves. Without `submit` it is read-only.
+    Args:
+        source: Where to read.
+        study: The study's name; None for the newest.
+        request_stop: Stops the session; given where this terminal started it, so that leaving asks
+            what becomes of it.
+        submit: Sends a request to the session and returns its name; None for a read-only view.
+        glyphs: The characters to draw with.
+        clock: Returns the time in Unix seconds.
+        theme: The name of a theme; None for the one of the environment.
+        player: Moves a replay.
     """
 
     CSS_PATH = "app.tcss"
     TITLE = "icckd"
     ENABLE_COMMAND_PALETTE = True
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+z", "suspend", show=False, priority=True)  # on top of dialogs, too
+    ]
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what tests and replays replace, by keyword
         self,
         source: Source,
         study: str | None,
         *,
         request_stop: Callable[[], None] | None = None,
-        submit: Callable[[Asked], str] | None = None,
+        submit: Callable[[Wanted], str] | None = None,
         glyphs: Glyphs = BRAILLE,
         clock: Callable[[], float] = time.time,
         theme: str | None = None,
@@ -100,25 +92,39 @@ class WatchApp(App[Answer]):
         super().__init__()
         for known in (DARK, LIGHT):
             self.register_theme(known)
-        self.theme = theme or os.environ.get("TEXTUAL_THEME") or DARK.name
+        self.theme = theme or self._wanted_theme()
         self.set_class(glyphs.ascii, "-ascii")
         self._request_stop = request_stop
-        self._feed = Feed(source, study, lambda news: self.post_message(FeedNews(news)))
-        self.desk = Desk(
+        self._feed = Feed(source, study, lambda update: self.post_message(FeedUpdate(update)))
+        self.state = AppState(
             glyphs=glyphs,
             clock=clock,
+            open=self.open,
             leave=self._leave,
             feed=self._feed,
             submit=submit,
             player=player,
             has_host=source.host is not None,
         )
-        self._study_screen = StudyScreen(self.desk)
+        self._study_screen = StudyScreen(self.state)
         self.install_screen(self._study_screen, "study")
-        self._opened: dict[ScreenName, MonitorScreen] = {"study": self._study_screen}
+        self._opened: dict[str, MonitorScreen] = {"study": self._study_screen}
+
+    def _wanted_theme(self) -> str:
+        name = os.environ.get("TEXTUAL_THEME") or DARK.name
+        if name not in self.available_themes:
+            known = ", ".join(sorted(self.available_themes))
+            raise UsageError(f"TEXTUAL_THEME={name!r} is not a theme", hint=f"themes: {known}")
+        return name
+
+    def get_driver_class(self) -> type[Driver]:
+        """Return the driver of a terminal, or of a browser's tab."""
+        from icckd_tui.drivers import BrowserDriver, TerminalDriver
+
+        return BrowserDriver if in_browser() else TerminalDriver
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
-        """Give themes that are not ours what our style sheet needs."""
+        """Return the variables of our style sheet for themes that lack them."""
         return {"pane-border": "#5a6570"}
 
     def get_default_screen(self) -> Screen[None]:
@@ -126,28 +132,32 @@ class WatchApp(App[Answer]):
         return self._study_screen
 
     def on_mount(self) -> None:
-        """Start reading once the first frame is on the terminal."""
+        """Start reading once the first frame is on the terminal; draw all of it after `fg`."""
+        self.app_resume_signal.subscribe(self, lambda _: self.refresh(layout=True))
         self.call_after_refresh(self._feed.start)
 
     def on_unmount(self) -> None:
-        """Stop reading."""
         self._feed.stop()
 
-    def on_feed_news(self, message: FeedNews) -> None:
-        """Put the news on the desk, and let the screen in front show it."""
-        known = self.desk.news
-        if message.news is known or message.news == known:
+    def on_feed_update(self, message: FeedUpdate) -> None:
+        """Take in an update, show it, and notify the user of what happened."""
+        update, known = message.update, self.state.update
+        if update is known or update == known:
             return
-        happened = self.desk.take(message.news)
+        happened = self.state.apply(update)
         screen = self.monitor_screen
-        if screen is not None:
-            screen.show(message.news)
-            for event in happened:
-                if event.what in _TOLD:
-                    where = f"{event.arm} s{event.seed}" if event.seed is not None else event.arm
-                    screen.say(
-                        f"{where} {event.text}".strip(), severe=TONES[event.what] == "failed"
-                    )
+        if screen is None:
+            return
+        screen.show_update(update)
+        for event in happened:
+            if event.what in _NOTIFIED:
+                where = f"{event.arm} s{event.seed}" if event.seed is not None else event.arm
+                screen.say(f"{where} {event.text}".strip(), severe=TONES[event.what] == "failed")
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether nothing else is to be done by this process once the user has left."""
+        return self._request_stop is None
 
     @property
     def monitor_screen(self) -> MonitorScreen | None:
@@ -155,14 +165,15 @@ class WatchApp(App[Answer]):
         found = (s for s in reversed(self.screen_stack) if isinstance(s, MonitorScreen))
         return next(found, None)
 
-    @on(StudyScreen.TrialChosen)
-    def _trial_chosen(self) -> None:
-        self.open("trial")
-
-    def open(self, name: ScreenName) -> None:
+    def open(self, name: str) -> None:
         """Bring a screen to the front; the study stays below."""
         if name not in self._opened:
-            self._opened[name] = _screen(name, self.desk)
+            try:
+                self._opened[name] = SCREENS[name].load()(self.state)
+            except MachineError as error:
+                text = display(f"{error.message}; {error.hint}")
+                self.notify(text, severity="error", markup=False)
+                return
             self.install_screen(self._opened[name], name)
         while len(self.screen_stack) > 1:
             self.pop_screen()
@@ -174,30 +185,36 @@ class WatchApp(App[Answer]):
         yield SystemCommand("Theme", "change the colors", self.action_change_theme)
         if not isinstance(screen, MonitorScreen):
             return
-        for key in keys_in(SCREENS[screen.NAME]):
-            title = key.about.split(":")[0].split(";")[0].capitalize()
+        for key in (*number_keys(), *keys_of(type(screen))):
             yield SystemCommand(
-                title,
-                f"{key.about} ({key.short})",
+                key.title,
+                f"{key.description} ({key.names[0]})",
                 lambda action=key.action: self.call_later(screen.run_action, action),
             )
 
     def action_command_palette(self) -> None:
-        """Open the palette; its own hint is not in ASCII."""
+        """Open the palette with a placeholder in ASCII, unlike Textual's own."""
         if not isinstance(self.screen, CommandPalette):
             self.push_screen(CommandPalette(id="--command-palette", placeholder="Search actions"))
+
+    def action_suspend(self) -> None:
+        """Stop the process, so that the shell takes over until `fg`."""
+        if self._driver is None or not self._driver.can_suspend or not has_shell():
+            self.notify("there is no shell to go back to", markup=False)
+            return
+        self.action_suspend_process()
 
     async def action_quit(self) -> None:
         """Leave the way every other key leaves."""
         self._leave()
 
     def _leave(self) -> None:
-        frame = self.desk.frame
+        frame = self.state.frame
         over = frame is not None and frame.progress.session in ("ended", "interrupted")
         if self._request_stop is None or over:
             self.exit("go-on")
         elif not isinstance(self.screen, Leaving):
-            self.push_screen(Leaving(glyphs=self.desk.glyphs), self._answered)
+            self.push_screen(Leaving(glyphs=self.state.glyphs), self._answered)
 
     def _answered(self, answer: Answer | None) -> None:
         if answer == "stop" and self._request_stop is not None:
@@ -214,19 +231,22 @@ def run_watch(
     read_only: bool = False,
     replay: float | None = None,
 ) -> Answer:
-    """Show a study until the user leaves; return "stop" when that was the answer.
+    """Show a study until the user leaves; return "stop" if the user chose to stop the session.
 
     Args:
         folder: The state folder to read; it need not exist yet.
         study: A study's name, or None for the newest.
-        request_stop: Given when this terminal started the session: asks it to stop.
-        read_only: Whether the session can be asked for nothing.
-        replay: How many times as fast as it happened to show it again; None shows it as it is.
+        request_stop: Stops the session; given where this terminal started it.
+        read_only: Whether requests to the session are switched off.
+        replay: Replay the study this many times as fast as it ran; None shows it live.
 
     Raises:
-        MachineError: There is no terminal for a full screen.
+        MachineError: There is no terminal for a full screen, or two screens share a name.
+        UsageError: The theme that the environment asks for does not exist.
+        CrashedError: The monitor ended by an error of its own.
     """
     need_screen()
+    register_installed()
     end_with_terminal()
     return_large_blocks()
     glyphs = glyphs_of_terminal()
@@ -234,22 +254,46 @@ def run_watch(
         from icckd_tui.replay import replay_of
 
         source, player = replay_of(folder, replay)
-        return WatchApp(
-            source, study, glyphs=glyphs, clock=lambda: player.now, player=player
-        ).run() or "go-on"  # fmt: skip
-    submit = None
-    if not read_only:
-        from icckd_tui.asking import submitter
+        return _run(WatchApp(source, study, glyphs=glyphs, clock=lambda: player.now, player=player))
 
-        submit = submitter(folder)
+    def submit(request: Wanted) -> str:
+        from icckd.journal import requests  # not needed by the first paint
+
+        return requests.submit(folder, request)
+
     app = WatchApp(
-        source_in(folder), study, request_stop=request_stop, submit=submit, glyphs=glyphs
+        source_in(folder),
+        study,
+        request_stop=request_stop,
+        submit=None if read_only else submit,
+        glyphs=glyphs,
     )
-    return app.run() or "go-on"
+    return _run(app)
+
+
+def _run(app: WatchApp) -> Answer:
+    """Run the app; end by the signal that ended it.
+
+    Where this process is for looking alone it ends here. The interpreter's own end takes longer
+    than all else, a second on a busy machine, and would abort a reading in DuckDB's code.
+    """
+    signals = SignalExit(app)
+    answer = app.run()
+    signals.end()
+    if app.is_alone and not app.return_code:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+    if app.return_code:
+        raise CrashedError(
+            "the monitor ended by an error of its own, shown above; training continues",
+            hint="`icckd watch` opens it again, `icckd status` prints how things stand",
+        )
+    return answer or "go-on"
 
 
 def glyphs_of_terminal() -> Glyphs:
     """Return the glyphs that this terminal can show."""
     lang = os.environ.get("LC_ALL") or os.environ.get("LC_CTYPE") or os.environ.get("LANG") or ""
     encoding = sys.stdout.encoding or locale.getpreferredencoding(False)
-    return glyphs_for(encoding, lang, os.environ.get("ICCKD_GLYPHS", ""))
+    return glyphs_for(encoding, lang, variables.glyphs())

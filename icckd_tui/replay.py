@@ -1,25 +1,86 @@
-"""Replay: a study's journals written again at their own pace, and read as if it happened now.
+"""Replay: a study's journals are written again at their own pace and read as if it ran now.
 
-A player copies the lines of the journals into a folder of its own, each when its time has come, so
-that the screens see what they would have seen: the same readers, views and statistics.
+The lines of the journals are copied into a folder of the replay, each when its time has come, so
+that the screens show what they would have shown: the same readers, views and statistics.
 """
 
 from __future__ import annotations
 
-import shutil
 import tempfile
-from dataclasses import replace
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from icckd.errors import UsageError
-from icckd_tui.player import Player
-from icckd_tui.source import Reader, Source, source_in
+from icckd_tui.feed import Source, source_in
 
 if TYPE_CHECKING:
     from icckd.journal.folder import StateFolder
-    from icckd.results.types import Progress, StudyInfo
+    from icckd.results.query import Results
+
+STEPS = 40  # of the slider
+SPEEDS = (0.25, 1.0, 4.0, 16.0, 60.0, 240.0)
+
+
+class Player:
+    """The clock of a replay, from the time of the first line to that of the last; thread-safe."""
+
+    def __init__(
+        self, first: float, last: float, speed: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.first = first
+        self.last = last
+        self.speed = speed
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._at = first
+        self._since = clock()
+        self._playing = True
+
+    @property
+    def now(self) -> float:
+        """The time that is shown, in Unix seconds."""
+        with self._lock:
+            return self._now()
+
+    def _now(self) -> float:
+        passed = (self._clock() - self._since) * self.speed if self._playing else 0.0
+        return min(self.last, self._at + passed)
+
+    @property
+    def playing(self) -> bool:
+        """Whether time passes."""
+        return self._playing and self.now < self.last
+
+    def toggle(self) -> None:
+        """Pause or resume; at the end, start again."""
+        with self._lock:
+            self._at, self._since = self._now(), self._clock()
+            if self._at >= self.last:
+                self._at, self._playing = self.first, True
+            else:
+                self._playing = not self._playing
+
+    def seek(self, steps: int) -> None:
+        """Go forward or back by `steps` of `STEPS` equal parts."""
+        with self._lock:
+            moved = self._now() + steps * (self.last - self.first) / STEPS
+            self._at, self._since = min(self.last, max(self.first, moved)), self._clock()
+
+    def faster(self, steps: int) -> None:
+        """Take the next higher or lower speed."""
+        with self._lock:
+            self._at, self._since = self._now(), self._clock()
+            nearest = min(range(len(SPEEDS)), key=lambda i: abs(SPEEDS[i] - self.speed))
+            self.speed = SPEEDS[min(len(SPEEDS) - 1, max(0, nearest + steps))]
+
+    @property
+    def share(self) -> float:
+        """How much of the replay is over, from 0 to 1."""
+        return (self.now - self.first) / (self.last - self.first) if self.last > self.first else 1.0
 
 
 class _Tape:
@@ -37,7 +98,7 @@ class _Tape:
             )
 
     def _take(self, name: Path, data: bytes) -> None:
-        from icckd.journal.line import decode, encode
+        from icckd.journal.file import decode, encode
 
         newest = 0.0
         for raw in data.split(b"\n")[:-1]:
@@ -62,7 +123,7 @@ class _Tape:
         return self._lines[-1][0]
 
     def write(self, folder: Path, start: int, until: float) -> int:
-        """Append the lines from `start` on up to a time; return where to go on."""
+        """Append the lines from `start` on up to a time; return where to continue."""
         parts: dict[Path, list[bytes]] = {}
         place = start
         while place < len(self._lines) and self._lines[place][0] <= until:
@@ -77,70 +138,50 @@ class _Tape:
         return place
 
 
-class ReplayReader:
-    """Reads the folder of a player; going back starts over from an empty folder."""
+class _Replay:
+    """The folder that a replay writes, read by the results of the monitor."""
 
     def __init__(self, tape: _Tape, player: Player) -> None:
         self._tape = tape
         self._player = player
-        self._home = Path(tempfile.mkdtemp(prefix="icckd-replay-"))
+        self._home = Path()
+        self._lock = ExitStack()
         self._next = 0
         self._shown = player.first
-        self._inner = self._open()
 
-    def _open(self) -> Reader:
+    @contextmanager
+    def open(self) -> Iterator[Results]:
+        """Yield the results up to the player's time; the folder is removed afterwards."""
         from icckd.journal.folder import StateFolder
-        from icckd.results.read import open_results
-        from icckd.store.lock import owner_lock
+        from icckd.journal.owner import owner_lock
+        from icckd.results.query import open_results
 
-        folder = StateFolder(self._home)
-        folder.create()
-        self._lock = owner_lock(folder, waiting=lambda: None)
-        self._lock.__enter__()
-        self._next = self._tape.write(self._home, self._next, self._player.now)
-        return open_results(folder)
+        with (
+            tempfile.TemporaryDirectory(prefix="icckd-replay-", ignore_cleanup_errors=True) as home,
+            ExitStack() as self._lock,
+        ):
+            self._home = Path(home)
+            folder = StateFolder(self._home)
+            folder.create()
+            self._lock.enter_context(owner_lock(folder, waiting=lambda: None))
+            self._shown = self._player.now
+            self._next = self._tape.write(self._home, 0, self._shown)
+            with open_results(folder) as results:
+                yield results
 
-    def refresh(self) -> bool:
-        """Write what has come since, and take it in."""
+    def advance(self) -> bool:
+        """Write the lines whose time has come; return whether the replay went back instead.
+
+        At the end the folder's lock is released, which ends a session that wrote no end.
+        """
         now = self._player.now
         if now < self._shown:
-            self._close()
-            self._home.mkdir()
-            self._next = 0
-            self._shown = now
-            self._inner = self._open()
             return True
         self._shown = now
         self._next = self._tape.write(self._home, self._next, now)
-        return self._inner.refresh()
-
-    def progress(self, study: StudyInfo) -> Progress:
-        """Return where the study stood; a session without an end ends, interrupted, with it."""
-        found = self._inner.progress(study)
-        cut_off = self._player.share >= 1.0 and found.session == "live"
-        return replace(found, session="interrupted") if cut_off else found
-
-    def __getattr__(self, name: str) -> object:
-        """Read everything else as it is."""
-        return getattr(self._inner, name)
-
-    def __enter__(self) -> Self:
-        """Open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, and leave nothing behind."""
-        self._close()
-
-    def _close(self) -> None:
-        self._inner.__exit__(None, None, None)
-        self._lock.__exit__(None, None, None)
-        shutil.rmtree(self._home, ignore_errors=True)
+        if self._player.share >= 1.0:
+            self._lock.close()
+        return False
 
 
 def replay_of(folder: StateFolder, speed: float) -> tuple[Source, Player]:
@@ -151,11 +192,13 @@ def replay_of(folder: StateFolder, speed: float) -> tuple[Source, Player]:
     """
     tape = _Tape(folder)
     player = Player(tape.first, tape.last, speed)
+    replay = _Replay(tape, player)
     live = source_in(folder)
     source = Source(
         ready=lambda: True,
-        open=lambda: ReplayReader(tape, player),  # type: ignore[return-value,arg-type]
-        asker=live.asker,
+        open=replay.open,
+        sandbox=live.sandbox,
         views=live.views,
+        advance=replay.advance,
     )
     return source, player

@@ -1,8 +1,20 @@
-"""Settings of every test."""
+"""Settings of every test, and the state folder that many of them write journals into."""
 
 import os
+import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import settings
+
+from tests.support.lab import lab
+
+__all__ = ["lab"]
+
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    # Nothing is written beside the sources; but tests start processes that import torch, and each
+    # would compile it again, for two seconds.
+    os.environ["PYTHONPYCACHEPREFIX"] = str(Path.home() / ".cache" / "icckd-tests" / "bytecode")
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes beside each other: a thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -10,3 +22,44 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes beside each other: a thread
 # A busy machine is no reason for a property to fail.
 settings.register_profile("icckd", deadline=None, derandomize=True)
 settings.load_profile("icckd")
+
+
+# Set once in a process: by pytest, by torch's compiler, by the determinism of CUDA.
+SET_FOR_GOOD = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "CUBLAS_WORKSPACE_CONFIG"}
+
+
+def variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in SET_FOR_GOOD}
+
+
+@pytest.fixture(autouse=True)
+def environment_is_left_as_found():
+    """Fail a test that leaves other environment variables to the tests after it."""
+    before = variables()
+    yield
+    after = variables()
+    changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
+    for name in changed:
+        os.environ.pop(name, None)
+    os.environ.update({name: before[name] for name in changed if name in before})
+    assert not changed, f"this test left environment variables changed: {changed}"
+
+
+@pytest.fixture(scope="session")
+def fresh_process(tmp_path_factory) -> None:
+    """The executor of `Desk.train`, installed beside icckd until the end of the session."""
+    from tests.support.executors import install_fresh_process
+
+    site = tmp_path_factory.mktemp("site")
+    install_fresh_process(site)
+    sys.path.append(str(site))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty state folder."""
+    from icckd.journal.folder import StateFolder
+
+    made = StateFolder(tmp_path / "state")
+    made.create()
+    return made

@@ -6,3 +6,15 @@ if __name__ != "icckd":
     raise ImportError("core/ is a source root: write `import icckd`, never `import core.icckd`")
 
 __version__ = "0.1.0"
+
+from icckd.study.registry import add_packages
+
+add_packages(
+    (
+        "icckd.train.distillers",
+        "icckd.train.losses",
+        "icckd.train.networks",
+        "icckd.train.datasets",
+        "icckd.train.metrics",
+    )
+)

@@ -21,9 +21,8 @@ os.environ.pop("NO_COLOR", None)
 
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.player import STEPS
-from icckd_tui.replay import replay_of
-from icckd_tui.source import source_in
+from icckd_tui.feed import source_in
+from icckd_tui.replay import STEPS, replay_of
 
 WAIT_SECONDS = 60.0
 HOST_SECONDS = 60.0
@@ -81,7 +80,7 @@ async def svg_of(folder: StateFolder, shot: Shot) -> str:
     async with app.run_test(size=shot.size) as pilot:
         for _ in range(int(WAIT_SECONDS / 0.1)):
             await asyncio.sleep(0.1)
-            if app.desk.frame is not None:
+            if app.state.frame is not None:
                 break
         else:
             sys.exit(f"no study could be read from {folder.root}")

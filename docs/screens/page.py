@@ -1,8 +1,12 @@
-"""Write docs/monitor.md, keys and all, from the keymap: `python docs/screens/page.py`."""
+"""Write docs/monitor.md from the registered screens and keys: `python docs/screens/page.py`."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from icckd_tui.keymap import SCOPES, SCREENS, Scope, ScreenName, keys_in
+from icckd_tui.keys import KeyGroup, key_groups
+from icckd_tui.screens.registry import SCREENS, heading_of, keys_in
+from icckd_tui.widgets.chart import CurveChart
+from icckd_tui.widgets.table import GridTable
 
 PAGE = Path(__file__).parents[1] / "monitor.md"
 HEAD = """# The monitor
@@ -11,58 +15,11 @@ HEAD = """# The monitor
 one and shows it. Any number of views may be open: they read the journals, and training waits for
 none of them. `icckd status` prints the same in a few plain lines, for logs and screen readers.
 
-This page is written by `python docs/screens/page.py` from the keymap that the program itself uses.
+`python docs/screens/page.py` writes this page from the registered screens and the keys that they
+declare.
 
 ## Screens
 """
-ABOUT: dict[ScreenName, tuple[str, str]] = {
-    "study": (
-        "study-running-160x45.png",
-        "The matrix has a row for everything that was varied and a cell for each arm: the paired"
-        " difference from the baseline, with `*` where its 95 % interval leaves out 0, the number"
-        " of seeds so far while they run, and a hatch where a seed failed. Below it stand the same"
-        " differences with their intervals, and the trials. The arm under the cursor is in focus"
-        " everywhere: in the charts its curve and the baseline's have their intervals. `b`"
-        " compares with the arm under the cursor instead of the declared baseline, for this view"
-        " alone; titles say so, and no part is judged then.",
-    ),
-    "charts": (
-        "charts-160x45.png",
-        "One to nine series side by side. Smoothing runs over every value of the raw series. The"
-        " value cursor reads all charts at one place, and a table holds what it reads. Marked arms"
-        " are drawn alone.",
-    ),
-    "compare": (
-        "compare-160x45.png",
-        "Marked arms, or all, side by side: every outcome with its paired difference, the verdict"
-        " on each part, the primary outcome against a cost, and the settings that differ.",
-    ),
-    "trial": (
-        "trial-160x45.png",
-        "One trial: attempts, the process that trains it, outcomes, settings, environment, every"
-        " series, and its log with search, levels and the traceback of a failure.",
-    ),
-    "queue": (
-        "queue-160x45.png",
-        "The stages in the plan's order with the time that each is expected to take, and what the"
-        " session was asked and answered. A view starts locked; `W` unlocks requests, and those"
-        " that give up work ask once more. A request is a small file that the session carries out"
-        " and confirms in its journal. `P` puts a trial's waiting stages ahead of all others.",
-    ),
-    "sql": (
-        "sql-160x45.png",
-        "A console over the documented views. Statements run in a process of their own that can"
-        " read nothing else and change nothing; `x` stops one. A filter that is set stands in the"
-        " history as SQL.",
-    ),
-    "host": (
-        "host-160x45.png",
-        "The last ten minutes of CPU, memory, disk and GPUs, the processes that train with their"
-        " trials, and whether memory may run out: a running stage is expected to reach the median"
-        " peak of complete stages of its shape. `a minute` is by how much a process grows: the"
-        " slope of its last samples, one a second, sixty at most.",
-    ),
-}
 TAIL = """
 `:` opens the palette: every action of the screen by its name.
 
@@ -79,12 +36,16 @@ TAIL = """
 | term | meaning |
 | --- | --- |
 | `cache` | a part of the arm's name |
-| `~pattern` | a regular expression on it |
+| `~^no-(margin\\|cache)$` | a regular expression on it, up to a blank or an unopened `)` |
 | `state:running`, `reason:finite` | a part of a text: `arm`, `state`, `stage`, `reason` |
 | `seed<3`, `delta<0` | numbers: `seed`, `epoch`, `attempts`, `seconds`, `primary`, `delta` |
 | `has:reason` | there is a value |
 | `ci:excludes0` | arms whose interval of the primary outcome leaves out 0 |
 | blank, `\\|`, `-` or `!`, `( )` | and, or, not, groups; quotes keep blanks |
+
+A filter is translated to SQL and evaluated by DuckDB in a process of its own, over the trials that
+the monitor has read. It is stopped after 5 s, and keys and charts never wait for it. Regular
+expressions are DuckDB's (RE2): without look-around and references to groups.
 
 ![filter](screens/filter-160x45.png)
 
@@ -103,9 +64,18 @@ log in `$PAGER`, else `$EDITOR`, else less; a read-only view starts no other pro
 
 From 60x16 on everything works; below there is a notice. Small terminals show one pane at a time.
 Without Unicode (`LC_ALL=C`, or `ICCKD_GLYPHS=ascii`) characters are ASCII, with `NO_COLOR` or 16
-colors signs and letters carry what colors would. The palette (`:`) offers light and dark themes.
-Where there is no terminal, or a dumb one, the monitor refuses and names `icckd status`. It ends
-with its terminal, also where the terminal vanishes without a signal.
+colors signs and letters carry what colors would. The palette (`:`) offers light and dark themes;
+`TEXTUAL_THEME` names the one to begin with.
+Where there is no terminal, or a dumb one, the monitor refuses and names `icckd status`. A terminal
+that tells no size is taken for 80x24, and at most 600x200 are drawn. `ctrl-z` gives the shell back,
+`fg` shows the monitor again. SIGTERM, SIGHUP and SIGINT end it with the terminal as it was, and it
+ends with its terminal, also where that vanishes without a signal. After an error of its own it
+exits with code 1; training goes on.
+
+Keys are handled one after the other, at most 1,000 wait, and `ctrl-q` and `ctrl-c` overtake them
+all. A paste is cut at 65,536 characters, and over half a second after its last one if its end is
+lost. What is not UTF-8 is left out. Where the terminal takes no output, `ctrl-q` ends the monitor
+by SIGTERM after three seconds.
 
 Ten minutes beside a writer that is fifty times as fast as training (`pytest -m long
 tests/tui/test_tui_live.py`, two cores, 2026-11-24): 253 MiB at the end, growing by 1.8 MiB a
@@ -118,33 +88,42 @@ minute while 4.3 MiB of journals came; lag of the event loop at most 31 ms in 99
 ![replay](screens/replay-160x45.png)
 
 `icckd watch --web` serves the same screens, read-only, to a browser on this machine (it needs the
-extra `web`); there is no login, and nothing but the loopback interface is served.
+extra `web`). It prints an address that opens the view once: the browser gets a cookie in exchange
+for the token in it, and until the server ends that browser alone is let in. Pages of other servers
+are refused, whatever cookie the browser sends along. A tab writes no files. Each tab is a process
+of its own, four at most (`--tabs`), and ends with its page or its server. From another machine use
+`ssh -L 8000:127.0.0.1:8000`; `--host` listens beyond this machine, without encryption. Cookies know
+no ports: a browser sends the one of this view to every server of the same host name. On a machine
+that others use, too, open no page of theirs (`127.0.0.1:PORT`) in a browser that has the view; its
+server could read the study as you do, until `icckd watch` ends.
 """
 
 
 def page() -> str:
     """Return the page."""
     parts = [HEAD]
-    for number, (name, (picture, about)) in enumerate(ABOUT.items(), 1):
-        parts.append(
-            f"\n### {number} {name.capitalize()}\n\n{about}\n\n![{name}](screens/{picture})\n"
-        )
+    for number, entry in enumerate(SCREENS.values(), 1):
+        screen = entry.load()
+        picture = screen.PICTURE or f"{entry.name}-160x45.png"
+        parts.append(f"\n### {number} {entry.title}\n\n{screen.ABOUT}\n")
+        parts.append(f"\n![{entry.name}](screens/{picture})\n")
     parts.append("\n## Keys\n")
-    for scope, title in SCOPES.items():
-        parts.append(f"\n{title.capitalize()}{_where(scope)}:\n\n| key | |\n| --- | --- |\n")
-        parts += [f"| {_code(key.shown)} | {key.about} |\n" for key in keys_in((scope,))]
+    for group in groups():
+        heading = heading_of(group)
+        parts.append(f"\n{heading[0].upper()}{heading[1:]}:\n\n| key | |\n| --- | --- |\n")
+        parts += [
+            f"| {' '.join(f'`{name}`' for name in key.names)} | {key.description} |\n"
+            for key in keys_in(group)
+        ]
     return "".join([*parts, TAIL])
 
 
-def _where(scope: Scope) -> str:
-    if scope in ("global", "table", "chart", "replay"):
-        return ""
-    names = [name for name, scopes in SCREENS.items() if scope in scopes]
-    return "" if len(names) == 1 else f" ({', '.join(names)})"
-
-
-def _code(keys: str) -> str:
-    return " ".join(f"`{key}`" for key in keys.split())
+def groups() -> Iterator[KeyGroup]:
+    """Yield every group of keys once: what screens share first, each screen's own last."""
+    screens = [entry.load() for entry in SCREENS.values()]
+    owners = {base: None for screen in screens for base in reversed(screen.__mro__[1:])}
+    for owner in (*owners, GridTable, CurveChart, *screens):
+        yield from (group for group in key_groups(owner) if group.owner is owner)
 
 
 if __name__ == "__main__":

@@ -1,55 +1,107 @@
-"""What every screen has: bar, panes, host line, footer, and the keys that work everywhere."""
+"""What every screen has: study bar, panes, host line, footer, and the keys that work everywhere."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Container
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from icckd_tui.desk import Desk
-from icckd_tui.display import display
-from icckd_tui.keymap import SCREENS, ScreenName, bindings
-from icckd_tui.player import replay_text
-from icckd_tui.screens.taking import Taking
-from icckd_tui.view_model.filter import EVERYTHING
-from icckd_tui.view_model.frame import Answered, Brought, Frame, notice_of
-from icckd_tui.view_model.host import Host
-from icckd_tui.widgets.exact import ExactCompositor
-from icckd_tui.widgets.grid_table import GridTable
-from icckd_tui.widgets.host import HostView
+from icckd.errors import MachineError
+from icckd_tui.data import Frame, SqlAnswer, StudyUpdate, Update, Waiting
+from icckd_tui.export import Exportable, Format, write_new
+from icckd_tui.filter import EVERYTHING, Filter
+from icckd_tui.host import Host
+from icckd_tui.keys import EVERYWHERE, Key, footer_keys
+from icckd_tui.screens.dialogs import EventFeed, FilterPrompt, FormatMenu, Help
+from icckd_tui.screens.registry import SCREENS
+from icckd_tui.state import AppState
+from icckd_tui.text import display
+from icckd_tui.theme import Glyphs
+from icckd_tui.widgets.bars import Banner, FooterKeys, HostView, Notice, StudyBar
+from icckd_tui.widgets.chart import CurveChart
 from icckd_tui.widgets.lines import LinesWidget
-from icckd_tui.widgets.messages import Banner, Notice
-from icckd_tui.widgets.study_bar import FooterKeys, StudyBar
+from icckd_tui.widgets.table import GridTable
 
+if TYPE_CHECKING:
+    from icckd_tui.replay import Player
+
+SMALLEST = (60, 16)  # terminal columns and rows below which nothing useful fits
 ALL_PANES = (110, 30)  # from this size of the terminal on, all panes are shown at once
+LONGEST_COPY = 70_000  # bytes; what many terminals take in one sequence
 
 
-class MonitorScreen(Taking):
-    """Shows what is on the desk; knows nothing about where it comes from.
+class MonitorScreen(Screen[None]):
+    """A screen of panes that shows the state of the app.
 
-    A subclass names itself and its panes, lays them out, and fills one at a time.
+    A subclass names its panes, lays them out in `panes` and fills one at a time in `fill`; its
+    keys are its `BINDINGS`.
+
+    Attributes:
+        NAME: The name under which the screen is registered.
+        ABOUT: What it shows, for docs/monitor.md.
+        PICTURE: The file of its picture there; "" takes one by its name.
+        PANES: The ids of its panes in the order of tab.
+        ALL_FROM: From this size of the terminal on, all panes are shown at once.
+        HOST_LINE_FROM: From this many rows on, one tells about the machine.
     """
 
-    NAME: ClassVar[ScreenName]
+    NAME: ClassVar[str]
+    ABOUT: ClassVar[str] = ""
+    PICTURE: ClassVar[str] = ""
     PANES: ClassVar[tuple[str, ...]]
     ALL_FROM: ClassVar[tuple[int, int]] = ALL_PANES
     HOST_LINE_FROM: ClassVar[int] = 24
     AUTO_FOCUS = ""  # a pane is focused once it is known which
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(id=self.NAME, classes="-ascii" if desk.glyphs.ascii else None)
-        self._compositor = ExactCompositor()
-        self.desk = desk
-        self.glyphs = desk.glyphs
+    KEYS_HEADING: ClassVar[str] = EVERYWHERE
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(number), f"open_number({number})", show=False) for number in range(1, 10)),
+        Key("q,ctrl+q,ctrl+c", "leave", "leave; training never depends on this view",
+            label="Quit", rank=0),
+        Key("ctrl+z", "app.suspend", "give the shell back; fg shows the monitor again"),
+        Key("question_mark,f1", "help", "this help", label="Help", rank=1),
+        Key("colon,ctrl+p", "app.command_palette", "every action by its name"),
+        Key("escape", "back", "one layer back, to the study"),
+        Key("slash", "filter", "filter trials and arms; in a log: search",
+            label="Filter", rank=4),
+        Key("i", "events", "what happened: failures, best values, clear results",
+            label="Events", rank=6),
+        Key("e", "export", "write what the pane shows to a file: asks for the format",
+            label="Export", rank=9),
+        Key("y", "copy", "copy what the pane shows: a table as Markdown, a chart as CSV"),
+        Key("W", "unlock", "unlock requests to the session, or lock them again"),
+        *(Key(key, action, about, heading="in a replay") for key, action, about in (
+            ("semicolon", "play", "stop the replay, or continue"),
+            ("comma", "seek(-1)", "back in the replay"),
+            ("full_stop", "seek(1)", "forward in the replay"),
+            ("right_curly_bracket", "faster(1)", "replay faster"),
+            ("left_curly_bracket", "faster(-1)", "replay slower"),
+        )),
+        Key("tab", "next_pane", "next pane", label="Pane", rank=2,
+            heading="on screens with panes"),
+        Key("shift+tab", "previous_pane", "previous pane", heading="on screens with panes"),
+        Key("z", "maximize_pane", "the current pane alone, and back", label="Zoom", rank=5,
+            heading="on screens with panes"),
+        Key("f", "follow", "stay at the newest line or value", heading="on screens with panes"),
+    ]  # fmt: skip
+
+    def __init__(self, state: AppState) -> None:
+        super().__init__(id=self.NAME, classes="-ascii" if state.glyphs.ascii else None)
+        self.state = state
+        self.glyphs = state.glyphs
         self._pane = self.PANES[0]
         self._maximized = False
         self._was_filled = False
+
+    # What a subclass defines.
 
     @abstractmethod
     def panes(self) -> ComposeResult:
@@ -57,38 +109,40 @@ class MonitorScreen(Taking):
 
     @abstractmethod
     def fill(self, pane: str) -> None:
-        """Fill a visible pane from the desk; there is a frame."""
+        """Fill a visible pane from the state; there is a frame."""
+
+    def request_data(self) -> None:
+        """Ask the feed for what this screen needs beside the study."""
+        self.state.request_data()
 
     def arrange_panes(self) -> None:
         """Give the visible panes room; called when size or content may have changed it."""
 
-    def compose(self) -> ComposeResult:
-        """Lay out bar, banner, panes, notice, host line and footer."""
-        yield StudyBar(glyphs=self.glyphs, clock=self.desk.clock, id="bar")
-        yield Banner(id="banner")
-        with Container(id="panes"):
-            yield from self.panes()
-        yield Notice(id="notice")
-        yield HostView(glyphs=self.glyphs, id="host-line")
-        yield FooterKeys(glyphs=self.glyphs, screen=self.NAME, id="keys")
+    def is_wanted(self, pane: str) -> bool:
+        """Whether a pane is in use now."""
+        return True
 
-    def on_mount(self) -> None:
-        """Paint again when the theme changes."""
-        self.app.theme_changed_signal.subscribe(self, lambda _: self._repaint())
+    def entry_of(self, pane: Widget) -> Widget:
+        """Return the widget that takes the keys of a pane."""
+        return pane
 
-    def _repaint(self) -> None:
-        for widget in self.query(LinesWidget):
-            widget.notify_style_update()
-            widget.refresh()
+    def wants_host_line(self) -> bool:
+        """Whether the machine is shown nowhere else on this screen."""
+        return True
 
-    def on_screen_resume(self) -> None:
-        """Show what came while another screen was in front."""
-        self.wish()
-        self.lay_out()
-        self.show_host()
+    def arm_of(self, table: GridTable) -> str | None:
+        """Return the arm under a table's cursor."""
+        return None
 
-    def wish(self) -> None:
-        """Ask the feed for what this screen needs beside the study."""
+    def show_answer(self, answer: SqlAnswer) -> None:
+        """Show the answer to an SQL statement."""
+
+    # Layout.
+
+    @property
+    def frame(self) -> Frame | None:
+        """The newest frame."""
+        return self.state.frame
 
     @property
     def is_single(self) -> bool:
@@ -98,41 +152,50 @@ class MonitorScreen(Taking):
         small = width < least[0] or height < least[1]
         return small or self._maximized or self.frame is None
 
-    def show(self, news: Brought) -> None:
-        """Show what is new on the desk; before there are panes, opening shows it."""
-        if not self.is_mounted:
-            return
-        if isinstance(news, Host):
-            self.show_host()
-        elif isinstance(news, Answered):
-            self.show_answer(news)
-        elif isinstance(news, Frame) and self._was_filled:
-            self.query_one(Banner).show(news)
-            self.show_bar()
-            self.fill_panes()
-        else:
+    def compose(self) -> ComposeResult:
+        yield StudyBar(glyphs=self.glyphs, clock=self.state.clock, id="bar")
+        yield Banner(id="banner")
+        with Container(id="panes"):
+            yield from self.panes()
+        yield Notice(id="notice")
+        yield HostView(glyphs=self.glyphs, id="host-line")
+        yield FooterKeys(
+            glyphs=self.glyphs,
+            screens=tuple(SCREENS),
+            screen=self.NAME,
+            keys=footer_keys(type(self)),
+            id="keys",
+        )
+
+    def on_mount(self) -> None:
+        self.app.theme_changed_signal.subscribe(self, lambda _: self._repaint())
+
+    def _repaint(self) -> None:
+        for widget in self.query(LinesWidget):
+            widget.notify_style_update()
+            widget.refresh()
+
+    def on_screen_resume(self) -> None:
+        """Show what came while another screen was in front."""
+        self.request_data()
+        self.lay_out()
+        self.show_host()
+
+    def on_resize(self) -> None:
+        if self.is_current:
             self.lay_out()
-
-    def show_host(self) -> None:
-        """Show the newest sample of the machine."""
-        if self.desk.host is not None:
-            for view in self.query(HostView):
-                view.show(self.desk.host)
-
-    def show_answer(self, answer: Answered) -> None:
-        """Show the answer to a statement; only the console asks any."""
 
     def lay_out(self) -> None:
         """Decide what is visible, give it room, then fill it."""
-        desk = self.desk
-        notice = notice_of(desk.news, desk.frame, *self.size)
+        state = self.state
+        notice = notice_of(state.update, state.frame, *self.size)
         self.query_one(Notice).show(notice)
         self.query_one("#panes").display = not notice
-        if desk.news is not None:
-            self.query_one(Banner).show(desk.news)
+        if state.update is not None:
+            self.query_one(Banner).show(state.update)
         self.set_class(self.is_single, "-single")
         self._show_panes_or_one()
-        has_line = desk.has_host and self.size.height >= self.HOST_LINE_FROM
+        has_line = state.has_host and self.size.height >= self.HOST_LINE_FROM
         self.query_one("#host-line").display = has_line and self.wants_host_line()
         if not notice:
             self.arrange_panes()
@@ -143,10 +206,6 @@ class MonitorScreen(Taking):
         if self._was_filled:
             self.fill_panes()
 
-    def wants_host_line(self) -> bool:
-        """Say whether the machine is not shown elsewhere on this screen."""
-        return True
-
     def _show_panes_or_one(self) -> None:
         single = self.is_single
         for name in self.PANES:
@@ -156,54 +215,64 @@ class MonitorScreen(Taking):
         for box in reversed(list(self.query(".box"))):
             box.display = any(child.display for child in box.children)
 
-    def is_wanted(self, pane: str) -> bool:
-        """Say whether a pane is in use now."""
-        return True
-
     def _shown_panes(self) -> list[str]:
         return [name for name in self.PANES if self.is_wanted(name)]
 
-    def _focus_pane(self, *, asked: bool = False) -> None:
-        """Put the focus into the current pane; who types is left alone unless it was asked for."""
-        if not self.is_wanted(self._pane):
-            self._pane = self._shown_panes()[0]
-        pane = self.query_one(f"#{self._pane}")
-        inside = self.focused is not None and pane in self.focused.ancestors_with_self
-        if not inside and (asked or not isinstance(self.focused, Input)):
-            self.set_focus(self.entry_of(pane), scroll_visible=False)
+    def _place(self) -> str:
+        """Return the pane shown alone and its number, for the footer."""
+        names = self._shown_panes()
+        if not self.is_single or self.frame is None or len(names) < 2:
+            return ""
+        return f"{self._pane} {names.index(self._pane) + 1}/{len(names)}"
 
-    def entry_of(self, pane: Widget) -> Widget:
-        """Return the widget that takes the keys of a pane."""
-        return pane
+    # Showing what is new.
+
+    def show_update(self, update: Update) -> None:
+        """Show an update that the state has taken in; before there are panes, opening shows it."""
+        if not self.is_mounted:
+            return
+        if isinstance(update, Host):
+            self.show_host()
+        elif isinstance(update, SqlAnswer):
+            self.show_answer(update)
+        elif isinstance(update, Frame) and update.filter_error:
+            self.say(f"filter: {update.filter_error}", severe=True)
+            self.set_filter(EVERYTHING)
+        elif isinstance(update, Frame) and self._was_filled:
+            self.query_one(Banner).show(update)
+            self.show_bar()
+            self.fill_panes()
+        else:
+            self.lay_out()
+
+    def show_host(self) -> None:
+        """Show the newest sample of the machine."""
+        if self.state.host is not None:
+            for view in self.query(HostView):
+                view.show(self.state.host)
 
     def show_bar(self) -> None:
-        """Write the bar again, with what must not be forgotten."""
+        """Write the study bar again, with its notes."""
         if self.frame is not None:
             self.query_one(StudyBar).show(self.frame, self.notes())
 
     def notes(self) -> tuple[str, ...]:
-        """Return what the bar must remind of: a filter, unlocked requests, what waits."""
-        choices, found = self.desk.choices, []
-        if self.desk.player is not None:
-            found.append(replay_text(self.desk.player, self.glyphs))
+        """Return what the bar reminds of: a replay, a filter, requests, another reference."""
+        choices, found = self.state.choices, []
+        if self.state.player is not None:
+            found.append(replay_text(self.state.player, self.glyphs))
         if choices.filter.text:
             found.append(f"filter {display(choices.filter.text, 30)}")
-        if self.desk.asked:
-            found.append(f"asked: {', '.join(dict.fromkeys(self.desk.asked.values()))}")
+        if self.state.asked:
+            found.append(f"asked: {', '.join(dict.fromkeys(self.state.asked.values()))}")
         if choices.against:
             found.append(f"against {display(choices.against, 24)}, not the declared baseline")
         if choices.unlocked:
             found.append("UNLOCKED")
         return tuple(found)
 
-    def _place(self) -> str:
-        names = self._shown_panes()
-        if not self.is_single or self.frame is None or len(names) < 2:
-            return ""
-        return f"{self._pane} {names.index(self._pane) + 1}/{len(names)}"
-
     def fill_panes(self) -> None:
-        """Fill the visible panes, one for each turn of the loop, so that keys get between."""
+        """Fill the visible panes, one in each turn of the event loop, so that keys get between."""
         if self.frame is None:
             return
         for name in self.PANES:
@@ -220,10 +289,13 @@ class MonitorScreen(Taking):
             if self.query_one(f"#{pane}").display:
                 self._fill(pane)
 
-    def on_resize(self) -> None:
-        """Arrange for the new size."""
-        if self.is_current:
-            self.lay_out()
+    def say(self, text: str, *, severe: bool = False) -> None:
+        """Notify the user; the text is plain, never markup."""
+        self.app.notify(
+            display(text), severity="error" if severe else "information", markup=False, timeout=4
+        )
+
+    # Panes and the focus.
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         """Remember the pane that the user is in."""
@@ -240,56 +312,233 @@ class MonitorScreen(Taking):
         else:
             self._focus_pane(asked=True)
 
+    def _focus_pane(self, *, asked: bool = False) -> None:
+        """Focus the current pane; an input keeps the focus unless the user asked for the pane."""
+        if not self.is_wanted(self._pane):
+            self._pane = self._shown_panes()[0]
+        pane = self.query_one(f"#{self._pane}")
+        inside = self.focused is not None and pane in self.focused.ancestors_with_self
+        if not inside and (asked or not isinstance(self.focused, Input)):
+            self.set_focus(self.entry_of(pane), scroll_visible=False)
+
     def _step_pane(self, step: int) -> None:
         names = self._shown_panes()
         self.go_to(names[(names.index(self._pane) + step) % len(names)])
 
     def action_next_pane(self) -> None:
-        """Go to the next pane."""
         self._step_pane(1)
 
     def action_previous_pane(self) -> None:
-        """Go to the previous pane."""
         self._step_pane(-1)
 
     def action_maximize_pane(self) -> None:
-        """Show the current pane alone, or all again."""
+        """Show the current pane alone, or all panes again."""
         self._maximized = not self._maximized
         self.lay_out()
 
     def action_follow(self) -> None:
-        """Stay at the newest line in every pane that has lines."""
+        """Stay at the newest line in every pane that follows."""
         for table in self.query(GridTable):
             if table.follows:
                 table.follow = True
                 table.action_last()
         self.fill_panes()
 
+    # Going elsewhere.
+
+    def action_open_number(self, number: int) -> None:
+        """Open the screen with this number."""
+        names = list(SCREENS)
+        if number <= len(names):
+            self.state.open(names[number - 1])
+
     def action_back(self) -> None:
-        """Go back to the study, or end what is maximized or filtered there."""
+        """End the zoom, or go back to the study, or drop the filter there."""
         if self._maximized:
             self.action_maximize_pane()
         elif self.NAME != "study":
-            self.action_open("study")
-        elif self.desk.choices.filter.text:
+            self.state.open("study")
+        elif self.state.choices.filter.text:
             self.set_filter(EVERYTHING)
 
     def action_leave(self) -> None:
-        """Leave, or ask first where that is needed."""
-        self.desk.leave()
+        self.state.leave()
+
+    def action_help(self) -> None:
+        self.app.push_screen(Help(self, glyphs=self.glyphs))
+
+    def action_events(self) -> None:
+        """Show what happened since the app was started; choosing an event goes there."""
+        self.app.push_screen(
+            EventFeed(tuple(self.state.events), glyphs=self.glyphs), self._event_chosen
+        )
+
+    def _event_chosen(self, trial: tuple[str, int | None] | None) -> None:
+        if trial is None:
+            return
+        arm, seed = trial
+        self.state.choices.focus = arm
+        if seed is not None:
+            self.state.choices.trial = (arm, seed)
+            self.state.open("trial")
+        else:
+            self.fill_panes()
+
+    # Choices that all screens share.
+
+    def action_filter(self) -> None:
+        """Ask for a filter."""
+        self.state.feed.prepare_filter()
+        prompt = FilterPrompt(self.state.choices.filter.text, glyphs=self.glyphs)
+        self.app.push_screen(prompt, self.set_filter)
+
+    def set_filter(self, chosen: Filter | None) -> None:
+        """Show only the trials that a filter lets through; None changes nothing."""
+        if chosen is not None:
+            self.state.choices.filter = chosen
+            self.state.apply_choices()
+            self.show_bar()
+
+    def action_unlock(self) -> None:
+        """Unlock requests to the session, or lock them again."""
+        choices = self.state.choices
+        if self.state.submit is None:
+            self.say("this view is read-only", severe=True)
+            return
+        choices.unlocked = not choices.unlocked
+        self.show_bar()
 
     @on(GridTable.Marked)
     def _marked(self, event: GridTable.Marked) -> None:
         arm = self.arm_of(event.table)
         if arm is not None:
-            self.desk.choices.marked ^= {arm}
+            self.state.choices.marked ^= {arm}
             self.fill_panes()
 
-    def arm_of(self, table: GridTable) -> str | None:
-        """Return the arm under a table's cursor."""
-        return None
+    # A replay.
+
+    def action_play(self) -> None:
+        self._move_replay(lambda player: player.toggle())
+
+    def action_seek(self, steps: int) -> None:
+        self._move_replay(lambda player: player.seek(steps))
+
+    def action_faster(self, steps: int) -> None:
+        self._move_replay(lambda player: player.faster(steps))
+
+    def _move_replay(self, move: Callable[[Player], None]) -> None:
+        if self.state.player is None:
+            self.say("this is not a replay: icckd watch --replay 60")
+            return
+        move(self.state.player)
+        self.state.feed.wake()
+        self.show_bar()
+
+    # Export of what a pane shows, to a file or to the clipboard.
+
+    def tables(self) -> Iterator[GridTable]:
+        """Yield the visible tables, the one with the focus first."""
+        found = [table for table in self.query(GridTable) if table.display]
+        yield from sorted(found, key=lambda table: table is not self.focused)
+
+    def exportable(self) -> Exportable | None:
+        """Return what the focused pane shows, or else the first table."""
+        frame, pane = self.frame, self.focused
+        if frame is None:
+            return None
+        if isinstance(pane, CurveChart):
+            if pane.chart is None or not pane.chart.lines or pane.metric is None:
+                return None
+            name = f"{frame.study.name}-{pane.metric}"
+            return Exportable(name=name, frame=frame, chart=pane.chart, metric=pane.metric)
+        table = next(self.tables(), None)
+        if table is None or not len(table.table.rows):
+            return None
+        name = f"{frame.study.name}-{self.NAME}-{table.id}"
+        return Exportable(name=name, frame=frame, table=table.table)
+
+    def action_export(self) -> None:
+        """Write what the pane shows to a file in the current folder, in a format to pick."""
+        if self.app.is_web:
+            self.say("a browser's view writes no files; icckd watch in a terminal does")
+            return
+        shown = self.exportable()
+        if shown is None:
+            self.say("this pane shows nothing yet")
+            return
+        self.app.push_screen(
+            FormatMenu(f"Write {shown.name} as", shown.formats, glyphs=self.glyphs),
+            lambda kind: self._in_thread(lambda: _write(shown, kind)) if kind else None,
+        )
+
+    def action_copy(self) -> None:
+        """Copy what the pane shows to the clipboard of the terminal."""
+        shown = self.exportable()
+        if shown is None:
+            self.say("this pane shows nothing yet")
+            return
+        self._in_thread(lambda: self._copy(shown))
+
+    def _copy(self, shown: Exportable) -> str:
+        text, name = shown.for_clipboard
+        size = len(text.encode())
+        if size > LONGEST_COPY:
+            raise OSError(f"{size / 1000:.0f} kB are too much for a terminal; e writes a file")
+        self.app.call_from_thread(self.app.copy_to_clipboard, text)
+        return f"copied {shown.name} as {name}"
+
+    def _in_thread(self, work: Callable[[], str]) -> None:
+        """Do work in a thread, and notify the user of what it returns or why it failed."""
+
+        def run() -> None:
+            try:
+                text = work()
+            except (OSError, MachineError) as error:
+                why = f"{error.message}; {error.hint}" if isinstance(error, MachineError) else error
+                self.app.call_from_thread(self.say, f"cannot do that: {why}", severe=True)
+            else:
+                self.app.call_from_thread(self.say, text)
+
+        self.run_worker(run, thread=True, exit_on_error=False)
 
 
-def screen_bindings(name: ScreenName) -> list[BindingType]:
-    """Return the bindings of a screen."""
-    return list(bindings(*SCREENS[name]))
+def _write(shown: Exportable, kind: Format) -> str:
+    return f"wrote {write_new(shown.name, kind, shown.in_format(kind))}"
+
+
+def notice_of(update: StudyUpdate | None, frame: Frame | None, width: int, height: int) -> str:
+    """Return what to show instead of the panes, "" where they can be shown."""
+    if width < SMALLEST[0] or height < SMALLEST[1]:
+        return f"This terminal is {width}x{height}; icckd needs {SMALLEST[0]}x{SMALLEST[1]}."
+    if frame is not None:
+        return ""
+    if isinstance(update, Waiting):
+        return f"Waiting: {display(update.reason)}.\n\nStart one with  icckd run STUDY.toml"
+    return "Reading the study."
+
+
+def replay_text(player: Player, glyphs: Glyphs) -> str:
+    """Return speed and place of a replay, with a slider."""
+    cells = round(player.share * 10)
+    slider = glyphs.bar[0] * cells + glyphs.bar[1] * (10 - cells)
+    word = "REPLAY" if player.playing else "REPLAY stopped"
+    return f"{word} x{player.speed:g} {slider} {player.share:.0%}"
+
+
+class ArmScreen(MonitorScreen):
+    """A screen that compares arms: another than the declared baseline can be the reference."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("b", "reference", "compare with the arm under the cursor; again: as declared",
+            label="Against", rank=8),
+    ]  # fmt: skip
+
+    def action_reference(self) -> None:
+        """Compare with the arm in focus, or with the declared baseline again."""
+        frame, choices = self.frame, self.state.choices
+        arm = choices.focus if frame is not None else None
+        if frame is None or arm is None:
+            return
+        choices.against = "" if arm in (choices.against, frame.study.baseline) else arm
+        self.state.apply_choices()
+        self.show_bar()

@@ -1,4 +1,4 @@
-"""The charts screen: a grid of series, one x range for all or one for each."""
+"""The charts screen: a grid of series, with one x range for all or one for each."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Grid, Vertical
 
-from icckd_tui.desk import Desk
-from icckd_tui.screens.base import screen_bindings
+from icckd_tui.keys import Key
 from icckd_tui.screens.curves import CurveScreen
-from icckd_tui.widgets.curves import CurveChart
-from icckd_tui.widgets.grid_table import GridTable
+from icckd_tui.state import AppState
+from icckd_tui.widgets.chart import CurveChart
+from icckd_tui.widgets.table import GridTable
 
 GRIDS = ((1, 1), (2, 1), (2, 2), (3, 2), (3, 3))  # columns and rows
 _MOST = 9
@@ -26,15 +26,23 @@ class ChartsScreen(CurveScreen):
     CHARTS = tuple(f"chart{number}" for number in range(1, _MOST + 1))
     PANES = (*CHARTS, "values")
     ALL_FROM = (100, 24)
-    BINDINGS: ClassVar[list[BindingType]] = screen_bindings("charts")
+    ABOUT = (
+        "One to nine series side by side. Smoothing runs over every value of the raw series. The"
+        " value cursor reads all charts at one place, and a table holds what it reads. Marked arms"
+        " are drawn alone."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("w", "grid(1)", "more charts", label="Grid", rank=4),
+        Key("d", "grid(-1)", "fewer charts"),
+        Key("u", "free_x", "one x range for all charts, or one for each"),
+    ]
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
         self._grid = 2
         self._free = False
 
     def panes(self) -> ComposeResult:
-        """Lay out the grid, and the table below it."""
         with Vertical(id="charts-body", classes="box"):
             with Grid(id="chart-grid", classes="box"):
                 for name in self.CHARTS:
@@ -47,7 +55,7 @@ class ChartsScreen(CurveScreen):
         return columns * rows
 
     def is_wanted(self, pane: str) -> bool:
-        """Say whether a chart is in the grid; the table is while there is a cursor."""
+        """Whether a chart is in the grid, or the table is needed for a value cursor."""
         if pane == "values":
             return self._views[self.CHARTS[0]].x.cursor is not None or self._free
         return self.CHARTS.index(pane) < self._count
@@ -63,12 +71,10 @@ class ChartsScreen(CurveScreen):
 
     def arms_drawn(self) -> frozenset[str]:
         """Return the marked arms with baseline and focus, or what the filter lets through."""
-        frame, choices = self.frame, self.desk.choices
+        frame, choices = self.frame, self.state.choices
         if frame is None:
             return frozenset()
-        kept = choices.marked
-        if choices.filter.text and not kept:
-            kept = frozenset(row.arm for row in choices.filter.rows(frame))
+        kept = choices.marked or frame.matching_arms
         return kept | {frame.reference, choices.focus or ""} if kept else frozenset()
 
     def fill(self, pane: str) -> None:
@@ -79,7 +85,7 @@ class ChartsScreen(CurveScreen):
             self.fill_chart(pane)
 
     def _fill_values(self) -> None:
-        from icckd_tui.view_model.values import cursor_text, value_table
+        from icckd_tui.chart import cursor_text, value_table
 
         assert self.frame is not None
         shown = [(name, self.query_one(f"#{name}", CurveChart)) for name in self._wanted_charts()]
@@ -100,9 +106,8 @@ class ChartsScreen(CurveScreen):
             self.fill_panes()
 
     def action_grid(self, step: int) -> None:
-        """Show more or fewer charts."""
         self._grid = (self._grid + step) % len(GRIDS)
-        self.wish()
+        self.request_data()
         self.lay_out()
 
     def action_free_x(self) -> None:

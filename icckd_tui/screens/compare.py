@@ -1,23 +1,263 @@
-"""The compare screen: arms side by side, by outcome, verdict, cost and setting."""
+"""The compare screen: arms side by side by outcome, verdict, cost and setting."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
-from icckd_tui.desk import Desk
-from icckd_tui.display import display
-from icckd_tui.screens.base import MonitorScreen, screen_bindings
-from icckd_tui.view_model.comparison import comparison_detail, comparison_table, comparison_title
-from icckd_tui.view_model.pareto import costs_of, pareto_title, points_of, scatter_lines
-from icckd_tui.view_model.settings import next_difference, settings_table
-from icckd_tui.view_model.verdicts import verdict_table
-from icckd_tui.widgets.grid_table import GridTable
+from icckd_tui.comparison import (
+    comparison_detail,
+    comparison_table,
+    comparison_title,
+    difference_tone,
+    role_of,
+)
+from icckd_tui.data import Frame, arm_index
+from icckd_tui.keys import Key
+from icckd_tui.screens.base import ArmScreen
+from icckd_tui.state import AppState
+from icckd_tui.tables import Column, Row, Table, fitted
+from icckd_tui.text import Span, Spans, arm_letter, arm_tone, display, scale_for, setting_text
+from icckd_tui.theme import Glyphs
 from icckd_tui.widgets.lines import LinesWidget
+from icckd_tui.widgets.table import GridTable
+
+if TYPE_CHECKING:
+    from icckd.results.types import Comparison, StudyInfo
+    from icckd.study.records import Arm
+
+TIME = "time of a trial"
+_COSTS = ("s", "bytes", "epochs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """An arm: its place in the study, what it costs, what it reaches, whether nothing beats it."""
+
+    index: int
+    cost: float
+    value: float
+    best: bool
+
+
+def costs_of(frame: Frame) -> tuple[str, ...]:
+    """Return what an arm may cost: its trials' time, and outcomes of which less is better."""
+    named = [
+        name
+        for name in frame.study.metrics
+        if frame.study.metric(name).direction == "lower" and frame.study.metric(name).unit in _COSTS
+    ]
+    return (TIME, *named)
+
+
+def points_of(frame: Frame, cost: str, only: frozenset[str]) -> tuple[Point, ...]:
+    """Return the arms that have both a cost and a mean of the primary outcome."""
+    found = {(row.arm, row.metric): row.mean for row in frame.comparisons}
+    raw = []
+    for index, arm in enumerate(frame.study.arms):
+        if only and arm.name not in only:
+            continue
+        spent = _seconds(frame, arm.name) if cost == TIME else found.get((arm.name, cost))
+        value = found.get((arm.name, frame.study.primary))
+        if spent is not None and value is not None:
+            raw.append((index, spent, value))
+    sign = -1.0 if frame.study.metric(frame.study.primary).direction == "lower" else 1.0
+    return tuple(
+        Point(index=i, cost=c, value=v, best=not any(
+            oc <= c and sign * ov >= sign * v and (oc, ov) != (c, v) for _, oc, ov in raw
+        ))
+        for i, c, v in raw
+    )  # fmt: skip
+
+
+def _seconds(frame: Frame, arm: str) -> float | None:
+    spent = [row.seconds for row in frame.trials if row.arm == arm and row.state == "complete"]
+    return fmean(spent) if spent else None
+
+
+def scatter_lines(
+    frame: Frame, points: tuple[Point, ...], cost: str, width: int, height: int, glyphs: Glyphs
+) -> list[Spans]:
+    """Return the plane as lines: cost to the right, the primary outcome upwards."""
+    rows, left = height - 2, 9
+    columns = width - left - 2
+    if not points or rows < 3 or columns < 12:
+        return [(Span(" nothing complete yet", "muted"),)]
+    costs, values = [p.cost for p in points], [p.value for p in points]
+    x_low, x_high = _padded(costs)
+    y_low, y_high = _padded(values)
+    grid: list[list[Span]] = [[Span(" ")] * columns for _ in range(rows)]
+    for point in sorted(points, key=lambda p: p.best):
+        column = round((point.cost - x_low) / (x_high - x_low) * (columns - 1))
+        row = round((y_high - point.value) / (y_high - y_low) * (rows - 1))
+        column = _free(grid[row], column)
+        tone = arm_tone(point.index) if point.best else "muted"
+        grid[row][column] = Span(arm_letter(point.index), tone)
+    unit = frame.study.metric(frame.study.primary).unit
+    y_scale, x_scale = scale_for(unit, values), scale_for(cost_unit(frame, cost), costs)
+    labels = {0: y_scale.value(y_high), rows - 1: y_scale.value(y_low)}
+    lines: list[Spans] = []
+    for row in range(rows):
+        label = glyphs.signed(labels.get(row, "")).rjust(left - 2)
+        edge = glyphs.tick if row in labels else glyphs.vertical
+        lines.append((Span(f"{label} {edge}", "muted"), *grid[row]))
+    lines.append((Span(" " * (left - 1) + glyphs.corner + glyphs.horizontal * columns, "muted"),))
+    low, high = (f"{x_scale.value(v)} {x_scale.unit}" for v in (x_low, x_high))
+    gap = max(1, columns - len(low) - len(high))
+    lines.append((Span(" " * left + low + " " * gap + high, "muted"),))
+    return lines
+
+
+def cost_unit(frame: Frame, cost: str) -> str:
+    """Return the unit of a cost."""
+    return "s" if cost == TIME else frame.study.metric(cost).unit
+
+
+def _padded(values: list[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    air = (high - low) * 0.08 or abs(low) * 0.05 or 1.0
+    return low - air, high + air
+
+
+def _free(row: list[Span], column: int) -> int:
+    """Return the nearest free cell, so that no letter hides another."""
+    for away in range(len(row)):
+        for place in (column + away, column - away):
+            if 0 <= place < len(row) and row[place].text == " ":
+                return place
+    return column
+
+
+def pareto_title(frame: Frame, cost: str) -> str:
+    """Return what the axes are."""
+    primary = display(frame.study.primary, 30)
+    return f"{primary} against {display(cost, 30)}"
+
+
+_WIDEST = 24
+
+
+def settings_table(frame: Frame, only: frozenset[str], glyphs: Glyphs) -> Table:
+    """Return only settings that some of the arms change; "=" stands for the baseline's value."""
+    arms = [arm for arm in frame.study.arms if not only or arm.name in only]
+    others = [arm for arm in arms if arm.name != frame.study.baseline]
+    before = {c.path: setting_text(c.before) for arm in others for c in arm.changes}
+    cells = {arm.name: {c.path: setting_text(c.after) for c in arm.changes} for arm in others}
+    rows = tuple(
+        Row(
+            key=path,
+            cells=(
+                (Span(display(path, 40)),),
+                (Span(display(base, _WIDEST), "muted"),),
+                *(_cell(cells[arm.name].get(path)) for arm in others),
+            ),
+        )
+        for path, base in before.items()
+    )
+    columns = [
+        Column(key="setting", titles=("setting",), width=min(40, max(map(len, before), default=7))),
+        Column(key=frame.study.baseline, titles=("baseline",),
+               width=min(_WIDEST, max([8, *map(len, before.values())]))),
+    ]  # fmt: skip
+    columns += [_column(frame, arm, cells[arm.name]) for arm in others]
+    return Table(columns=tuple(columns), rows=rows, frozen=2)
+
+
+def _cell(value: str | None) -> Spans:
+    return (Span("=", "faint"),) if value is None else (Span(display(value, _WIDEST), "strong"),)
+
+
+def _column(frame: Frame, arm: Arm, changed: dict[str, str]) -> Column:
+    title = f"{arm_letter(arm_index(frame.study, arm.name))} {display(arm.name, 20)}"
+    width = min(_WIDEST, max([len(title), *map(len, changed.values())]))
+    return Column(key=arm.name, titles=(title,), width=width)
+
+
+def next_difference(frame: Frame, arm: str, after: str | None, paths: list[str]) -> str | None:
+    """Return the next setting below `after`, and around, in which an arm differs."""
+    row = next((row for row in frame.study.arms if row.name == arm), None)
+    changed = {change.path for change in row.changes} if row is not None else set()
+    start = paths.index(after) + 1 if after in paths else 0
+    turned = paths[start:] + paths[:start]
+    return next((path for path in turned if path in changed), None)
+
+
+def asked_metrics(frame: Frame, arm: str) -> list[str]:
+    """Return the outcomes on which there is a verdict on an arm, or would be."""
+    asked = [each.metric for each in frame.study.questions if each.arm == arm]
+    return asked if asked and frame.is_declared else [frame.study.primary]
+
+
+def verdict_table(frame: Frame, only: frozenset[str], glyphs: Glyphs) -> Table:
+    """Return one row for each arm and outcome with a verdict; the key of a row begins with its arm.
+
+    Where all verdicts are on one outcome the title names it.
+    """
+    found = {(row.arm, row.metric): row for row in frame.comparisons}
+    is_one = verdict_outcome(frame) is not None
+    rows = []
+    for index, arm in enumerate(frame.study.arms):
+        if arm.name == frame.reference or (only and arm.name not in only):
+            continue
+        for number, metric in enumerate(asked_metrics(frame, arm.name)):
+            row = found.get((arm.name, metric))
+            name = display(arm.name, 24) if is_one else display(f"{arm.name}, {metric}", 44)
+            rows.append(
+                Row(
+                    key=f"{arm.name}\0{metric}" if number else arm.name,
+                    cells=(
+                        (Span(f"{arm_letter(index)} ", arm_tone(index)), Span(name)),
+                        _interval(frame.study, row, glyphs),
+                        (Span(_number(row.effect_size if row else None, "+.2f", glyphs)),),
+                        (Span(_number(row.p if row else None, ".3f", glyphs)),),
+                        (Span(_number(row.p_adjusted if row else None, ".3f", glyphs)),),
+                        _verdict(row),
+                        (Span(role_of(arm), "muted"),),
+                    ),
+                )
+            )
+    corrected, cover = ("corrected p", "[ ]") if frame.study.rule else ("Holm", "[95 %]")
+    titles = ("arm", f"{glyphs.delta} {cover}", "d", "p", corrected, "verdict", "role")
+    return Table(columns=fitted(rows, titles, right=(2, 3, 4)), rows=tuple(rows), frozen=1)
+
+
+def verdict_outcome(frame: Frame) -> str | None:
+    """Return the outcome that all verdicts are on; None where there are several."""
+    arms = [arm.name for arm in frame.study.arms if arm.name != frame.reference]
+    asked = {metric for arm in arms for metric in asked_metrics(frame, arm)}
+    return asked.pop() if len(asked) == 1 else None
+
+
+def _interval(study: StudyInfo, row: Comparison | None, glyphs: Glyphs) -> Spans:
+    if row is None or row.difference is None:
+        return (Span("-", "muted"),)
+    scale = scale_for(row.unit, [row.mean])
+    text = scale.difference(row.difference)
+    if row.low is not None and row.high is not None:
+        text += f" [{scale.difference(row.low)}, {scale.difference(row.high)}]"
+    return (Span(f"{glyphs.signed(text)} {scale.unit}".rstrip(), difference_tone(study, row)),)
+
+
+def _number(value: float | None, form: str, glyphs: Glyphs) -> str:
+    return "" if value is None else glyphs.signed(format(value, form))
+
+
+def _verdict(row: Comparison | None) -> Spans:
+    if row is None or not row.verdict:
+        return ()
+    if row.verdict in ("helps", "hurts"):
+        return (Span(f"the part {row.verdict}", "strong"),)
+    least = row.more_seeds_least
+    count = f"{least} to {row.more_seeds}" if least and least != row.more_seeds else row.more_seeds
+    seeds = f", {count} more seeds" if row.more_seeds else ""
+    return (Span(f"{row.verdict}{seeds}", "muted"),)
+
 
 _WIDE = 100  # from this width on, roles are written out
 
@@ -26,19 +266,25 @@ class CostView(LinesWidget, can_focus=True):
     """Draws accuracy against cost."""
 
 
-class CompareScreen(MonitorScreen):
+class CompareScreen(ArmScreen):
     """Shows the marked arms beside the baseline, or all where none is marked."""
 
     NAME = "compare"
     PANES = ("comparison", "verdicts", "cost", "settings")
-    BINDINGS: ClassVar[list[BindingType]] = screen_bindings("compare")
+    ABOUT = (
+        "Marked arms, or all, side by side: every outcome with its paired difference, the verdict"
+        " on each part, the primary outcome against a cost, and the settings that differ."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("n", "next_difference", "next setting in which the arm differs", label="Next", rank=6),
+        Key("o", "cost", "next cost: time, memory, cache", label="Cost", rank=6),
+    ]
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
         self._cost = 0
 
     def panes(self) -> ComposeResult:
-        """Lay out the table above verdicts beside costs, and settings below."""
         glyphs = self.glyphs
         with Vertical(id="compare-body", classes="box"):
             yield GridTable(glyphs=glyphs, cells=True, detail=True, id="comparison", classes="pane")
@@ -46,10 +292,6 @@ class CompareScreen(MonitorScreen):
                 yield GridTable(glyphs=glyphs, id="verdicts", classes="pane")
                 yield CostView(glyphs=glyphs, id="cost", classes="pane")
             yield GridTable(glyphs=glyphs, cells=True, id="settings", classes="pane")
-
-    def wish(self) -> None:
-        """Ask for nothing beside the study."""
-        self.desk.want(metrics=(), trial=None, queue=False)
 
     def arrange_panes(self) -> None:
         """Give the tables what they hold, and the rest to verdicts and costs."""
@@ -72,12 +314,10 @@ class CompareScreen(MonitorScreen):
     @property
     def _only(self) -> frozenset[str]:
         """The arms to show, all when empty."""
-        frame, choices = self.frame, self.desk.choices
+        frame, choices = self.frame, self.state.choices
         if frame is None:
             return frozenset()
-        kept = choices.marked
-        if not kept and choices.filter.text:
-            kept = frozenset(row.arm for row in choices.filter.rows(frame))
+        kept = choices.marked or frame.matching_arms
         return kept | {frame.reference} if kept else frozenset()
 
     def fill(self, pane: str) -> None:
@@ -90,19 +330,22 @@ class CompareScreen(MonitorScreen):
         table = self.query_one(f"#{pane}", GridTable)
         if pane == "comparison":
             compact = self.size.width < _WIDE
-            marked = self.desk.choices.marked
+            marked = self.state.choices.marked
             table.show(comparison_table(frame, glyphs, compact=compact, only=only, marked=marked))
             title = comparison_title(frame, glyphs)
             shown = f" {glyphs.separator} {len(only)} arms" if only else ""
             table.set_titles(f"{title}{shown}", table.position)
-            if self.desk.choices.focus is not None and table.key != self.desk.choices.focus:
-                table.put_cursor(self.desk.choices.focus)
+            if self.state.choices.focus is not None and table.key != self.state.choices.focus:
+                table.put_cursor(self.state.choices.focus)
             if table.key and table.column_key:
                 table.show_detail(comparison_detail(frame, table.key, table.column_key, glyphs))
         elif pane == "verdicts":
             table.show(verdict_table(frame, only, glyphs))
-            about = "Verdicts on" if frame.is_declared else "No verdicts without the baseline:"
-            table.set_titles(f"{about} {display(frame.study.primary, 40)}", table.position)
+            outcome = display(verdict_outcome(frame) or "", 40)
+            title = f"Verdicts on {outcome}" if outcome else "Verdicts"
+            if not frame.is_declared:
+                title = f"No verdicts without the baseline: {outcome}"
+            table.set_titles(title, table.position)
         else:
             table.show(settings_table(frame, only, glyphs))
             table.set_titles("Settings that differ", table.position)
@@ -119,7 +362,7 @@ class CompareScreen(MonitorScreen):
     @on(GridTable.Moved, "#comparison")
     @on(GridTable.Moved, "#verdicts")
     def _arm_moved(self, event: GridTable.Moved) -> None:
-        self.desk.choices.focus = event.table.key
+        self.state.choices.focus = self.arm_of(event.table)
         self.refill(str(event.table.id))
 
     @on(GridTable.Moved, "#settings")
@@ -129,15 +372,15 @@ class CompareScreen(MonitorScreen):
     @on(GridTable.Chosen, "#comparison")
     @on(GridTable.Chosen, "#verdicts")
     def _arm_chosen(self, event: GridTable.Chosen) -> None:
-        self.desk.choices.focus = event.table.key
-        self.action_open("charts")
+        self.state.choices.focus = self.arm_of(event.table)
+        self.state.open("charts")
 
     def arm_of(self, table: GridTable) -> str | None:
         """Return the arm under a table's cursor."""
-        return table.column_key if table.id == "settings" else table.key
+        key = table.column_key if table.id == "settings" else table.key
+        return key and key.partition("\0")[0]
 
     def action_cost(self) -> None:
-        """Show the next cost."""
         self._cost += 1
         self.refill("cost")
 
@@ -148,7 +391,7 @@ class CompareScreen(MonitorScreen):
         table = self.query_one("#settings", GridTable)
         self._fill("settings")
         paths = [row.key for row in table.table.rows]
-        arm = table.column_key if self._pane == "settings" else self.desk.choices.focus
+        arm = table.column_key if self._pane == "settings" else self.state.choices.focus
         found = next_difference(self.frame, arm or "", table.key, paths)
         if found is not None:
             self.go_to("settings")

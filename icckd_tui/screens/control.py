@@ -1,73 +1,110 @@
-"""Requests to the running session: locked at first, and what cannot be undone asks once more."""
+"""Requests to the running session: locked at first, and those that give up work ask once more."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+from textual.binding import BindingType
+
+from icckd_tui.keys import Key
 from icckd_tui.screens.base import MonitorScreen
-from icckd_tui.screens.confirm import Confirm
-from icckd_tui.view_model.requests import MORE_SEEDS, Asked
+from icckd_tui.screens.dialogs import Confirm
+from icckd_tui.text import display
 
-What = Literal["pause", "cancel", "retry", "first", "extend", "stop"]
+if TYPE_CHECKING:
+    from icckd.journal.requests import Wanted
+
+MORE_SEEDS = 2  # that one press asks for
+RequestKey = Literal["pause", "cancel", "retry", "first", "extend", "stop"]
 
 
-class Controls(MonitorScreen):
-    """A screen from which the session can be asked for something."""
+class ControlScreen(MonitorScreen):
+    """A screen from which requests can be sent to the session."""
+
+    KEYS_HEADING = "on {screens}, once unlocked"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("p", "ask('pause')", "pause the session, or resume it"),
+        Key("X", "ask('cancel')", "cancel the trial under the cursor; asks first"),
+        Key("R", "ask('retry')", "retry the trial under the cursor"),
+        Key("P", "ask('first')", "put the trial under the cursor first in the queue"),
+        Key("A", "ask('extend')", "ask for two more seeds"),
+        Key("D", "ask('stop')", "stop after the running stages; asks first"),
+    ]
 
     def trial_in_view(self) -> tuple[str, int] | None:
         """Return the trial that a request would be about."""
-        return self.desk.choices.trial
+        return self.state.choices.trial
 
-    def action_ask(self, what: What) -> None:
-        """Ask the session, which answers in its journal."""
-        refused = self._refusal()
-        asked = None if refused else self._asked(what)
-        if refused or asked is None:
-            self.say(refused or "no trial is chosen", severe=True)
-        elif asked.destroys:
+    def action_ask(self, what: RequestKey) -> None:
+        """Send a request; the session answers in its journal."""
+        refusal, request = self._refusal(), None
+        try:
+            request = None if refusal else self._request(what)
+        except ValueError:  # a name from a journal that no session can have written
+            refusal = "this trial's name cannot be sent"
+        if request is None:
+            self.say(refusal or "no trial is chosen", severe=True)
+        elif request.kind in ("cancel", "stop"):
             self.app.push_screen(
-                Confirm(asked.question, glyphs=self.glyphs),
-                lambda yes: self._submit(asked) if yes else None,
+                Confirm(question_about(request), glyphs=self.glyphs),
+                lambda yes: self._submit(request) if yes else None,
             )
         else:
-            self._submit(asked)
+            self._submit(request)
 
     def _refusal(self) -> str:
-        """Return why nothing can be asked now, or nothing."""
-        frame, desk = self.frame, self.desk
-        if desk.submit is None:
+        """Return why no request can be sent now, "" where one can."""
+        frame, state = self.frame, self.state
+        if state.submit is None:
             return "this view is read-only"
         if frame is None or frame.progress.session != "live":
             return "no session is running that could be asked"
-        return "" if desk.choices.unlocked else "locked: W unlocks requests to the session"
+        return "" if state.choices.unlocked else "locked: W unlocks requests to the session"
 
-    def _asked(self, what: What) -> Asked | None:
+    def _request(self, what: RequestKey) -> Wanted | None:
+        from icckd.journal.requests import Wanted  # not needed by the first paint
+
         assert self.frame is not None
-        name = self.frame.study.name
+        study, progress = self.frame.study.name, self.frame.progress
         if what == "pause":
-            kind: Literal["pause", "resume"] = "resume" if self.frame.progress.paused else "pause"
-            return Asked(kind=kind, study=name)
+            return Wanted(kind="resume" if progress.paused else "pause", study=study)
         if what == "extend":
-            return Asked(kind="more-seeds", study=name, count=MORE_SEEDS)
+            return Wanted(kind="more-seeds", study=study, count=MORE_SEEDS)
         if what == "stop":
-            return Asked(kind="stop", study=name)
+            return Wanted(kind="stop", study=study)
         trial = self.trial_in_view()
-        return Asked(kind=what, study=name, arm=trial[0], seed=trial[1]) if trial else None
+        return Wanted(kind=what, study=study, arm=trial[0], seed=trial[1]) if trial else None
 
-    def _submit(self, asked: Asked) -> None:
-        self.run_worker(lambda: self._write(asked), thread=True, exit_on_error=False)
+    def _submit(self, request: Wanted) -> None:
+        self.run_worker(lambda: self._write(request), thread=True, exit_on_error=False)
 
-    def _write(self, asked: Asked) -> None:
-        """Write the request; it is shown as asked until the journal holds the answer."""
-        assert self.desk.submit is not None
+    def _write(self, request: Wanted) -> None:
+        """Write the request; it is shown as open until the journal holds its answer."""
+        assert self.state.submit is not None
         try:
-            name = self.desk.submit(asked)
+            name = self.state.submit(request)
         except OSError as error:
             self.app.call_from_thread(self.say, f"cannot ask: {error}", severe=True)
             return
-        self.app.call_from_thread(self._was_asked, name, asked)
+        self.app.call_from_thread(self._was_submitted, name, request)
 
-    def _was_asked(self, name: str, asked: Asked) -> None:
-        self.desk.asked[name] = asked.text
+    def _was_submitted(self, name: str, request: Wanted) -> None:
+        self.state.asked[name] = text_of(request)
         self.show_bar()
         self.fill_panes()
+
+
+def text_of(request: Wanted) -> str:
+    """Return what a request asks for, in a few words."""
+    if request.kind == "more-seeds":
+        return f"{request.count} more seeds"
+    seed = "" if request.seed is None else f" s{request.seed}"
+    return f"{request.kind} {display(request.arm, 40)}{seed}".rstrip()
+
+
+def question_about(request: Wanted) -> str:
+    """Return what to ask before a request that gives up work is sent."""
+    if request.kind == "stop":
+        return "Stop the session after its running stages?"
+    text = text_of(request).capitalize()
+    return f"{text}? What it trained so far in the running stage is lost."

@@ -1,4 +1,4 @@
-"""Screens with charts: what is chosen for each chart, and the keys that change it."""
+"""Screens with charts of curves: what is chosen for each chart, and the keys that change it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
+from textual.binding import BindingType
 
-from icckd_tui.desk import Desk
-from icckd_tui.screens.base import MonitorScreen
-from icckd_tui.screens.metric_picker import MetricPicker
-from icckd_tui.view_model.frame import default_metrics, seconds_series
-from icckd_tui.widgets.curves import CurveChart
+from icckd_tui.data import default_metrics, seconds_series
+from icckd_tui.keys import Key
+from icckd_tui.screens.base import ArmScreen
+from icckd_tui.screens.dialogs import MetricPicker
+from icckd_tui.state import AppState
+from icckd_tui.widgets.chart import CurveChart
 
 if TYPE_CHECKING:
-    from icckd_tui.view_model.chart import ChartChoice, SeedsMode, XAxis
+    from icckd_tui.chart import ChartChoice, SeedsMode, XAxis
 
 _SEEDS: tuple[SeedsMode, ...] = ("mean", "each", "both")
 _X: tuple[XAxis, ...] = ("epoch", "step", "time", "relative")
@@ -56,13 +58,34 @@ class View:
     x: XView = field(default_factory=XView)
 
 
-class CurveScreen(MonitorScreen):
-    """A screen some of whose panes are charts."""
+class CurveScreen(ArmScreen):
+    """A screen with charts among its panes.
+
+    Attributes:
+        CHARTS: The panes that are charts.
+    """
 
     CHARTS: ClassVar[tuple[str, ...]]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("m", "pick_metric", "pick the metric", label="Metric", rank=3),
+        Key("left_square_bracket", "step_metric(-1)", "previous metric"),
+        Key("right_square_bracket", "step_metric(1)", "next metric"),
+        Key("c", "cycle_seeds", "mean with its 95 % interval, each seed, or both",
+            label="Seeds", rank=7),
+        Key("s", "smooth(1)", "smooth more", label="Smooth", rank=7),
+        Key("S", "smooth(-1)", "smooth less"),
+        Key("x", "cycle_x", "x axis: epoch, step, time, relative", label="X axis", rank=9),
+        Key("plus,equals_sign", "zoom(1)", "zoom in, to the value cursor or to the newest values",
+            label="In", rank=7),
+        Key("minus", "zoom(-1)", "zoom out"),
+        Key("0", "reset_zoom", "the whole range again"),
+        Key("less_than_sign", "pan(-1)", "pan left"),
+        Key("greater_than_sign", "pan(1)", "pan right"),
+        Key("v", "value_cursor", "value cursor: left and right move it", label="Values", rank=9),
+    ]  # fmt: skip
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
         shared = XView()
         self._views = {name: View(x=shared) for name in self.CHARTS}
         self._seeds: SeedsMode = "mean"
@@ -70,7 +93,7 @@ class CurveScreen(MonitorScreen):
         self._x: XAxis = "epoch"
 
     def is_wanted_chart(self, chart: str) -> bool:
-        """Say whether a chart is in use now."""
+        """Whether a chart is in use now."""
         return self.is_wanted(chart)
 
     @property
@@ -94,21 +117,21 @@ class CurveScreen(MonitorScreen):
         names = default_metrics(frame.study, frame.series)
         return names[self.CHARTS.index(chart) % len(names)]
 
-    def wish(self) -> None:
+    def request_data(self) -> None:
         """Ask for the curves of the charts in use."""
         names = [self.metric_of(chart) for chart in self.CHARTS if self.is_wanted_chart(chart)]
         wanted = [name for name in names if name is not None]
         if self._x == "time":
             wanted += [seconds_series(name) for name in wanted]
-        self.desk.want(metrics=tuple(dict.fromkeys(wanted)), trial=None, queue=False)
+        self.state.request_data(metrics=tuple(dict.fromkeys(wanted)))
 
     def choice_of(self, chart: str) -> ChartChoice:
         """Return all that the user chose for a chart."""
-        from icckd_tui.view_model.chart import ChartChoice
+        from icckd_tui.chart import ChartChoice
 
         view = self._views[chart]
         return ChartChoice(
-            focus=self.desk.choices.focus or "",
+            focus=self.state.choices.focus or "",
             seeds=self._seeds,
             log_y=view.log_y,
             log_x=view.log_x,
@@ -125,14 +148,15 @@ class CurveScreen(MonitorScreen):
 
     def fill_chart(self, chart: str) -> None:
         """Draw a chart; what was not read yet stays as it was until it is."""
-        from icckd_tui.view_model.chart import chart_of, chart_title
+        from icckd_tui.chart import chart_of, chart_title
 
         metric = self.metric_of(chart)
         if self.frame is None or (metric is not None and metric not in self.frame.curves):
-            self.wish()
+            self.request_data()
             return
         choice = self.choice_of(chart)
-        title = chart_title(metric, choice, self.glyphs)
+        known = None if metric is None else self.frame.study.metric(metric)
+        title = chart_title(known, choice, self.glyphs)
         self.query_one(f"#{chart}", CurveChart).show(
             chart_of(self.frame, metric, choice), metric, title
         )
@@ -142,12 +166,10 @@ class CurveScreen(MonitorScreen):
         self.refill(*self.CHARTS)
 
     def action_toggle_log_y(self) -> None:
-        """Switch the y axis between linear and logarithmic."""
         self.view.log_y = not self.view.log_y
         self.refill(self.chart_name)
 
     def action_toggle_log_x(self) -> None:
-        """Switch the x axis between linear and logarithmic."""
         self.view.log_x = not self.view.log_x
         self.refill(self.chart_name)
 
@@ -157,28 +179,24 @@ class CurveScreen(MonitorScreen):
         self.fill_charts()
 
     def action_smooth(self, step: int) -> None:
-        """Smooth more or less."""
         self._smoothing = min(_MOST_SMOOTHING, max(0, self._smoothing + step))
         self.fill_charts()
 
     def action_cycle_x(self) -> None:
         """Show epochs, steps, seconds or shares of what is planned."""
         self._x = _X[(_X.index(self._x) + 1) % len(_X)]
-        self.wish()
+        self.request_data()
         self.fill_charts()
 
     def action_zoom(self, step: int) -> None:
-        """Zoom in or out."""
         self.view.x.zoom(step)
         self.fill_charts()
 
     def action_reset_zoom(self) -> None:
-        """Show the whole range again."""
         self.view.x.low, self.view.x.high = 0.0, 1.0
         self.fill_charts()
 
     def action_pan(self, step: int) -> None:
-        """Move what is shown."""
         self.view.x.pan(step)
         self.fill_charts()
 
@@ -200,35 +218,36 @@ class CurveScreen(MonitorScreen):
         self.fill_charts()
 
     def action_focus_arm(self, step: int) -> None:
-        """Focus another arm."""
         if self.frame is not None:
             names = [arm.name for arm in self.frame.study.arms]
-            place = names.index(self.desk.choices.focus) if self.desk.choices.focus in names else 0
+            place = (
+                names.index(self.state.choices.focus) if self.state.choices.focus in names else 0
+            )
             self.focus_arm(names[min(len(names) - 1, max(0, place + step))])
 
     def focus_arm(self, arm: str) -> None:
         """Put an arm into focus everywhere."""
-        self.desk.choices.focus = arm
+        self.state.choices.focus = arm
         self.fill_panes()
 
     def action_step_metric(self, step: int) -> None:
-        """Show the next or the previous series."""
         series = self.frame.series if self.frame else ()
         metric = self.metric_of(self.chart_name)
         if metric in series:
             self._set_metric(series[(series.index(metric) + step) % len(series)])
 
     def action_pick_metric(self) -> None:
-        """Choose a series from a list."""
         if self.frame is not None and self.frame.series:
             current = self.metric_of(self.chart_name)
-            picker = MetricPicker(self.frame.series, current, glyphs=self.glyphs)
+            study = self.frame.study
+            known = tuple(study.metric(name) for name in self.frame.series)
+            picker = MetricPicker(known, current, glyphs=self.glyphs)
             self.app.push_screen(picker, self._set_metric)
 
     def _set_metric(self, metric: str | None) -> None:
         if metric is not None:
             self.view.metric = metric
-            self.wish()
+            self.request_data()
             self.refill(self.chart_name)
 
     @on(CurveChart.Pointed)

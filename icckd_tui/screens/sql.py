@@ -1,8 +1,10 @@
-"""The SQL screen: a statement, its answer, and what can be asked."""
+"""The SQL screen: a statement, its answer, and the views that can be queried."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -11,13 +13,61 @@ from textual.containers import Vertical
 from textual.widget import Widget
 from textual.widgets import Input
 
-from icckd_tui.desk import Desk
-from icckd_tui.display import display
-from icckd_tui.screens.base import MonitorScreen, screen_bindings
-from icckd_tui.view_model.frame import Answered
-from icckd_tui.view_model.spans import Span
-from icckd_tui.view_model.sql import answer_table, views_table
-from icckd_tui.widgets.grid_table import GridTable
+from icckd_tui.data import SqlAnswer
+from icckd_tui.keys import Key
+from icckd_tui.screens.base import MonitorScreen
+from icckd_tui.state import AppState
+from icckd_tui.tables import Column, LazyRows, Row, Table
+from icckd_tui.text import Span, Spans, display
+from icckd_tui.widgets.table import GridTable
+
+if TYPE_CHECKING:
+    from icckd.results.types import Table as Answer
+
+_WIDEST = 48
+_MEASURED = 200  # rows whose cells decide the widths
+
+
+def answer_table(answer: Answer) -> Table:
+    """Return an answer; its rows are made when they are drawn."""
+    first = answer.rows[:_MEASURED]
+    columns = []
+    for place, name in enumerate(answer.columns):
+        cells = [_text(row[place]) for row in first]
+        width = min(_WIDEST, max([len(display(name, _WIDEST)), 1, *map(len, cells)]))
+        numbers = any(isinstance(row[place], int | float) for row in first)
+        columns.append(
+            Column(key=f"{place}", titles=(display(name, _WIDEST),), width=width, right=numbers)
+        )
+    numbered = list(enumerate(answer.rows))
+    rows = LazyRows(numbered, lambda item: str(item[0]), lambda item: _cells(item[1]), None)
+    return Table(columns=tuple(columns), rows=rows)
+
+
+def _cells(row: tuple[Any, ...]) -> tuple[Spans, ...]:
+    return tuple((Span(_text(value), "muted" if value is None else ""),) for value in row)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.6g}"
+    return "null" if value is None else display(str(value), _WIDEST)
+
+
+def views_table(views: Sequence[tuple[str, str]]) -> Table:
+    """Return every view and what it holds."""
+    rows = tuple(
+        Row(key=name, cells=((Span(name, "strong"),), (Span(display(about), "muted"),)))
+        for name, about in views
+    )
+    columns = (
+        Column(
+            key="view", titles=("view",), width=max((len(name) for name, _ in views), default=4)
+        ),
+        Column(key="about", titles=("holds",), width=200),
+    )
+    return Table(columns=columns, rows=rows, frozen=1)
+
 
 _MOST_HISTORY = 200
 
@@ -38,18 +88,29 @@ class SqlScreen(MonitorScreen):
     NAME = "sql"
     PANES = ("answer", "statement")
     ALL_FROM = (60, 16)
-    BINDINGS: ClassVar[list[BindingType]] = screen_bindings("sql")
+    ABOUT = (
+        "A console over the documented views. Statements run in a process of their own that can"
+        " read nothing else and change nothing; `x` stops one. A filter that is set stands in the"
+        " history as SQL."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("s", "edit", "edit the statement; enter runs it", label="Statement", rank=2),
+        Key("v", "views", "the views and what they hold", label="Views", rank=3),
+        Key("p", "history(-1)", "previous statement"),
+        Key("n", "history(1)", "next statement"),
+        Key("x", "interrupt", "stop the running statement"),
+    ]
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
         self._history: list[str] = []
         self._at = 0
         self._number = 0
         self._asking = False
-        self._answer: Answered | None = None
+        self._answer: SqlAnswer | None = None
 
     def panes(self) -> ComposeResult:
-        """Lay out the statement above its answer."""
+        """Return the panes of the screen, as `MonitorScreen` lays them out."""
         with Vertical(id="sql-body", classes="box"):
             with Vertical(id="statement", classes="pane"):
                 yield Statement(
@@ -62,12 +123,12 @@ class SqlScreen(MonitorScreen):
                 glyphs=self.glyphs, cells=True, detail=True, id="answer", classes="pane"
             )
 
-    def wish(self) -> None:
-        """Ask for nothing beside the study."""
-        self.desk.want(metrics=(), trial=None, queue=False)
-        chosen = self.desk.choices.filter
+    def request_data(self) -> None:
+        """Ask for nothing beside the study, and put the filter into the history as SQL."""
+        super().request_data()
+        chosen = self.state.choices.filter
         if chosen.text and self.frame is not None:
-            self._remember(" ".join(chosen.sql(self.frame).split()))
+            self._remember(" ".join(chosen.over_views(self.frame).split()))
 
     def arrange_panes(self) -> None:
         """Keep the statement in one line."""
@@ -89,7 +150,7 @@ class SqlScreen(MonitorScreen):
             table.show(views_table(self.frame.views if self.frame else ()))
             table.set_titles("Views, enter shows one", table.position)
 
-    def show_answer(self, answer: Answered) -> None:
+    def show_answer(self, answer: SqlAnswer) -> None:
         """Show the answer to the newest statement."""
         if answer.number != self._number:
             return
@@ -102,7 +163,7 @@ class SqlScreen(MonitorScreen):
         table.show_detail(())
         table.show(answer_table(answer.table))
         table.action_first()
-        count = f"{'the first ' if answer.cut else ''}{len(answer.table.rows)} rows"
+        count = f"{'the first ' if answer.is_cut else ''}{len(answer.table.rows)} rows"
         table.set_titles(f"{count} in {answer.seconds:.2f} s", table.position)
 
     def _run(self, sql: str) -> None:
@@ -112,7 +173,7 @@ class SqlScreen(MonitorScreen):
         self._remember(statement)
         self._number += 1
         self._asking = True
-        self.desk.feed.ask(self._number, statement)
+        self.state.feed.run_sql(self._number, statement)
         self.refill("answer")
 
     def _remember(self, statement: str) -> None:
@@ -137,7 +198,6 @@ class SqlScreen(MonitorScreen):
         self.fill("answer")
 
     def action_edit(self) -> None:
-        """Go to the statement."""
         self.go_to("statement")
 
     def action_to_answer(self) -> None:
@@ -146,7 +206,6 @@ class SqlScreen(MonitorScreen):
         self.set_focus(self.query_one("#answer"))
 
     def action_views(self) -> None:
-        """Show the views again."""
         self._answer, self._asking = None, False
         self._number += 1
         self.query_one("#answer", GridTable).show_detail(())
@@ -164,6 +223,5 @@ class SqlScreen(MonitorScreen):
         self.go_to("statement")
 
     def action_interrupt(self) -> None:
-        """Stop the statement that runs."""
         if self._asking:
-            self.desk.feed.interrupt()
+            self.state.feed.interrupt_sql()

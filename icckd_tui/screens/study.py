@@ -1,53 +1,174 @@
-"""The study screen: what each part does, its curves, the trials, the log and the machine."""
+"""The study screen: what each part does, curves, the trials, the log and the machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.message import Message
 
-from icckd_tui.desk import Desk
-from icckd_tui.screens.base import screen_bindings
-from icckd_tui.screens.control import Controls
+from icckd_tui.comparison import comparison_detail, comparison_title, forest_table
+from icckd_tui.data import Frame
+from icckd_tui.host import host_rows
+from icckd_tui.keys import Key
+from icckd_tui.log import log_table, places_of
+from icckd_tui.matrix import grid_of, matrix_table, matrix_title
+from icckd_tui.screens.control import ControlScreen
 from icckd_tui.screens.curves import CurveScreen
-from icckd_tui.view_model.comparison import comparison_detail, comparison_title
-from icckd_tui.view_model.forest import forest_table
-from icckd_tui.view_model.host import host_rows
-from icckd_tui.view_model.log import log_table, places_of
-from icckd_tui.view_model.matrix import grid_of, matrix_table, matrix_title
-from icckd_tui.view_model.table import Table
-from icckd_tui.view_model.trials import trial_detail, trial_key, trial_of, trial_table
-from icckd_tui.widgets.curves import CurveChart
-from icckd_tui.widgets.grid_table import GridTable
-from icckd_tui.widgets.host import HostView
+from icckd_tui.state import AppState
+from icckd_tui.tables import Column, LazyRows, Table
+from icckd_tui.text import (
+    Span,
+    Spans,
+    arm_letter,
+    arm_tone,
+    display,
+    scale_for,
+    short_duration,
+)
+from icckd_tui.theme import Glyphs
+from icckd_tui.widgets.bars import HostView
+from icckd_tui.widgets.chart import CurveChart
+from icckd_tui.widgets.table import GridTable
 
 if TYPE_CHECKING:
-    from icckd.results.types import LogRow
-    from icckd_tui.view_model.spans import Spans
+    from icckd.results.types import LogEntry, TrialStatus
 
 
-class StudyScreen(Controls, CurveScreen):
+_FIRST = ("running", "failed", "blocked", "pending", "cancelled", "complete")
+_ARM_WIDTH = 24
+_REASON_WIDTH = 60
+
+
+def trial_key(row: TrialStatus) -> str:
+    """Return the key of a trial's row."""
+    return f"{row.arm}\0{row.seed}"
+
+
+def trial_of(key: str | None) -> tuple[str, int] | None:
+    """Return arm and seed of a row's key."""
+    if key is None:
+        return None
+    arm, _, seed = key.rpartition("\0")
+    return arm, int(seed)
+
+
+def trial_table(frame: Frame, rows: Sequence[TrialStatus], glyphs: Glyphs) -> Table:
+    """Return trials: running ones first, then failed, then the rest in the plan's order.
+
+    Rows are made when they are drawn, and widths follow from the study, so that ten thousand
+    trials cost little more than the few that are in view.
+    """
+    ordered = _ordered(rows)
+    unit = frame.study.metric(frame.study.primary).unit
+    scale = scale_for(unit, (row.primary for row in rows))
+    places = {arm.name: place for place, arm in enumerate(frame.study.arms)}
+
+    def cells(row: TrialStatus) -> tuple[Spans, ...]:
+        place = places.get(row.arm, 0)
+        return (
+            (Span(f"{arm_letter(place)} ", arm_tone(place)), Span(display(row.arm, _ARM_WIDTH))),
+            (Span(str(row.seed)),),
+            (Span(f"{glyphs.states[row.state]} {row.state}", row.state),),
+            (Span(_stage(row), "muted"),),
+            _number(row.primary, glyphs.signed(scale.value(row.primary))),
+            _number(row.difference, glyphs.signed(scale.difference(row.difference))),
+            _number(row.seconds or None, short_duration(row.seconds)),
+            (Span(display(row.reason, _REASON_WIDTH), "failed"),),
+        )
+
+    lost = any(map(attrgetter("reason"), rows))
+    return Table(
+        columns=_trial_columns(frame, rows, glyphs, lost),
+        rows=LazyRows(ordered, trial_key, cells, (scale, tuple(places), glyphs.ascii)),
+        frozen=2,
+    )
+
+
+def _ordered(rows: Sequence[TrialStatus]) -> list[TrialStatus]:
+    groups: dict[str, list[TrialStatus]] = {state: [] for state in _FIRST}
+    into = {state: group.append for state, group in groups.items()}
+    for row in rows:
+        into[row.state](row)
+    return [row for state in _FIRST for row in groups[state]]
+
+
+def _trial_columns(
+    frame: Frame, rows: Sequence[TrialStatus], glyphs: Glyphs, lost: bool
+) -> tuple[Column, ...]:
+    names = max((len(display(arm.name, _ARM_WIDTH)) for arm in frame.study.arms), default=3)
+    seeds = max((len(str(seed)) for seed in frame.study.seeds), default=1)
+    epochs = max(map(attrgetter("epochs"), rows), default=0)
+    primary = display(frame.study.primary.split(".", 1)[-1], 12)
+    widths = {
+        "arm": (names + 2, False),
+        "seed": (max(4, seeds), True),
+        "state": (11, False),
+        "stage": (9 + 2 * len(str(epochs)), False),
+        primary: (max(len(primary), 6), True),
+        glyphs.delta: (7, True),
+        "time": (5, True),
+        "reason": (_REASON_WIDTH if lost else 6, False),
+    }
+    return tuple(
+        Column(key=title, titles=(title,), width=width, right=right)
+        for title, (width, right) in widths.items()
+    )
+
+
+def trial_detail(row: TrialStatus, glyphs: Glyphs) -> Spans:
+    """Return the line below the list: why a trial failed, or where it stands."""
+    head = (Span(f" {display(row.arm)} s{row.seed}", "strong"), Span("  "))
+    state = Span(f"{glyphs.states[row.state]} {row.state}", row.state)
+    if row.reason:
+        return (*head, state, Span("  "), Span(display(row.reason), "failed"))
+    return (*head, state, Span(f"  {_stage(row)}", "muted"))
+
+
+def _stage(row: TrialStatus) -> str:
+    return f"{display(row.stage, 12)} {row.epoch}/{row.epochs}" if row.stage else ""
+
+
+def _number(value: float | None, text: str) -> Spans:
+    return (Span("" if value is None else text),)
+
+
+_RETRY_SECONDS = 0.05  # not after the next refresh: that would leave keys no time
+
+
+class StudyScreen(ControlScreen, CurveScreen):
     """The arm under the cursor of matrix or differences is in focus everywhere."""
 
     NAME = "study"
     PANES = ("matrix", "differences", "curves", "second", "trials", "log")
     CHARTS = ("curves", "second")
-    BINDINGS: ClassVar[list[BindingType]] = screen_bindings("study")
+    ABOUT = (
+        "The matrix has a row for everything that was varied and a cell for each arm: the paired"
+        " difference from the baseline, with `*` where its interval leaves out 0, the number"
+        " of seeds so far while they run, and a hatch where a seed failed. Below it stand the same"
+        " differences with their intervals, and the trials. The arm under the cursor is in focus"
+        " everywhere: in the charts its curve and the baseline's have their intervals. `b`"
+        " compares with the arm under the cursor instead of the declared baseline, for this view"
+        " alone; titles say so, and no part is judged then."
+    )
+    PICTURE = "study-running-160x45.png"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("o", "step_outcome(1)", "matrix and differences: next outcome",
+            label="Outcome", rank=4),
+        Key("O", "step_outcome(-1)", "matrix and differences: previous outcome"),
+    ]  # fmt: skip
 
-    class TrialChosen(Message):
-        """A trial is to be looked at."""
-
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
         self._host_rows = host_rows(None)
-        self._shown_log: tuple[LogRow, ...] | None = None
+        self._shown_log: tuple[LogEntry, ...] | None = None
 
     def panes(self) -> ComposeResult:
-        """Lay out two columns."""
+        """Return the panes of the screen, as `MonitorScreen` lays them out."""
         glyphs = self.glyphs
         with Horizontal(id="study-body", classes="box"):
             with Vertical(id="study-left", classes="box"):
@@ -63,10 +184,10 @@ class StudyScreen(Controls, CurveScreen):
 
     @property
     def _has_host_panel(self) -> bool:
-        return self.desk.has_host and not self.is_single and self.size.width >= 150
+        return self.state.has_host and not self.is_single and self.size.width >= 150
 
     def wants_host_line(self) -> bool:
-        """Say whether the panel is not there."""
+        """Whether this screen has no room for the panel."""
         return not self._has_host_panel
 
     def arrange_panes(self) -> None:
@@ -88,7 +209,7 @@ class StudyScreen(Controls, CurveScreen):
 
     def show_host(self) -> None:
         """Give the panel another line where another device appeared."""
-        rows = host_rows(self.desk.host)
+        rows = host_rows(self.state.host)
         if rows != self._host_rows:
             self._host_rows = rows
             self.arrange_panes()
@@ -110,11 +231,11 @@ class StudyScreen(Controls, CurveScreen):
     def outcome(self) -> str:
         """The outcome that matrix and differences show."""
         assert self.frame is not None
-        return self.desk.choices.outcome or self.frame.study.primary
+        return self.state.choices.outcome or self.frame.study.primary
 
     def _fill_matrix(self) -> None:
         assert self.frame is not None
-        pane, choices = self.query_one("#matrix", GridTable), self.desk.choices
+        pane, choices = self.query_one("#matrix", GridTable), self.state.choices
         detail = comparison_detail(self.frame, choices.focus or "", self.outcome, self.glyphs)
         pane.show(self._matrix(pane.size.width), lambda _: detail)
         title = matrix_title(self.frame, self.outcome, self.glyphs)
@@ -126,7 +247,7 @@ class StudyScreen(Controls, CurveScreen):
 
     def _matrix(self, width: int) -> Table:
         assert self.frame is not None
-        marked = self.desk.choices.marked
+        marked = self.state.choices.marked
         return matrix_table(self.frame, self.outcome, self.glyphs, marked, width or 1000)
 
     def _arm_in_matrix(self) -> str | None:
@@ -138,18 +259,19 @@ class StudyScreen(Controls, CurveScreen):
     def _fill_differences(self) -> None:
         assert self.frame is not None
         pane = self.query_one("#differences", GridTable)
-        if not pane.size.width:
-            self.call_after_refresh(self.refill, "differences")
+        if not pane.size.width:  # not laid out yet, or hidden: showing it fills it again
+            if self.query_one("#panes").display:
+                self.set_timer(_RETRY_SECONDS, lambda: self.refill("differences"))
             return
         pane.show(forest_table(self.frame, self.outcome, pane.size.width, self.glyphs))
-        if self.desk.choices.focus is not None and pane.key != self.desk.choices.focus:
-            pane.put_cursor(self.desk.choices.focus)
+        if self.state.choices.focus is not None and pane.key != self.state.choices.focus:
+            pane.put_cursor(self.state.choices.focus)
         pane.set_titles(comparison_title(self.frame, self.glyphs), pane.position)
 
     def _fill_trials(self) -> None:
         assert self.frame is not None
         pane = self.query_one("#trials", GridTable)
-        rows = self.desk.choices.filter.rows(self.frame)
+        rows = self.frame.shown_trials
 
         def detail_of(key: str | None) -> Spans:
             row = next((row for row in rows if trial_key(row) == key), None)
@@ -186,7 +308,7 @@ class StudyScreen(Controls, CurveScreen):
 
     @on(GridTable.Moved, "#trials")
     def _trial_moved(self, event: GridTable.Moved) -> None:
-        self.desk.choices.trial = trial_of(event.table.key)
+        self.state.choices.trial = trial_of(event.table.key)
         self.refill("trials")
 
     @on(GridTable.Moved, "#log")
@@ -200,8 +322,8 @@ class StudyScreen(Controls, CurveScreen):
 
     @on(GridTable.Chosen, "#trials")
     def _trial_chosen(self, event: GridTable.Chosen) -> None:
-        self.desk.choices.trial = trial_of(event.table.key)
-        self.post_message(self.TrialChosen())
+        self.state.choices.trial = trial_of(event.table.key)
+        self.state.open("trial")
 
     def arm_of(self, table: GridTable) -> str | None:
         """Return the arm under a table's cursor."""
@@ -221,5 +343,5 @@ class StudyScreen(Controls, CurveScreen):
         if self.frame is not None:
             names = self.frame.study.metrics
             place = names.index(self.outcome)
-            self.desk.choices.outcome = names[(place + step) % len(names)]
+            self.state.choices.outcome = names[(place + step) % len(names)]
             self.refill("matrix", "differences")

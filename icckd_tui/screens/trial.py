@@ -1,40 +1,299 @@
-"""The trial screen: everything about one trial, with its log."""
+"""The trial screen: states, settings, environment, series and outcomes of a trial, and its log."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+from numpy.typing import NDArray
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
-from icckd_tui.desk import Desk
-from icckd_tui.display import display
-from icckd_tui.screens.base import screen_bindings
-from icckd_tui.screens.control import Controls
-from icckd_tui.screens.search import SearchPrompt
-from icckd_tui.view_model.frame import TrialFacts
-from icckd_tui.view_model.log import LEVELS, Level, log_table, log_text, matches, places_of
-from icckd_tui.view_model.trial import facts_table, row_of, series_table, traceback_table
-from icckd_tui.widgets.grid_table import GridTable
+from icckd_tui.data import Frame
+from icckd_tui.host import growth_text, process_of, size_text
+from icckd_tui.keys import Key
+from icckd_tui.log import LEVELS, Level, log_table, log_text, matches, places_of
+from icckd_tui.screens.control import ControlScreen
+from icckd_tui.screens.dialogs import SearchPrompt
+from icckd_tui.state import AppState
+from icckd_tui.tables import Column, Row, Table, fitted
+from icckd_tui.text import Span, Spans, display, duration, scale_for
+from icckd_tui.theme import Glyphs
+from icckd_tui.widgets.table import GridTable
+
+if TYPE_CHECKING:
+    from icckd.results.query import Results
+    from icckd.results.series import TrialSeries
+    from icckd.results.types import Attempt, LogEntry, StudyInfo, TrialStatus
+    from icckd.study.records import Arm
+    from icckd_tui.host import Host
+
+_SPARK = 20
+_LOG_LINES = 2000
+_NAMES = 34
+_Fact = tuple[str, Spans]  # name and value
 
 
-class TrialScreen(Controls):
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrialFacts:
+    """Everything that is recorded about one trial."""
+
+    arm: str
+    seed: int
+    attempts: tuple[Attempt, ...]
+    series: tuple[TrialSeries, ...]
+    outcomes: Mapping[str, float]
+    log: tuple[LogEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrialQuery:
+    """Asks for everything about one trial."""
+
+    arm: str
+    seed: int
+
+    def read(self, results: Results, study: StudyInfo) -> TrialFacts:
+        """Read it, with the newest lines of its log."""
+        arm, seed = self.arm, self.seed
+        return TrialFacts(
+            arm=arm,
+            seed=seed,
+            attempts=results.attempts(study, arm, seed),
+            series=results.trial_series(study, arm, seed),
+            outcomes=results.trial_outcomes(study, arm, seed),
+            log=results.log(study, _LOG_LINES, arm, seed),
+        )
+
+
+def row_of(frame: Frame, trial: tuple[str, int] | None) -> TrialStatus | None:
+    """Return where a trial stands."""
+    return next((row for row in frame.trials if (row.arm, row.seed) == trial), None)
+
+
+def facts_table(frame: Frame, facts: TrialFacts, host: Host | None, glyphs: Glyphs) -> Table:
+    """Return name and value of everything that is known: states first, then where, then what."""
+    arm = next((arm for arm in frame.study.arms if arm.name == facts.arm), None)
+    changed = {change.path for change in arm.changes} if arm is not None else set()
+    sections: list[tuple[str, list[_Fact]]] = [
+        ("", _about(frame, facts, arm, glyphs)),
+        ("Attempts", [*_history(facts, glyphs), *_processes(frame, facts, host)]),
+        ("Differs from the baseline", _differences(arm, glyphs)),
+        ("Outcomes", _outcomes(frame.study, facts)),
+        *(
+            (f"Settings of the {attempt.kind}", _settings(attempt, changed))
+            for attempt in _newest(facts.attempts)
+        ),
+        ("Environment", _environment(facts)),
+    ]
+    rows: list[Row] = []
+    for title, lines in sections:
+        if lines and title:
+            rows.append(Row(key=title, cells=((Span(title, "key"),), ())))
+        rows += [
+            Row(key=f"{title}\0{place}", cells=((Span(f" {name}", "muted"),), spans))
+            for place, (name, spans) in enumerate(lines)
+        ]
+    names = (len(name) + 1 for _, lines in sections for name, _ in lines)
+    width = min(_NAMES + 10, max([*names, 28]))
+    columns = (
+        Column(key="name", titles=(), width=width),
+        Column(key="value", titles=(), width=200),
+    )
+    return Table(columns=columns, rows=tuple(rows), frozen=1)
+
+
+def _about(frame: Frame, facts: TrialFacts, arm: Arm | None, glyphs: Glyphs) -> list[_Fact]:
+    row = row_of(frame, (facts.arm, facts.seed))
+    lines: list[_Fact] = []
+    if arm is not None and arm.title:
+        lines.append(("about", (Span(display(arm.title)),)))
+    if row is not None:
+        state = Span(f"{glyphs.states[row.state]} {row.state}", row.state)
+        lines.append(("state", (state, Span(f"  {display(row.reason)}", "failed"))))
+    return lines
+
+
+def _differences(arm: Arm | None, glyphs: Glyphs) -> list[_Fact]:
+    return [
+        (
+            display(change.path, _NAMES),
+            (
+                Span(display(_text(change.before), 40), "muted"),
+                Span(f" {glyphs.arrow} ", "muted"),
+                Span(display(_text(change.after), 40), "strong"),
+            ),
+        )
+        for change in (arm.changes if arm is not None else ())
+    ]
+
+
+def _history(facts: TrialFacts, glyphs: Glyphs) -> list[_Fact]:
+    lines: list[_Fact] = []
+    for attempt in facts.attempts:
+        started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started))
+        state = Span(f"{glyphs.states[attempt.state]} {attempt.state}", attempt.state)
+        epochs = f"{attempt.epoch}/{attempt.epochs} epochs in {duration(attempt.seconds)}"
+        about = f"  {epochs}  {started}"
+        replicate = f" {attempt.replicate}" if attempt.replicate else ""
+        lines.append((f"{attempt.kind}{replicate}", (state, Span(about, "muted"))))
+        if attempt.reason:
+            lines.append(("", (Span(display(attempt.reason), "failed"),)))
+        if attempt.hint:
+            lines.append(("hint", (Span(display(attempt.hint)),)))
+    return lines or [("attempts", (Span("none yet", "muted"),))]
+
+
+def _processes(frame: Frame, facts: TrialFacts, host: Host | None) -> list[_Fact]:
+    lines: list[_Fact] = []
+    for stage in frame.queue:
+        if stage.state != "running" or (facts.arm, facts.seed) not in stage.trials:
+            continue
+        past = process_of(host, stage)
+        if past:
+            now = past[-1]
+            gpu = "" if now.gpu_memory is None else f", GPU {size_text(now.gpu_memory)}"
+            text = f"pid {now.pid}: CPU {now.cpu:.0f} %, memory {size_text(now.memory)}{gpu}"
+            lines.append(("process", (Span(text, "running"),)))
+            grown = growth_text(past)
+            if grown != "-":
+                lines.append(("growth of its memory", (Span(f"{grown} a minute"),)))
+        elif stage.pid:
+            where = display(stage.host, 30)
+            lines.append(("process", (Span(f"pid {stage.pid} on {where}", "running"),)))
+    return lines
+
+
+def _outcomes(study: StudyInfo, facts: TrialFacts) -> list[_Fact]:
+    lines: list[_Fact] = []
+    for name, value in facts.outcomes.items():
+        scale = scale_for(study.metric(name).unit, [value])
+        text = f"{scale.value(value)} {scale.unit}".rstrip()
+        lines.append((name, (Span(text, "strong"),)))
+    return lines
+
+
+def _newest(attempts: tuple[Attempt, ...]) -> list[Attempt]:
+    """Return the newest attempt at each kind of stage."""
+    return list({attempt.kind: attempt for attempt in attempts}.values())
+
+
+def _settings(attempt: Attempt, changed: set[str]) -> list[_Fact]:
+    lines: list[_Fact] = []
+    for path, value in _leaves(attempt.settings, ""):
+        if path.startswith("teacher.") and attempt.kind == "student":
+            continue
+        differs = any(path == name or path.startswith(f"{name}.") for name in changed)
+        lines.append(
+            (display(path, 44), (Span(display(_text(value)), "strong" if differs else ""),))
+        )
+    return lines
+
+
+def _environment(facts: TrialFacts) -> list[_Fact]:
+    if not facts.attempts:
+        return []
+    newest = facts.attempts[-1]
+    shown = {"host": newest.host, **newest.numerics, **newest.environment}
+    return [
+        (display(name, _NAMES), (Span(display(_text(value)), "muted"),))
+        for name, value in shown.items()
+        if value != ""
+    ]
+
+
+def _leaves(value: Any, path: str) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict) or not value:
+        return [(path, value)]
+    return [
+        leaf
+        for key, inner in value.items()
+        for leaf in _leaves(inner, f"{path}.{key}" if path else str(key))
+    ]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def series_table(study: StudyInfo, facts: TrialFacts, glyphs: Glyphs) -> Table:
+    """Return one row a series: newest, best, mean of the last tenth, and its shape."""
+    rows = []
+    for series in facts.series:
+        values = series.values_E
+        known = study.metric(series.metric)
+        scale = scale_for(known.unit, [float(values[-1])])
+        best = {"higher": values.max, "lower": values.min}.get(known.direction)
+        rows.append(
+            Row(
+                key=series.metric,
+                cells=(
+                    (Span(display(series.metric, _NAMES)),),
+                    (Span(glyphs.signed(scale.value(float(values[-1]))), "strong"),),
+                    (Span("" if best is None else glyphs.signed(scale.value(float(best())))),),
+                    (Span(f"{series.epochs_E[-1]}", "muted"),),
+                    (Span(spark(values, _SPARK, glyphs), "good"),),
+                    (Span(scale.unit, "muted"),),
+                ),
+            )
+        )
+    titles = ("series", "newest", "best", "epoch", "shape", "unit")
+    return Table(columns=fitted(rows, titles, right=(1, 2, 3)), rows=tuple(rows), frozen=1)
+
+
+def spark(values: NDArray[np.float64], width: int, glyphs: Glyphs) -> str:
+    """Return a series in a few cells: the mean of each part, from the lowest to the highest."""
+    parts = [float(part.mean()) for part in np.array_split(values, min(width, len(values)))]
+    low, high = min(parts), max(parts)
+    top = len(glyphs.levels) - 1
+    span = high - low or 1.0
+    return "".join(glyphs.levels[round((part - low) / span * top)] for part in parts)
+
+
+def traceback_table(facts: TrialFacts) -> Table | None:
+    """Return the lines of the newest traceback, None without one."""
+    found = next((a.traceback for a in reversed(facts.attempts) if a.traceback), "")
+    if not found:
+        return None
+    rows = tuple(
+        Row(key=str(place), cells=((Span(display(line)),),))
+        for place, line in enumerate(found.splitlines())
+    )
+    return Table(columns=(Column(key="line", titles=(), width=300),), rows=rows)
+
+
+class TrialScreen(ControlScreen):
     """Facts on the left, series and log on the right; brackets go to the next trial."""
 
     NAME = "trial"
     PANES = ("facts", "series", "lines")
-    BINDINGS: ClassVar[list[BindingType]] = screen_bindings("trial")
+    ABOUT = (
+        "One trial: attempts, the process that trains it, outcomes, settings, environment, every"
+        " series, and its log with search, levels and the traceback of a failure."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Key("n", "next_match(1)", "next match in the log"),
+        Key("N", "next_match(-1)", "previous match in the log"),
+        Key("v", "level", "log: all lines, warnings, errors", label="Level", rank=6),
+        Key("o", "open_log", "open the log in $PAGER or $EDITOR", label="Open", rank=9),
+        Key("b", "traceback", "the traceback of a failure, and back", label="Traceback", rank=6),
+        Key("right_square_bracket", "step_trial(1)", "next trial", label="Next", rank=7),
+        Key("left_square_bracket", "step_trial(-1)", "previous trial"),
+    ]
 
-    def __init__(self, desk: Desk) -> None:
-        super().__init__(desk)
+    def __init__(self, state: AppState) -> None:
+        super().__init__(state)
         self._level: Level = "info"
         self._search = ""
         self._traceback = False
 
     def panes(self) -> ComposeResult:
-        """Lay out two columns."""
         glyphs = self.glyphs
         with Horizontal(id="trial-body", classes="box"):
             with Vertical(id="trial-left", classes="box"):
@@ -43,9 +302,11 @@ class TrialScreen(Controls):
                 yield GridTable(glyphs=glyphs, id="series", classes="pane")
                 yield GridTable(glyphs=glyphs, follow=True, id="lines", classes="pane")
 
-    def wish(self) -> None:
-        """Ask for the chosen trial, and for who trains it."""
-        self.desk.want(metrics=(), trial=self.desk.choices.trial, queue=True)
+    def request_data(self) -> None:
+        """Ask for the chosen trial, and for the queue with the process that trains it."""
+        chosen = self.state.choices.trial
+        queries = (TrialQuery(*chosen),) if chosen is not None else ()
+        self.state.request_data(queries=queries, queue=True)
 
     def arrange_panes(self) -> None:
         """Give the series their lines."""
@@ -56,10 +317,11 @@ class TrialScreen(Controls):
 
     @property
     def _facts(self) -> TrialFacts | None:
-        """What was read about the chosen trial; None until it is."""
-        facts = self.frame.trial if self.frame is not None else None
-        chosen = self.desk.choices.trial
-        return facts if facts is not None and (facts.arm, facts.seed) == chosen else None
+        """Everything about the chosen trial, None until it is read."""
+        chosen = self.state.choices.trial
+        if self.frame is None or chosen is None:
+            return None
+        return self.frame.answer(TrialQuery(*chosen))
 
     def show_host(self) -> None:
         """Show the process's newest sample too."""
@@ -71,18 +333,18 @@ class TrialScreen(Controls):
         table, facts = self.query_one(f"#{pane}", GridTable), self._facts
         if facts is None:
             table.set_titles("Reading the trial")
-            self.wish()
+            self.request_data()
             return
         assert self.frame is not None
         if pane == "facts":
-            table.show(facts_table(self.frame, facts, self.desk.host, self.glyphs))
+            table.show(facts_table(self.frame, facts, self.state.host, self.glyphs))
             row = row_of(self.frame, (facts.arm, facts.seed))
             state = f" {self.glyphs.separator} {row.state}" if row is not None else ""
             table.set_titles(f"{display(facts.arm, 40)} s{facts.seed}{state}", table.position)
         elif pane == "series":
             if len(table.table.rows) != len(facts.series):
                 self.arrange_panes()
-            table.show(series_table(facts, self.glyphs))
+            table.show(series_table(self.frame.study, facts, self.glyphs))
             table.set_titles("Series", table.position)
         else:
             self._fill_lines(table, facts)
@@ -116,15 +378,15 @@ class TrialScreen(Controls):
         """Look at the next or the previous trial that the filter lets through."""
         if self.frame is None:
             return
-        trials = [(row.arm, row.seed) for row in self.desk.choices.filter.rows(self.frame)]
+        trials = [(row.arm, row.seed) for row in self.frame.shown_trials]
         if not trials:
             return
-        chosen = self.desk.choices.trial
+        chosen = self.state.choices.trial
         place = trials.index(chosen) if chosen in trials else -step
-        self.desk.choices.trial = trials[(place + step) % len(trials)]
+        self.state.choices.trial = trials[(place + step) % len(trials)]
         self.query_one("#lines", GridTable).follow = True
         self._traceback = False
-        self.wish()
+        self.request_data()
         self.fill_panes()
 
     def action_filter(self) -> None:
@@ -164,12 +426,12 @@ class TrialScreen(Controls):
     def action_open_log(self) -> None:
         """Show the log in the user's pager or editor; the monitor waits meanwhile."""
         facts = self._facts
-        if self.desk.submit is None:
+        if self.state.submit is None:
             self.say("a read-only view starts no other program", severe=True)
         elif facts is None or not facts.log:
             self.say("this trial has no log yet")
         else:
-            from icckd_tui.pager import PagerError, show_in_pager
+            from icckd_tui.terminal import PagerError, show_in_pager
 
             try:
                 show_in_pager(self.app, log_text(facts.log))

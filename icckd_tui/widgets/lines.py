@@ -1,4 +1,4 @@
-"""Base of widgets made of lines of spans: only lines that changed are painted again."""
+"""The base of widgets that show lines of spans and repaint only the cells that changed."""
 
 from collections.abc import Iterable
 from itertools import zip_longest
@@ -10,10 +10,8 @@ from textual.geometry import Region
 from textual.strip import Strip
 from textual.widget import Widget
 
-from icckd_tui.display import display
-from icckd_tui.glyphs import BRAILLE, Glyphs
-from icckd_tui.theme import Palette, palette_of
-from icckd_tui.view_model.spans import Span, Spans, joined, width_of
+from icckd_tui.text import Span, Spans, display, joined, width_of
+from icckd_tui.theme import BRAILLE, Glyphs, Palette, palette_of
 
 _NEAR = 12  # cells
 _NOTHING = Span("")
@@ -85,13 +83,13 @@ class LinesWidget(Widget):
         self._palette: Palette | None = None
 
     def notify_style_update(self) -> None:
-        """Forget what followed from the old style."""
+        """Drop cached styles."""
         super().notify_style_update()
         self._base = self._palette = None
 
     @property
     def base(self) -> Style:
-        """The widget's own style, which Textual works out anew each time it is asked."""
+        """The widget's own style, cached: Textual computes it anew at each access."""
         if self._base is None:
             self._base = self.rich_style
         return self._base
@@ -125,7 +123,6 @@ class LinesWidget(Widget):
             self.border_subtitle = Content(display(subtitle)) if subtitle else None
 
     def render_line(self, y: int) -> Strip:
-        """Paint one line."""
         spans = self._lines[y] if y < len(self._lines) else ()
         palette, base = self.palette, self.base
         width = self.size.width

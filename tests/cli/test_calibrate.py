@@ -49,10 +49,10 @@ def strengths(desk, study):
 def test_the_weight_found_is_written_matches_and_is_found_again_without_training(desk):
     name = desk.write(SMALL)
 
-    first = desk.run("calibrate", name, "-j", "1", "--tolerance", "10")
+    first = desk.train("calibrate", name, "--tolerance", "10")
     text = (desk.folder / name).read_text()
     weight = re.search(r'"teacher.intra.weight" = ([0-9.]+) }', text).group(1)
-    again = desk.run("calibrate", name, "-j", "1", "--tolerance", "10")
+    again = desk.train("calibrate", name, "--tolerance", "10")
 
     assert text == SMALL.replace("0.04 }", f"{weight} }}")
     assert f"teacher.intra.weight 0.04 -> {weight} (written to {name})" in first.stdout

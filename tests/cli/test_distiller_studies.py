@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from icckd.engine.data.files import CIFAR_FILES, CIFAR_FOLDER
-from icckd.engine.distillers import DISTILLERS
 from icckd.journal.folder import StateFolder
-from icckd.results.read import open_results
-from icckd.spec.load import load
+from icckd.results.query import open_results
+from icckd.study.distillers import DISTILLERS
+from icckd.study.load import load
+from icckd.train.datasets.cifar import CIFAR_FILES, CIFAR_FOLDER
 
 STUDIES = Path(__file__).parents[2] / "studies"
 SHORT = ("teacher.training.epochs=2", "student.training.epochs=2")
@@ -22,7 +22,7 @@ def test_every_distiller_trains_in_the_shipped_study_and_is_reported(desk):
         "off" if arm == "off" else arm.get("kind", "kd")
         for arm in (a.set.get("student.distiller", {}) for a in load(Path(study)).arm)
     }
-    desk.run("run", study, "--device", "cpu", "--seeds", "0:1", *SHORT)
+    desk.train("run", study, "--device", "cpu", "--seeds", "0:1", *SHORT)
     report = json.loads(desk.run("report", "distillers", "--format", "json").stdout)
     cells = [row for row in report["comparisons"] if row["metric"] == "student.top1"]
 
@@ -37,6 +37,7 @@ FAR = """
 name = "far"
 baseline = "sum"
 seeds = { count = 1 }
+[teacher.intra]
 [teacher.training]
 epochs = 1
 [student.training]
@@ -58,7 +59,7 @@ set = { "student.distiller" = "off", "teacher.intra" = "off" }
 def test_terms_with_names_of_their_own_are_series_and_students_alone_share_a_stage(desk):
     desk.write(FAR, "far.toml")
     planned = desk.run("plan", "far.toml").stdout
-    desk.run("run", "far.toml", "--device", "cpu")
+    desk.train("run", "far.toml", "--device", "cpu")
     with open_results(StateFolder(desk.state)) as results:
         study = results.study("far")
         series = results.series(study)
@@ -66,7 +67,8 @@ def test_terms_with_names_of_their_own_are_series_and_students_alone_share_a_sta
         tops = results.values(study, "student.top1")
 
     assert "2 student stages serve 3 uses (1 shared by several trials)" in planned
-    assert set(series[-2:]) == {"student.far_angle", "student.far_distance"}
+    terms = {"student.far_angle", "student.far_distance"}
+    assert set(series[-4:]) == terms | {f"{term}_ratio" for term in terms}
     assert [(curve.arm, curve.values_SE.shape) for curve in curves] == [("sum", (1, 2))]
     assert tops["alone"] == tops["alone-other-teacher"]
     desk.run("report", "far", "--format", "md")

@@ -19,7 +19,7 @@ def message(done):
         ("teacher.views=two", "teacher.views"),
         ("teacher.model.kind=resnet9000", "teacher.model.kind"),
         ("study.primary=student.top2", "unknown metric 'student.top2'"),
-        ("study.baseline=nobody", "is no arm"),
+        ("study.baseline=nobody", "is not an arm"),
         ("study.seeds.count=0", "study.seeds.count"),
     ],
 )
@@ -80,7 +80,7 @@ def test_a_data_set_that_is_not_there_says_how_to_get_it(desk):
         ("report",),
         ("status", "nothing"),
         ("show", "full"),
-        ("fetch", "mnist"),
+        ("fetch", "no-such-data"),
     ],
 )
 def test_what_cannot_be_done_is_an_error_of_usage(desk, arguments):

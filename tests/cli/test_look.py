@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from icckd.cli.main import app
 from icckd.journal.folder import StateFolder
-from icckd.results.read import open_results
+from icckd.results.query import open_results
 
 
 def test_the_plan_shows_arms_differences_sharing_and_what_is_known(desk):

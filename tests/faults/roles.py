@@ -16,14 +16,13 @@ import sys
 import time
 from pathlib import Path
 
-from icckd.journal.artifact import publish, workspace
+from icckd.journal.artifacts import is_complete, publish, workspace
 from icckd.journal.events import AttemptClosed, AttemptHeader, EpochMetrics
+from icckd.journal.file import JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
-from icckd.journal.known import is_complete
-from icckd.journal.stage_lock import stage_lock
-from icckd.journal.write import JournalWriter
-from icckd.store.lock import owner_lock
-from icckd.store.store import Store
+from icckd.journal.locks import stage_lock
+from icckd.journal.owner import owner_lock
+from icckd.results.store import Store
 
 METRICS = [f"teacher.m{number}" for number in range(8)]
 VALUE_SQL = """

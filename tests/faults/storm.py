@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from icckd.journal.artifact import verified
+from icckd.journal.artifacts import verified
 from icckd.journal.folder import JOURNAL, StateFolder
-from icckd.store.lock import owner_lock
-from icckd.store.store import Store
+from icckd.journal.owner import owner_lock
+from icckd.results.store import Store
 from tests.faults.roles import METRICS, VALUE_SQL, Acks
 
 HERE = Path(__file__).parent

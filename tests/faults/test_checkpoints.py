@@ -7,9 +7,9 @@ import pytest
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from icckd.engine.checkpoint import Checkpoints
-from icckd.engine.protocol import Place
 from icckd.journal.folder import StateFolder
+from icckd.train.checkpoint import Checkpoints
+from icckd.train.contract import JobContext
 from tests.faults.storm import Nursery
 
 # A call, on which file, and before it, half-way or after it. The first checkpoint that a process
@@ -71,7 +71,7 @@ def saved(folder) -> int:
     if not there:
         return 0
     expected = load_file(there[-1] / "state.safetensors")
-    place = Place(
+    place = JobContext(
         device="cpu", data_root=folder.root, artifact_folder=folder.root, checkpoint_folder=kept,
         stage="teacher",
     )  # fmt: skip

@@ -14,14 +14,12 @@ from pathlib import Path
 import pytest
 
 from icckd.journal.events import LogLine
+from icckd.journal.file import SYNC_SECONDS, DiskRetry, JournalWriter, read_chunk
 from icckd.journal.folder import JOURNAL, StateFolder
-from icckd.journal.patience import Patience
-from icckd.journal.read import read_chunk
-from icckd.journal.write import SYNC_SECONDS, JournalWriter
-from icckd.store.store import Store
+from icckd.results.store import Store
 from tests.faults.disks import make_image, mounted, tmpfs
 from tests.faults.storm import Nursery, Tally, check_artifacts, shim
-from tests.store.test_damage import fill
+from tests.support.disks import fill
 
 
 def cut_power(tmp_path: Path, cuts: int, *, seed: int) -> tuple[int, int]:
@@ -119,9 +117,9 @@ def test_twenty_full_disks_in_a_row_stall_a_writer_and_lose_nothing(tmp_path):
         folder.create()
         home = folder.sessions / "s"
         home.mkdir()
-        patience = Patience(stalled=told.append, give_up=lambda: False)
+        disk_retry = DiskRetry(stalled=told.append, give_up=lambda: False)
         with (
-            JournalWriter(home / JOURNAL, patience=patience) as journal,
+            JournalWriter(home / JOURNAL, disk_retry=disk_retry) as journal,
             Store.open_file(folder, notice=notices.append) as store,
         ):
             for cycle in range(20):
@@ -172,7 +170,7 @@ def test_a_disk_that_fails_or_takes_half_leaves_whole_lines(tmp_path, call, acti
         f"""
         from icckd.errors import MachineError
         from icckd.journal.events import LogLine
-        from icckd.journal.write import JournalWriter
+        from icckd.journal.file import JournalWriter
         refused = 0
         with JournalWriter(Path(sys.argv[1]) / "j") as journal:
             arm(b"{call}", b"/j", 4, b"{action}", 1)
@@ -198,7 +196,7 @@ def test_a_background_sync_that_fails_is_told_at_the_next_append(tmp_path):
         import time
         from icckd.errors import MachineError
         from icckd.journal.events import LogLine
-        from icckd.journal.write import JournalWriter
+        from icckd.journal.file import JournalWriter
         journal = JournalWriter(Path(sys.argv[1]) / "j")
         arm(b"sync", b"/j", 0, b"eio", 1)
         journal.append(LogLine(text="a"))

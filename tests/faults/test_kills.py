@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 
-from icckd.journal.artifact import sweep, verified
+from icckd.journal.artifacts import sweep, verified
 from icckd.journal.folder import JOURNAL, StateFolder
 from tests.faults.storm import Nursery, Tally, check_artifacts, storm
 
@@ -33,13 +33,6 @@ POINTS = [
     ("hand_in", "rename", "0003", 0, "after"),
     ("hand_in", "sync", "/artifacts", 7, "before"),
 ]
-
-
-@pytest.fixture
-def folder(tmp_path) -> StateFolder:
-    made = StateFolder(tmp_path / "state")
-    made.create()
-    return made
 
 
 def test_thirty_kills_at_random_moments_lose_double_and_falsify_nothing(folder, tmp_path):

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from icckd.journal.file import read_chunk
 from icckd.journal.folder import JOURNAL
-from icckd.journal.read import read_chunk
-from tests.cli.conftest import Desk
-from tests.faults.test_runs import wait_for_epochs, workers_of
+from tests.support.desk import Desk, wait_for_epochs, workers_of
 
 HUNGRY = """
 [study]

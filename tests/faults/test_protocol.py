@@ -15,12 +15,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from icckd.journal.artifact import publish, sweep, verified, workspace
+from icckd.journal.artifacts import is_complete, publish, sweep, verified, workspace
 from icckd.journal.events import AttemptClosed
+from icckd.journal.file import JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
-from icckd.journal.known import is_complete
-from icckd.journal.stage_lock import stage_lock
-from icckd.journal.write import JournalWriter
+from icckd.journal.locks import stage_lock
 from tests.faults import roles
 
 PLAYERS = (0, 1)

@@ -2,9 +2,10 @@
 
 import json
 import unicodedata
+from dataclasses import replace
 
 from icckd.journal.events import LogLine
-from tests.store.conftest import ARMS, planned
+from tests.support.lab import ARMS, planned
 
 MARKUP = "[bold]x[/bold] [/bad] [@click=app.quit]y[/] `a|b` *c* _d_ <script>e</script> &amp; $f$ %g"
 ESCAPES = "\x1b]0;title\x07\x1b]52;c;AAAA\x07\x1b[2J\x1b[31m\x9b31m\x07\x08\r\n\x00\x7f"
@@ -30,7 +31,7 @@ def hostile_study(lab, text):
     plan = plan.model_copy(
         update={
             "study": study,
-            "arms": [arm.model_copy(update={"title": text}) for arm in plan.arms],
+            "arms": tuple(replace(arm, title=text) for arm in plan.arms),
         }
     )
     with lab.finished("s1", plan, study=f"study{text}") as session:

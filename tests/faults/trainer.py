@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from icckd.engine.protocol import Place, TeacherJob
-from icckd.engine.run import train_teacher
-from icckd.spec.data import DigitsData
-from icckd.spec.models import CnnModel
-from icckd.spec.teacher import Teacher
-from icckd.spec.training import Numerics, Training
+from icckd.study.teacher import Teacher
+from icckd.study.training import Numerics, Training
+from icckd.train.contract import JobContext, TeacherJob
+from icckd.train.datasets.digits import DigitsData
+from icckd.train.losses.contrastive import IntraLoss
+from icckd.train.networks.cnn import CnnModel
+from icckd.train.stage import train_teacher
 from tests.faults.roles import nursery
 
 JOB = {
@@ -33,7 +34,7 @@ class Acknowledge:
         """When an epoch is recorded, the checkpoint after the one before it was saved."""
         (self.acks / f"saved-{epoch - 1}").touch()
 
-    def outcomes(self, values):
+    def outcomes(self, values, right=()):
         pass
 
     def log(self, message):
@@ -45,9 +46,12 @@ def train(folder, acks, epochs):
     """Train a stage from its newest checkpoint on, to its end."""
     torch.set_num_threads(1)
     teacher = Teacher(
-        model=CnnModel(widths=(4, 4, 8)), training=Training(epochs=epochs, batch_size=32)
+        model=CnnModel(widths=(4, 4, 8)),
+        training=Training(epochs=epochs, batch_size=32),
+        views=2,
+        intra=IntraLoss(),
     )
-    place = Place(
+    place = JobContext(
         device="cpu", data_root=folder.root, artifact_folder=folder.artifacts / "teacher",
         checkpoint_folder=folder.checkpoints / "teacher", checkpoint_seconds=0.0, stage="teacher",
         attempt=f"attempt-{os.getpid()}",

@@ -9,10 +9,8 @@ from hypothesis import strategies as st
 
 from icckd.errors import MachineError
 from icckd.journal.events import EpochMetrics, LogLine
+from icckd.journal.file import JournalWriter, encode, read_chunk
 from icckd.journal.folder import StateFolder
-from icckd.journal.line import encode
-from icckd.journal.read import read_chunk
-from icckd.journal.write import JournalWriter
 
 
 def written(path, count=6):
@@ -129,7 +127,7 @@ def test_a_full_disk_leaves_whole_lines_and_the_writer_can_go_on(tmp_path):
         from pathlib import Path
         from icckd.errors import MachineError
         from icckd.journal.events import LogLine
-        from icckd.journal.write import JournalWriter
+        from icckd.journal.file import JournalWriter
         resource.setrlimit(resource.RLIMIT_FSIZE, (600, 2000))
         with JournalWriter(Path(sys.argv[1])) as journal:
             refused = 0

@@ -15,17 +15,15 @@ from icckd.journal.events import (
     Failure,
     LogLine,
     Planned,
-    PlannedArm,
-    PlannedChange,
-    PlannedStage,
-    PlannedTrial,
     RequestAnswered,
     SessionClosed,
     SessionHeader,
     StageOutcomes,
     StageState,
 )
-from icckd.journal.line import decode, encode
+from icckd.journal.file import decode, encode
+from icckd.study.paths import Change
+from icckd.study.records import Arm, Stage, Trial
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 COUNT = st.integers(0, 2**63 - 1)
@@ -43,13 +41,19 @@ STATE = st.sampled_from(["pending", "running", "complete", "failed", "blocked", 
 SECONDS = st.floats(0, 1e9, allow_nan=False)
 FAILURE = st.builds(Failure, type=TEXT, message=TEXT, hint=TEXT, step=st.none() | COUNT,
                     term=st.none() | TEXT, traceback=TEXT)  # fmt: skip
+
+
+def some(values):
+    return st.lists(values, max_size=2).map(tuple)
+
+
 ARM = st.builds(
-    PlannedArm, name=TEXT, title=TEXT, action=TEXT, control_for=st.none() | TEXT,
+    Arm, name=TEXT, title=TEXT, action=TEXT, control_for=st.none() | TEXT,
     role=st.sampled_from(["baseline", "ablation", "control", "combination", "variant"]),
-    metrics=st.lists(TEXT, max_size=2),
-    changes=st.lists(st.builds(PlannedChange, path=TEXT, before=JSON, after=JSON), max_size=2),
+    metrics=some(TEXT), levels=TEXTS,
+    changes=some(st.builds(Change, path=TEXT, before=JSON, after=JSON)),
 )  # fmt: skip
-STAGE = st.builds(PlannedStage, digest=TEXT, kind=KIND, shape=TEXT, seed=COUNT, replicate=COUNT,
+STAGE = st.builds(Stage, digest=TEXT, kind=KIND, shape=TEXT, seed=COUNT, replicate=COUNT,
                   epochs=COUNT, inputs=TEXTS)  # fmt: skip
 EVENTS = st.one_of(
     st.builds(AttemptHeader, attempt=TEXT, session=TEXT, stage=TEXT, kind=KIND, shape=TEXT,
@@ -64,10 +68,9 @@ EVENTS = st.one_of(
               count=COUNT, seconds=SECONDS, failure=st.none() | FAILURE),
     st.builds(SessionHeader, session=TEXT, study=TEXT, revision=TEXT,
               arguments=st.lists(TEXT, max_size=2), host=TEXT, boot=TEXT, pid=COUNT, version=TEXT),
-    st.builds(Planned, study=SETTINGS, arms=st.lists(ARM, max_size=2),
-              trials=st.lists(st.builds(PlannedTrial, arm=TEXT, seed=COUNT,
-                                        stages=st.lists(TEXT, max_size=2)), max_size=2),
-              stages=st.lists(STAGE, max_size=2)),
+    st.builds(Planned, study=SETTINGS, arms=some(ARM),
+              trials=some(st.builds(Trial, arm=TEXT, seed=COUNT, stages=some(TEXT))),
+              stages=some(STAGE)),
     st.builds(StageState, stage=TEXT, state=STATE, attempt=st.none() | TEXT, reason=TEXT),
     st.builds(RequestAnswered, request=TEXT, kind=TEXT, answer=TEXT),
     st.builds(SessionClosed, exit_code=COUNT, count=COUNT),

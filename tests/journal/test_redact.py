@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icckd.journal.line import decode, encode
+from icckd.journal.file import decode, encode
 from icckd.journal.redact import MARK, Redactor
 
 SECRETS = [

@@ -17,16 +17,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icckd.cli.report import Tool
 from icckd.errors import MachineError, UsageError
 from icckd.report.export import EXPORTERS, export
-from icckd.report.export import runs as runs_module
-from icckd.results.read import open_results
-from tests.store.conftest import planned
+from icckd.report.export import trackers as runs_module
+from icckd.results.query import open_results
+from tests.support.lab import planned
 
 STUDY = "icc-ablations"
 
@@ -272,6 +274,10 @@ def test_a_study_in_which_nothing_started_has_nothing_to_export(lab, tmp_path):
         pytest.raises(UsageError, match="no trial of study 'icc-ablations' was started"),
     ):
         export(results, results.study(), "tensorboard", tmp_path / "out")
+
+
+def test_the_command_knows_every_tracker():
+    assert set(get_args(Tool)) == set(EXPORTERS)
 
 
 def test_nested_settings_become_dotted_paths():

@@ -1,26 +1,26 @@
 """LaTeX that compiles, HTML that loads nothing, figures with text as text, provenance."""
 
-import io
 import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import duckdb
 import pytest
 from PIL import Image
 
-from icckd.report import REPORTERS
+from icckd.report.document import build_document
 from icckd.report.figures import draw_figures
-from icckd.report.figures.forest import draw_forest
-from icckd.report.figures.style import COLUMN_INCHES, saved, style
-from icckd.report.latex import plain
+from icckd.report.figures.plots import COLUMN_INCHES, draw_forest, saved, style
+from icckd.report.formats import report_format
 from icckd.report.manifest import manifest, write_manifest
-from icckd.report.methods import methods
-from icckd.report.notes import seeds_text
-from icckd.results.read import open_results
-from tests.store.conftest import planned
+from icckd.report.notes import methods, seeds_text
+from icckd.report.text import latex_text
+from icckd.results.query import open_results
+from tests.support.lab import planned
+from tests.support.reports import report
 
 DOCUMENT = r"""\documentclass{article}
 \usepackage[margin=2cm]{geometry}
@@ -33,17 +33,11 @@ DOCUMENT = r"""\documentclass{article}
 EVIL = '50% of $x_1$ & #2 {~^} \\input{/etc/passwd} a--b <i> "q" δ é'
 
 
-def report(results, name):
-    out = io.StringIO()
-    REPORTERS[name](results, results.study(), out)
-    return out.getvalue()
-
-
 @pytest.fixture
 def evil(lab):
     """A study whose texts are hostile to markup, with a seed lost."""
     plan = planned()
-    arms = [arm.model_copy(update={"title": EVIL}) for arm in plan.arms]
+    arms = tuple(replace(arm, title=EVIL) for arm in plan.arms)
     study = {**plan.study, "study": {**plan.study["study"], "question": EVIL}}
     with lab.finished("s1", plan.model_copy(update={"arms": arms, "study": study})) as session:
         session.train_all(skip=[("no-margin", 1)])
@@ -88,9 +82,9 @@ def test_the_latex_has_rules_aligned_numbers_and_a_full_caption(evil):
 
 
 def test_latex_text_cannot_act():
-    assert plain("\\input{x}") == r"\textbackslash{}input\{x\}"
-    assert plain("a--b") == "a-{}-b"
-    assert plain("漢") == "?"
+    assert latex_text("\\input{x}") == r"\textbackslash{}input\{x\}"
+    assert latex_text("a--b") == "a-{}-b"
+    assert latex_text("漢") == "?"
 
 
 class _Page(HTMLParser):
@@ -176,10 +170,18 @@ def test_a_study_without_results_has_no_figures(lab, tmp_path):
         assert draw_figures(results, results.study(), tmp_path) == []
 
 
-def test_the_manifest_names_what_every_number_came_from(results, tmp_path):
+@pytest.fixture
+def code(results):
+    """What the session recorded of the code that it ran."""
+    file = results.folder.sessions / "s1" / "code.json"
+    found = {"commit": "c" * 40, "patch": ""}
+    file.write_text(json.dumps(found))
+    yield found
+    file.unlink()
+
+
+def test_the_manifest_names_what_every_number_came_from(results, code, tmp_path):
     study = results.study()
-    code = {"commit": "c" * 40, "patch": ""}
-    (results.folder.sessions / "s1" / "code.json").write_text(json.dumps(code))
     output = tmp_path / "t.csv"
     output.write_text(report(results, "csv"))
     path = write_manifest(results, study, [output])
@@ -217,7 +219,7 @@ def test_the_methods_say_what_was_done(results):
 def test_parquet_holds_the_comparisons(results, tmp_path):
     study = results.study()
     path = tmp_path / "c.parquet"
-    results.write_comparisons(study, path)
+    report_format("parquet").write_file(build_document(results, study), path)
     rows = duckdb.sql(f"from '{path}'").fetchall()
     names = duckdb.sql(f"from '{path}'").columns
 

@@ -1,4 +1,4 @@
-"""Texts that mean harm, through every reporter there is: a new one is covered when it is listed."""
+"""Texts that mean harm, through every report format there is: a registered one is covered."""
 
 import csv
 import io
@@ -8,22 +8,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from icckd.cli import reporting
-from icckd.report import REPORTERS
 from icckd.report.export import EXPORTERS, export
 from icckd.report.figures import draw_figures
 from icckd.report.manifest import manifest
 from icckd.report.query import FORMATS, write_query
-from icckd.report.show import write_arm, write_trial
-from icckd.report.status import write_status
-from icckd.results.read import open_results
+from icckd.report.terminal import write_arm, write_status, write_trial
+from icckd.results.query import open_results
 from tests.faults.texts import TEXTS, harm_in, hostile_study, is_json
+from tests.support.reports import TEXT_FORMATS, report
 
 
 @pytest.fixture(scope="module", params=sorted(TEXTS))
 def hostile(request, tmp_path_factory):
     """Results of a study that is full of one text."""
-    from tests.store.conftest import Lab
+    from tests.support.lab import Lab
 
     lab = Lab(tmp_path_factory.mktemp("hostile"))
     hostile_study(lab, TEXTS[request.param])
@@ -65,17 +63,13 @@ def check_form(name, text):
         assert re.search(r"(?<!\\)<script", text) is None
 
 
-@pytest.mark.parametrize("name", sorted(REPORTERS))
-def test_no_reporter_is_styled_moved_or_broken_by_a_text(name, hostile):
-    text = written(REPORTERS[name], hostile.results, hostile.study)
+@pytest.mark.parametrize("name", TEXT_FORMATS)
+def test_no_report_is_styled_moved_or_broken_by_a_text(name, hostile):
+    text = report(hostile.results, name)
 
     assert harm_in(text) == []
     assert name == "json" or len(text) < 2_000_000, "JSON leaves nothing out"
     check_form(name, text)
-
-
-def test_every_format_of_the_command_is_a_reporter_above_or_parquet():
-    assert set(reporting.Format.__args__) == {*REPORTERS, "parquet"}
 
 
 @pytest.mark.parametrize("output", FORMATS)

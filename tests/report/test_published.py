@@ -7,16 +7,15 @@ import tomllib
 from importlib.resources import files
 from typing import get_args
 
-import pytest
 from typer.testing import CliRunner
 
 from icckd.cli.main import app
-from icckd.report import REPORTERS
 from icckd.results.published import published, published_for
-from icckd.results.read import open_results
-from icckd.spec.load import parse
-from icckd.spec.models import CifarName
-from tests.store.conftest import planned
+from icckd.results.query import open_results
+from icckd.study.load import parse
+from icckd.train.networks.cifar import CifarName
+from tests.support.lab import planned
+from tests.support.reports import report
 
 STUDY = """
 [study]
@@ -79,21 +78,17 @@ def test_spreads_and_footnotes_belong_to_a_number():
         assert row.get("spread", {}).keys() | row.get("footnote", {}).keys() <= row["top1"].keys()
 
 
-@pytest.mark.parametrize(
-    ("pair", "method", "top1"),
-    [
+def test_errors_that_circulate_are_not_copied_and_are_explained():
+    for pair, method, top1 in (
         (("resnet32x4", "shufflenetv2"), "KD", 74.45),
         (("resnet32x4", "shufflenetv2"), "DKD", 77.07),
         (("wrn-40-2", "wrn-16-2"), "DKD", 76.23),
         (("resnet50", "mobilenetv2"), "KD", 67.35),
         (("resnet32x4", "resnet8x4"), "DKD", 76.32),
-    ],
-)
-def test_errors_that_circulate_are_not_copied_and_are_explained(pair, method, top1):
-    found = number(*pair, method)
-
-    assert found.top1 == top1
-    assert found.footnote
+    ):
+        found = number(*pair, method)
+        assert found.top1 == top1, (pair, method)
+        assert found.footnote, (pair, method)
 
 
 def test_a_report_on_published_pairs_shows_them_as_context(lab):
@@ -102,9 +97,8 @@ def test_a_report_on_published_pairs_shows_them_as_context(lab):
     with lab.finished("s1", plan.model_copy(update={"study": plan.study | resolved})):
         pass
     with open_results(lab.folder) as results:
-        out = io.StringIO()
-        REPORTERS["json"](results, results.study(), out)
-    notes = [n for n in json.loads(out.getvalue())["notes"] if n.startswith("Published")]
+        text = report(results, "json")
+    notes = [n for n in json.loads(text)["notes"] if n.startswith("Published")]
 
     assert len(notes) == 2
     assert "resnet56 -> resnet20, as context and not as a baseline" in notes[0]

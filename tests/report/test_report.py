@@ -5,28 +5,32 @@ import doctest
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from icckd.report import REPORTERS
+from icckd.report import numbers
 from icckd.report import text as text_module
-from icckd.report.cells import Scale, difference_cell, mean_cell, p_text, scale_of
-from icckd.report.text import bytes_text, display, duration, write_lines
-from icckd.results.read import open_results
+from icckd.report.numbers import Scale, bytes_text, duration, screen_scale
+from icckd.report.rule_text import caption_rule, statistics_text, verdict_rule
+from icckd.report.text import (
+    difference_cell,
+    display,
+    mean_cell,
+    p_text,
+    scale_of,
+    write_lines,
+)
+from icckd.results.query import open_results
 from icckd.results.types import Comparison
-from tests.store.conftest import planned
+from tests.support.lab import planned
+from tests.support.reports import TEXT_FORMATS, report
 
 GOLDEN = Path(__file__).parent / "golden"
 
 
-def report(results, name):
-    out = io.StringIO()
-    REPORTERS[name](results, results.study(), out)
-    return out.getvalue()
-
-
-@pytest.mark.parametrize("name", sorted(REPORTERS))
+@pytest.mark.parametrize("name", TEXT_FORMATS)
 def test_a_report_is_what_it_was(results, name):
     path = GOLDEN / f"report.{name}"
 
@@ -75,7 +79,7 @@ def test_a_report_of_a_study_without_results_is_still_a_report(lab):
     with lab.finished("s1", planned()):
         pass
     with open_results(lab.folder) as results:
-        for name in REPORTERS:
+        for name in TEXT_FORMATS:
             assert "no-margin" in report(results, name)
         text = " ".join(report(results, "table").split())
 
@@ -84,16 +88,43 @@ def test_a_report_of_a_study_without_results_is_still_a_report(lab):
     assert "no-cache lacks seeds 0-2: pending" in text
 
 
+def test_a_study_without_a_primary_question_is_told_that_it_has_no_verdicts(results):
+    study = replace(results.study(), hypotheses=(), rule="fixed")
+
+    for text in (verdict_rule(study), " ".join(statistics_text(study)), caption_rule(study)):
+        assert "0 questions" not in text
+    assert "no primary question" in verdict_rule(study)
+    assert "no primary question" in " ".join(statistics_text(study))
+
+
+def test_a_report_names_the_arms_and_seeds_of_each_gpu_model_where_models_differ(lab):
+    with lab.finished("s1", planned()) as session:
+        session.gpu = "NVIDIA H100 80GB HBM3"
+        session.train_all(skip=[("no-cache", 1), ("no-cache", 2)])
+        with open_results(lab.folder) as results:
+            assert "different models" not in report(results, "table")
+        session.gpu = "NVIDIA A100-SXM4-80GB"
+        for seed in (1, 2):
+            for position in (0, 1):
+                session.train(session.stage("no-cache", seed, position))
+    with open_results(lab.folder) as results:
+        words = " ".join(report(results, "table").split())
+
+    assert "Stages were trained on GPUs of different models" in words
+    assert "on NVIDIA A100-SXM4-80GB no-cache seeds 1-2; on NVIDIA H100 80GB HBM3" in words
+    assert "no-cache seed 0" in words
+
+
 def test_names_and_titles_of_a_study_cannot_act_on_a_terminal(lab):
     evil = "\x1b]52;c;aGk=\x07[red]x\u202eabc\n| <b>"
     plan = planned(seeds=(0,))
-    arms = [arm.model_copy(update={"title": evil, "action": evil}) for arm in plan.arms]
+    arms = tuple(replace(arm, title=evil, action=evil) for arm in plan.arms)
     study = {**plan.study, "study": {**plan.study["study"], "question": evil}}
     with lab.finished("s1", plan.model_copy(update={"arms": arms, "study": study})) as session:
         session.train(session.stage("full", 0), end="failed")
         session.say(session.stage("no-cache", 0), "failed", reason=evil)
     with open_results(lab.folder) as results:
-        for name in REPORTERS:
+        for name in TEXT_FORMATS:
             text = report(results, name)
             assert not set(text) & {"\x1b", "\x07", "\u202e"}, name
         assert "<b>" not in report(results, "md").replace("\\<b\\>", "")
@@ -114,14 +145,13 @@ def test_long_arm_names_do_not_break_the_table(lab):
     assert any(line.startswith("a" * 29 + "…") for line in lines)
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("plain", "plain"), ("a\tb\r\nc", "a b  c"), ("\x1b[2J", "[2J"), ("\x9b1m", "1m"),
-     ("\u202eabc", "abc"), ("\u2066x\u2069", "x"), ("\ud800", ""), ("é 漢 🙂", "é 漢 🙂"),
-     ("\x00\x7f", ""), ("\u2028", "")],
-)  # fmt: skip
-def test_display_drops_what_is_not_for_the_eye(text, shown):
-    assert display(text) == shown
+def test_display_drops_what_is_not_for_the_eye():
+    for text, shown in (
+        ("plain", "plain"), ("a\tb\r\nc", "a b  c"), ("\x1b[2J", "[2J"), ("\x9b1m", "1m"),
+        ("\u202eabc", "abc"), ("\u2066x\u2069", "x"), ("\ud800", ""), ("é 漢 🙂", "é 漢 🙂"),
+        ("\x00\x7f", ""), ("\u2028", ""),
+    ):  # fmt: skip
+        assert display(text) == shown, ascii(text)
 
 
 def test_display_shortens():
@@ -129,17 +159,19 @@ def test_display_shortens():
     assert len(display("x" * 10**6)) == 500
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 min 0 s"), (3599.6, "1 h 0 min"),
-     (7200, "2 h 0 min"), (86_399, "1 d 0 h"), (90_000, "1 d 1 h")],
-)  # fmt: skip
-def test_durations_carry_over(seconds, text):
-    assert duration(seconds) == text
+def test_durations_carry_over():
+    for seconds, text in (
+        (-1, "0.0 s"), (0, "0.0 s"), (9.94, "9.9 s"), (9.96, "10 s"), (59.4, "59 s"),
+        (59.6, "1 min"), (75, "1 min 15 s"), (599, "9 min 59 s"), (601, "10 min"),
+        (3599.6, "1 h"), (7200, "2 h"), (86_399, "23 h 59 min"), (90_000, "25 h"), (172_800, "2 d"),
+        (200_000, "2 d 7 h"),
+    ):  # fmt: skip
+        assert duration(seconds) == text, seconds
 
 
 def test_the_examples_in_docstrings_hold():
     assert doctest.testmod(text_module).failed == 0
+    assert doctest.testmod(numbers).failed == 0
 
 
 def test_sizes_are_binary():
@@ -161,20 +193,34 @@ def row(**fields):
     return Comparison(**{**base, **fields})
 
 
-@pytest.mark.parametrize(
-    ("unit", "largest", "scale"),
-    [("bytes", 3e8, ("MiB", 1 << 20, 2)), ("bytes", 900, ("bytes", 1, 0)), ("%", 94, ("%", 1, 2)),
-     ("s", 123.4, ("s", 1, 1)), ("nats", 0.0123, ("nats", 1, 5)), ("1", 0.0, ("", 1, 3)),
-     ("s", 12345.0, ("s", 1, 0)), ("bytes", 0.0, ("bytes", 1, 0))],
-)  # fmt: skip
-def test_a_column_has_one_scale(unit, largest, scale):
-    found = scale_of([row(unit=unit, mean=largest), row(unit=unit, median=math.inf)])
+def test_a_column_has_one_scale():
+    for unit, largest, scale in (
+        ("bytes", 3e8, ("MiB", 1 << 20, 2)), ("bytes", 900, ("bytes", 1, 0)),
+        ("bytes", 0.0, ("bytes", 1, 0)), ("%", 94, ("%", 1, 2)), ("s", 123.4, ("s", 1, 1)),
+        ("s", 12345.0, ("s", 1, 0)), ("nats", 0.0123, ("nats", 1, 5)), ("1", 0.0, ("", 1, 3)),
+    ):  # fmt: skip
+        found = scale_of([row(unit=unit, mean=largest), row(unit=unit, median=math.inf)])
+        assert (found.unit, found.divisor, found.decimals) == scale, (unit, largest)
 
-    assert (found.unit, found.factor, found.decimals) == scale
+
+def test_a_screen_shows_fewer_digits_and_the_sign_of_every_difference():
+    for unit, largest, scale in (
+        ("bytes", 3e8, ("MiB", 1 << 20, 1)), ("bytes", 900, ("B", 1, 0)), ("%", 94, ("%", 1, 2)),
+        ("s", 123.4, ("s", 1, 1)), ("nats", 0.0123, ("nats", 1, 4)), ("steps", 7, ("steps", 1, 0)),
+        ("1", 0.0, ("", 1, 3)), ("1", 12.0, ("", 1, 1)), ("1", 0.0123, ("", 1, 4)),
+    ):  # fmt: skip
+        found = screen_scale(unit, [largest, None, math.inf])
+        assert (found.unit, found.divisor, found.decimals) == scale, (unit, largest)
+    percent = screen_scale("%", [])
+
+    assert [percent.difference(v) for v in (0.0, -0.001, 1.0, None)] == [
+        "+0.00", "-0.00", "+1.00", "-",
+    ]  # fmt: skip
+    assert [percent.value(v) for v in (None, math.nan, math.inf)] == ["-", "-", "never"]
 
 
 def test_cells():
-    percent = Scale(unit="%", factor=1, decimals=2)
+    percent = Scale("%", 1, 2, signs_zero=False)
 
     assert mean_cell(row(n=0), percent) == "-"
     assert mean_cell(row(n=1, mean=90.0), percent) == "90.00 (1)"

@@ -4,107 +4,30 @@ import mmap
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from icckd import resources
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
-from icckd.resources import gpus, network_file_system
-from icckd.resources.cpus import cgroup_quota
-from icckd.resources.memory import oom_kills
+from icckd.resources import network_file_system
+from icckd.resources.host import cgroup_quota, oom_kills
+from tests.support.gpus import Machine, gpu, uuid
 
 MIB = 1024**2
 
 
-def refuse(*arguments):
-    raise RuntimeError("not supported")
-
-
-def only_of_the_second(value):
-    return lambda handle: value if handle == 1 else refuse()
-
-
-def fake_nvml():
+@pytest.fixture
+def two_gpus(tmp_path, monkeypatch):
     """Two devices; this process holds memory on the second, the first says little."""
-    ours = SimpleNamespace(pid=os.getpid(), usedGpuMemory=7 * MIB)
-    others = SimpleNamespace(pid=1, usedGpuMemory=9 * MIB)
-    return SimpleNamespace(
-        NVMLError=RuntimeError,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetName=lambda handle: ("H200", "A100")[handle],
-        nvmlDeviceGetUUID=lambda handle: f"GPU-{handle}abc",
-        nvmlDeviceGetHandleByUUID=refuse,
-        nvmlDeviceGetComputeRunningProcesses=only_of_the_second([ours, others]),
-        nvmlDeviceGetMemoryInfo=lambda handle: SimpleNamespace(used=handle * MIB, total=9 * MIB),
-        nvmlDeviceGetUtilizationRates=only_of_the_second(SimpleNamespace(gpu=40)),
-    )
-
-
-@pytest.fixture
-def two_gpus(monkeypatch):
-    @contextmanager
-    def nvml():
-        yield fake_nvml()
-
-    monkeypatch.setattr(gpus, "_nvml", nvml)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-
-
-@pytest.fixture
-def no_driver(monkeypatch):
-    import pynvml
-
-    def fail():
-        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
-
-    monkeypatch.setattr(pynvml, "nvmlInit", fail)
-
-
-@pytest.mark.parametrize(
-    ("visible", "expected"),
-    [
-        (None, ("H200", "A100")),
-        ("", ()),
-        ("-1", ()),
-        ("1", ("A100",)),
-        ("1,0", ("A100", "H200")),
-        ("0,-1,1", ("H200",)),
-        ("0,5,1", ("H200",)),
-        ("GPU-1a", ("A100",)),
-        ("GPU-", ()),
-        ("MIG-x", ()),
-    ],
-)
-def test_visible_devices_are_read_as_cuda_reads_them(two_gpus, monkeypatch, visible, expected):
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-
-    assert resources.cuda_device_names() == expected
-
-
-def test_without_a_driver_there_is_no_device_and_no_error(no_driver):
-    assert resources.cuda_device_names() == ()
-    assert resources.gpu_memory_of_this_process() is None
-    assert resources.sample_gpus() == ()
-
-
-def test_auto_takes_a_device_where_there_is_one(two_gpus, monkeypatch):
-    assert resources.resolve_device("auto") == "cuda"
-    assert resources.resolve_device("cpu") == "cpu"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert resources.resolve_device("auto") == "cpu"
-
-
-def test_asking_for_a_missing_device_is_an_error_with_a_hint(no_driver):
-    with pytest.raises(MachineError) as caught:
-        resources.resolve_device("cuda")
-
-    assert "--device cpu" in caught.value.hint
+    processes = [[os.getpid(), 7 * MIB], [1, 9 * MIB], [2, None]]
+    first = {"uuid": uuid(1), "name": "H200", "mig": None}
+    second = gpu(2, "A100", memory_used=MIB, utilisation=40, processes=processes)
+    machine = Machine(tmp_path / "machine.json", first, second)
+    machine.enter(monkeypatch)
+    return machine
 
 
 def test_gpu_memory_counts_this_process_alone(two_gpus):
@@ -114,7 +37,7 @@ def test_gpu_memory_counts_this_process_alone(two_gpus):
 def test_a_gpu_sample_has_gaps_where_nvml_cannot_say(two_gpus):
     first, second = resources.sample_gpus()
 
-    assert first.utilisation is None
+    assert (first.name, first.utilisation, first.memory_total) == ("H200", None, None)
     assert (second.name, second.utilisation, second.memory_used) == ("A100", 40.0, MIB)
 
 
@@ -188,24 +111,30 @@ def test_importing_resources_is_torch_free_and_light():
     assert done.stdout.strip() == "set()"
 
 
-MOUNTINFO = r"""
-22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/vda1 rw
-40 22 0:40 / /home rw,relatime shared:9 - nfs4 server:/home rw,vers=4.2
-41 40 254:2 / /home/me/local\040disk rw - xfs /dev/vdb rw
-42 22 0:50 / /mnt/far rw - fuse.sshfs me@host: rw
+MOUNTS = r"""
+/dev/vda1 / ext4 rw,relatime 0 0
+server:/home /home nfs4 rw,relatime,vers=4.2 0 0
+/dev/vdb /home/me/local\040disk xfs rw 0 0
+me@host: /mnt/far fuse.sshfs rw 0 0
+share /mnt/host virtiofs rw 0 0
+/dev/vdc /mnt/covered ext4 rw 0 0
+server:/x /mnt/covered nfs rw 0 0
 """.lstrip()
 
 
 @pytest.mark.parametrize(
     ("folder", "kind"),
     [("/var/x", ""), ("/home/me/study", "nfs4"), ("/home/me/local disk/y", ""),
-     ("/mnt/far", "fuse.sshfs"), ("/mnt/farther", "")],
+     ("/mnt/far", "fuse.sshfs"), ("/mnt/farther", ""), ("/mnt/host/x", "virtiofs"),
+     ("/mnt/covered", "nfs")],
 )  # fmt: skip
-def test_a_folder_on_a_network_file_system_is_known(tmp_path, folder, kind):
-    (tmp_path / "mountinfo").write_text(MOUNTINFO)
+def test_a_folder_on_a_network_file_system_is_known(tmp_path, monkeypatch, folder, kind):
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert network_file_system(Path(folder)) == ""  # the system lists no mounts
+    (tmp_path / "self").mkdir()
+    (tmp_path / "self" / "mounts").write_text(MOUNTS)
 
-    assert network_file_system(Path(folder), tmp_path / "mountinfo") == kind
-    assert network_file_system(Path(folder), tmp_path / "none") == ""
+    assert network_file_system(Path(folder)) == kind
 
 
 def test_a_state_folder_on_a_network_is_refused_unless_asked_for(tmp_path, monkeypatch):
@@ -226,37 +155,21 @@ def test_kills_for_memory_are_counted(tmp_path):
     assert oom_kills(tmp_path / "none") == 0
 
 
-def meter_on(monkeypatch, visible, counts):
-    """Return a meter on the two devices, whose counters read `counts` one after another."""
-    nvml = fake_nvml()
-    readings = {device: iter(values) for device, values in counts.items()}
-    nvml.nvmlDeviceGetTotalEnergyConsumption = lambda handle: next(readings[handle])
+def test_energy_is_what_the_counters_of_the_visible_devices_grew_by_in_joules(
+    tmp_path, monkeypatch
+):
+    machine = Machine(tmp_path / "m", gpu(1, millijoules=1000), gpu(2, millijoules=70_000))
+    machine.enter(monkeypatch)
+    both = resources.EnergyMeter()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    one = resources.EnergyMeter()
+    machine.change(0, millijoules=1500)
+    machine.change(1, millijoules=72_000)
 
-    @contextmanager
-    def initialised():
-        yield nvml
-
-    monkeypatch.setattr(gpus, "_nvml", initialised)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    return resources.EnergyMeter()
-
-
-def test_energy_is_what_the_counters_of_the_visible_devices_grew_by_in_joules(monkeypatch):
-    both = meter_on(monkeypatch, "0,1", {0: [1000, 1500], 1: [70_000, 72_000]})
-    assert both.joules() == 2.5
-    one = meter_on(monkeypatch, "1", {1: [70_000, 72_000]})
     assert one.joules() == 2.0
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert both.joules() == 2.5
 
 
-def test_energy_is_unknown_where_a_visible_device_does_not_count(monkeypatch):
-    def counter(number):
-        yield from [number] if number else []
-        raise RuntimeError("not supported")
-
-    mixed = meter_on(monkeypatch, "0,1", {0: counter(5), 1: counter(None)})
-
-    assert mixed.joules() is None
-
-
-def test_energy_is_unknown_without_a_driver(no_driver):
+def test_energy_is_unknown_where_a_visible_device_does_not_count(two_gpus):
     assert resources.EnergyMeter().joules() is None

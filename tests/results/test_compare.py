@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from statsmodels.stats.power import TTestPower
 
 from icckd.results.compare import compare
-from icckd.results.types import ArmRow, StudyInfo
+from icckd.results.types import StudyInfo
+from icckd.study.records import Arm
 
 BASE = {0: 90.0, 1: 91.0, 2: 92.5, 3: 90.5, 4: 91.7, 5: 90.9}
 
@@ -18,7 +19,7 @@ def study(
     *, action="REMOVE", primary="student.top1", smallest_effect=None, family=("arm",), more=()
 ):
     def arm(name, role, action=""):
-        return ArmRow(name=name, role=role, title="", action=action, control_for=None, changes=())
+        return Arm(name=name, role=role, title="", action=action, control_for=None, changes=())
 
     return StudyInfo(
         name="s", revision="r", question="", baseline="base", primary=primary, metrics=(primary,),

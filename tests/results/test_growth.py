@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 
 from icckd.errors import UsageError
-from icckd.results.compare import compare
-from icckd.results.effects import effects, levels_of
-from icckd.results.formula import parse
-from icckd.results.growth import Goal, hopeless_arms, seeds_missing
-from icckd.results.read import open_results
-from icckd.results.seeds import outlook
-from icckd.results.types import ArmRow
+from icckd.results.compare import compare, effects
+from icckd.results.query import open_results
+from icckd.results.seeds import Goal, hopeless_arms, parse, seed_power, seeds_missing
+from icckd.study.records import Arm
 from tests.results.test_compare import BASE, shifted, study
-from tests.store.conftest import planned
+from tests.support.lab import planned
 
 
 def info_after(lab):
@@ -70,7 +67,7 @@ def test_seeds_that_ran_and_are_left_out_are_told(lab):
 
 def test_arms_that_were_stopped_do_not_lack_the_seeds_they_were_not_given(lab):
     plan = planned(seeds=(0, 1, 2))
-    trials = [t for t in plan.trials if t.arm != "no-cache" or t.seed < 2]
+    trials = tuple(t for t in plan.trials if t.arm != "no-cache" or t.seed < 2)
     stopped = {**plan.study, "stopped": {"no-cache": 2}}
     plan = plan.model_copy(update={"trials": trials, "study": stopped})
     with lab.finished("s1", plan) as session:
@@ -172,14 +169,14 @@ def test_conditions_on_results(text, holds):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("diff(arm)", "no condition"),
-        ("diff(arm) > nan", "no number"),
-        ("diff(arm) > x", "no number"),
+        ("diff(arm)", "not a condition"),
+        ("diff(arm) > nan", "not a number"),
+        ("diff(arm) > x", "not a number"),
         ("dif(arm) > 1", "no quantity 'dif'"),
         ("diff(arn) > 1", "no arm or outcome 'arn'"),
         ("diff(student.top1) > 1", "takes one arm"),
         ("diff(arm, base) > 1", "takes one arm"),
-        ("__import__('os').system('id') > 1", "no condition"),
+        ("__import__('os').system('id') > 1", "not a condition"),
     ],
 )
 def test_what_is_no_condition_is_refused(text, words):
@@ -190,24 +187,24 @@ def test_what_is_no_condition_is_refused(text, words):
 # --- what seeds can tell ------------------------------------------------------------------------
 
 
-def test_the_outlook_warns_when_a_test_cannot_reach_its_level():
-    five = outlook(study(), 5, {})
-    eight = outlook(study(family=("arm", "x"), more=("x",)), 8, {})
+def test_the_power_of_seeds_warns_when_a_test_cannot_reach_its_level():
+    five = seed_power(study(), 5, {})
+    eight = seed_power(study(family=("arm", "x"), more=("x",)), 8, {})
 
     assert five.smallest_p > five.level
     assert eight.smallest_p < eight.level == 0.025
     assert (five.spread, five.needed) == (None, None)
-    assert outlook(study(), 1, {}).detectable is None
+    assert seed_power(study(), 1, {}).detectable is None
 
 
-def test_the_outlook_takes_the_spread_of_earlier_results():
+def test_the_power_of_seeds_takes_the_spread_of_earlier_results():
     info = study(smallest_effect=0.5)
     rows = {r.arm: r for r in rows_of(info, shifted(0.2, wiggle=0.7))}
-    found = outlook(info, 8, rows)
+    found = seed_power(info, 8, rows)
 
     assert found.spread == pytest.approx(0.7 * np.sqrt(6 / 5))
     assert found.needed == 22
-    assert outlook(replace(info, added=(9,)), 8, rows).needed > 2 * 22
+    assert seed_power(replace(info, added=(9,)), 8, rows).needed > 2 * 22
 
 
 # --- factorial designs --------------------------------------------------------------------------
@@ -220,10 +217,14 @@ def factorial(values, *, design="factorial"):
         "margin=off": (1, 0),
         "margin=off+cache=off": (1, 1),
     }
+    labels = {"margin": ("threshold.0.5", "off"), "cache": ("per_class.64", "off")}
     arms = tuple(
-        ArmRow(name=name, role="variant", title="", action="", control_for=None, changes=())
-        for name in names
-    )
+        Arm(
+            name=name, role="variant", title="", action="", control_for=None, changes=(),
+            levels={factor: labels[factor][i] for factor, i in zip(labels, place, strict=True)},
+        )
+        for name, place in names.items()
+    )  # fmt: skip
     resolved = {
         "study": {"design": design},
         "factor": [
@@ -252,7 +253,6 @@ def test_main_effects_and_interactions_of_a_factorial_design():
     assert [effect.mean for effect in found] == pytest.approx([-3.0, -2.0, -2.0], abs=0.05)
     assert all(effect.low < effect.mean < effect.high for effect in found)
     assert all(effect.p <= effect.p_adjusted < 0.05 for effect in found)
-    assert levels_of(info)["margin=off+cache=off"] == (1, 1)
 
 
 def test_a_seed_without_every_cell_is_left_out_as_a_whole():

@@ -1,7 +1,7 @@
-import io
 import math
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +9,12 @@ import pytest
 from icckd.errors import UsageError
 from icckd.journal.events import EpochMetrics, LogLine
 from icckd.journal.folder import StateFolder
-from icckd.report import REPORTERS
-from icckd.results.read import about_views, open_results
-from icckd.store.lock import owner_is_alive, owner_lock
-from icckd.store.store import Store
-from tests.store.conftest import ARMS, planned
+from icckd.journal.owner import owner_is_alive, owner_lock
+from icckd.results.database import about_views
+from icckd.results.query import open_results
+from icckd.results.store import Store
+from tests.support.lab import ARMS, planned
+from tests.support.reports import TEXT_FORMATS, report
 
 
 @pytest.fixture
@@ -339,6 +340,7 @@ def test_a_curve_is_the_mean_over_seeds_with_its_interval(lab, results):
         (91 - 12.7062, 91 + 12.7062), abs=1e-3
     )
     assert np.isnan(curve.values_SE[2, 2:]).all()
+    assert curve.values_SE.dtype == np.float32, "a monitor holds many"
 
 
 def test_students_of_one_teacher_are_averaged_in_curves(lab, results):
@@ -397,8 +399,8 @@ def test_the_log_tells_of_stages_and_sessions(lab, results):
 def test_a_shared_stages_lines_come_once_or_under_the_arm_asked_for(lab, results):
     plan = planned(seeds=(0,))
     shared = plan.trials[0].stages[0]
-    trials = [t.model_copy(update={"stages": [shared, t.stages[1]]}) for t in plan.trials]
-    stages = [s for s in plan.stages if s.kind == "student" or s.digest == shared]
+    trials = tuple(replace(t, stages=(shared, t.stages[1])) for t in plan.trials)
+    stages = tuple(s for s in plan.stages if s.kind == "student" or s.digest == shared)
     with lab.finished(
         "s1", plan.model_copy(update={"trials": trials, "stages": stages})
     ) as session:
@@ -564,12 +566,7 @@ def test_queries_answer_with_columns_and_rows(lab, results):
 
 
 def reports(found):
-    texts = {}
-    for name, report in REPORTERS.items():
-        out = io.StringIO()
-        report(found, found.study(), out)
-        texts[name] = out.getvalue()
-    return texts
+    return {name: report(found, name) for name in TEXT_FORMATS}
 
 
 def test_reports_are_the_same_bytes_after_the_database_is_deleted(lab, results):

@@ -9,9 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from icckd.stats.effect import hedges_correction, standardized_effect
-from icckd.stats.exact import sign_flip_p, smallest_p, worst_rank_p, worst_rank_scores
-from icckd.stats.resample import bootstrap_interval
+from icckd.stats.paired import (
+    bootstrap_interval,
+    hedges_correction,
+    sign_flip_p,
+    smallest_p,
+    standardized_effect,
+    worst_rank_p,
+    worst_rank_scores,
+)
 
 NUMBERS = arrays(np.float64, st.integers(1, 8), elements=st.integers(-20, 20).map(float))
 

@@ -9,10 +9,8 @@ from statsmodels.stats.anova import AnovaRM
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.weightstats import ttost_paired
 
-from icckd.stats.equivalence import equivalence
 from icckd.stats.factorial import contrasts
-from icckd.stats.multiplicity import holm
-from icckd.stats.paired import paired_difference
+from icckd.stats.paired import equivalence, holm, paired_difference
 
 
 def against_zero(values):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import statistics_simulation as simulation
+from bench import interval_simulation as simulation
 
 pytestmark = pytest.mark.long
 

@@ -1,21 +1,27 @@
 import asyncio
-import sys
+import time
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import tui_sample as sample
-
 from icckd_tui.app import WatchApp
+from tests.support import monitor as sample
+from tests.tui.settling import settled
+
+PATIENCE_SECONDS = 30.0
 
 
 @pytest.fixture(autouse=True)
 def plain_environment(monkeypatch):
     for name in ("NO_COLOR", "TEXTUAL_THEME", "COLORTERM", "ICCKD_GLYPHS"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def keys_settle(monkeypatch):
+    """A pressed key has had its effect when the test goes on, and costs no more than that."""
+    for module in ("pilot", "app"):
+        monkeypatch.setattr(f"textual.{module}.wait_for_idle", settled)
 
 
 class Watched:
@@ -30,7 +36,7 @@ class Watched:
 
     @property
     def frame(self):
-        return self.app.desk.frame
+        return self.app.state.frame
 
     def pane(self, name):
         return self.screen.query_one(f"#{name}")
@@ -40,12 +46,13 @@ class Watched:
         return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
     async def until(self, condition):
-        for _ in range(200):
+        end = time.monotonic() + PATIENCE_SECONDS
+        while True:
             await self.pilot.pause()
             if condition():
                 return
+            assert time.monotonic() < end, self.text()
             await asyncio.sleep(0.01)
-        raise AssertionError(self.text())
 
     async def press(self, *keys):
         await self.pilot.press(*keys)
@@ -83,7 +90,8 @@ def watch():
             watched = Watched(app, pilot, reader)
             if frame:
                 await watched.until(lambda: watched.frame is not None)
-                await pilot.pause()
+                for _ in range(3):  # what is shown first asks for more, late on a busy machine
+                    await settled(min_sleep=0.05, max_sleep=20)
             yield watched
 
     def run(scenario, size=(160, 45), reader=None, **options):

@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from icckd.journal.events import EpochMetrics, LogLine
-from icckd.journal.line import encode
-from icckd.store.lock import owner_lock
-from tests.store.conftest import Lab, planned
+from icckd.journal.file import encode
+from icckd.journal.owner import owner_lock
+from tests.support.lab import Lab, planned
 
 SECONDS_AN_EPOCH = 0.02
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from icckd_tui.display import display, fit
-from icckd_tui.glyphs import ASCII, BRAILLE, glyphs_for
+from icckd_tui.text import display, fit
+from icckd_tui.theme import ASCII, BRAILLE, glyphs_for
 
 
 @given(st.text())

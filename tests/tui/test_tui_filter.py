@@ -1,19 +1,32 @@
-"""The filter language: what it means, and that its SQL finds the same trials."""
+"""The filter language: what it means, that both statements find the same trials, its limits."""
 
 import contextlib
+import math
 from dataclasses import replace
 
 import pytest
-import tui_sample as sample
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from icckd.errors import UsageError
-from icckd.results.read import open_results
-from icckd_tui.view_model.filter import EVERYTHING, parse
-from icckd_tui.view_model.frame import Frame
-from tests.store.conftest import lab as lab
-from tests.store.conftest import planned
+from icckd.results.query import open_results
+from icckd_tui.data import Frame
+from icckd_tui.filter import EVERYTHING, FilterRunner, parse
+from tests.support import monitor as sample
+from tests.support.lab import lab as lab
+from tests.support.lab import planned
+
+
+@pytest.fixture(scope="module")
+def runner():
+    """The real process that evaluates filters."""
+    running = FilterRunner()
+    yield running
+    running.close()
+
+
+def found_by(runner, text, frame):
+    return runner.select(parse(text), frame.study, frame.trials, frame.comparisons)
 
 
 def frame():
@@ -27,49 +40,109 @@ def frame():
     )
 
 
-@pytest.mark.parametrize(
-    ("text", "holds"),
-    [
-        ("cache", lambda t: "cache" in t.arm),
-        ("state:running", lambda t: t.state == "running"),
-        ("state=failed seed>=4", lambda t: t.state == "failed" and t.seed >= 4),
-        ("state:failed | seed=0", lambda t: t.state == "failed" or t.seed == 0),
-        ("-arm:no", lambda t: "no" not in t.arm),
-        ("!(arm=full | arm:plain)", lambda t: t.arm != "full" and "plain" not in t.arm),
-        ("~^no.*matched$", lambda t: t.arm.startswith("no") and t.arm.endswith("matched")),
-        ("delta<-1", lambda t: t.difference is not None and t.difference < -1),
-        ("has:reason", lambda t: t.reason != ""),
-        ("primary>=95", lambda t: t.primary is not None and t.primary >= 95),
-        ('reason:"is not finite"', lambda t: "is not finite" in t.reason),
-        ("arm:~CACHE$", lambda t: t.arm.endswith("cache")),
-        ("seed!=0 epoch=30", lambda t: t.seed != 0 and t.epoch == 30),
-        ("ci:excludes0", lambda t: t.arm in ("no-margin", "no-cache", "plain-kd", "single-view")),
-    ],
+MEANINGS = (
+    ("cache", lambda t: "cache" in t.arm),
+    ("state:running", lambda t: t.state == "running"),
+    ("state=failed seed>=4", lambda t: t.state == "failed" and t.seed >= 4),
+    ("state:failed | seed=0", lambda t: t.state == "failed" or t.seed == 0),
+    ("-arm:no", lambda t: "no" not in t.arm),
+    ("!(arm=full | arm:plain)", lambda t: t.arm != "full" and "plain" not in t.arm),
+    ("~^no.*matched$", lambda t: t.arm.startswith("no") and t.arm.endswith("matched")),
+    ("delta<-1", lambda t: t.difference is not None and t.difference < -1),
+    ("has:reason", lambda t: t.reason != ""),
+    ("primary>=95", lambda t: t.primary is not None and t.primary >= 95),
+    ('reason:"is not finite"', lambda t: "is not finite" in t.reason),
+    ("~^no-(margin|cache)$", lambda t: t.arm in ("no-margin", "no-cache")),
+    ("(~^no-(margin|cache)$|seed=99)", lambda t: t.arm in ("no-margin", "no-cache")),
+    ("arm:~CACHE$", lambda t: t.arm.endswith("cache")),
+    ("seed!=0 epoch=30", lambda t: t.seed != 0 and t.epoch == 30),
+    ("stage:teacher attempts=1", lambda t: t.stage == "teacher" and t.attempts == 1),
+    ("has:delta seconds>70", lambda t: t.difference is not None and t.seconds > 70),
+    ("ci:excludes0", lambda t: t.arm in ("no-margin", "no-cache", "plain-kd", "single-view")),
 )
-def test_terms_mean_what_the_help_says(text, holds):
-    found = parse(text).rows(frame())
-
-    assert found == tuple(t for t in sample.trials() if holds(t))
-    assert 0 < len(found) < len(sample.trials())
 
 
-def test_the_empty_filter_gives_the_very_same_rows():
+def test_terms_mean_what_the_help_says(runner):
+    for text, holds in MEANINGS:
+        found = found_by(runner, text, frame())
+
+        assert found == tuple(t for t in sample.trials() if holds(t)), text
+        assert 0 < len(found) < len(sample.trials()), text
+
+
+def test_values_that_are_missing_or_no_numbers_pass_no_comparison(runner):
+    odd = [
+        replace(row, primary=value, difference=value)
+        for row, value in zip(sample.trials(), (None, math.nan, math.inf, -math.inf), strict=False)
+    ]
+    whole = replace(frame(), trials=tuple(odd))
+
+    assert found_by(runner, "primary>0", whole) == (odd[2],)
+    assert found_by(runner, "delta<0", whole) == (odd[3],)
+    assert found_by(runner, "has:primary", whole) == (odd[2], odd[3])
+
+
+def test_texts_that_would_end_a_literal_stay_texts(runner):
+    hostile = "x' union select 0 --\x1f|\n"
+    rows = (replace(sample.trials()[0], arm=hostile), *sample.trials()[1:])
+    whole = replace(frame(), trials=rows)
+
+    assert found_by(runner, '"x\' union"', whole) == (rows[0],)
+    assert found_by(runner, '"--"', whole) == (rows[0],)
+
+
+def test_the_empty_filter_gives_the_very_same_rows(runner):
     whole = frame()
 
-    assert parse("  ").rows(whole) is whole.trials
-    assert EVERYTHING.rows(whole) is whole.trials
+    assert found_by(runner, "  ", whole) is whole.trials
+    assert parse("") == EVERYTHING
+    assert found_by(runner, "seed=0", replace(whole, trials=())) == ()
+
+
+def test_a_result_is_kept_while_filter_and_rows_are_the_same(runner):
+    whole, chosen = frame(), parse("seed<3")
+    arguments = (chosen, whole.study, whole.trials, whole.comparisons)
+
+    assert runner.select(*arguments) is runner.select(*arguments)
+    more = (*whole.trials, replace(whole.trials[0], seed=2))
+    assert len(runner.select(chosen, whole.study, more, whole.comparisons)) == 22
+
+
+def test_a_pattern_that_backtracks_for_ever_elsewhere_is_answered_at_once(runner):
+    arm = "a" * 60 + "!"
+    rows = tuple(replace(row, arm=arm) for row in sample.trials())
+    found_by(runner, "seed=0", frame())
+
+    # Answered, not stopped: by backtracking it would take 2^60 steps, and the limit would end it.
+    assert found_by(runner, 'arm:"~^(a+)+$"', replace(frame(), trials=rows)) == ()
+
+
+def test_a_filter_that_takes_longer_than_the_limit_is_stopped_and_the_next_one_works():
+    slow = FilterRunner(wall_seconds=0.001)
+    try:
+        with pytest.raises(UsageError, match=r"stopped after 0\.001 s"):
+            found_by(slow, "seed=0", replace(frame(), trials=sample.trials() * 2000))
+        slow._sandbox._wall_seconds = 30.0
+        assert len(found_by(slow, "seed=0", frame())) == 7
+    finally:
+        slow.close()
+
+
+def test_a_pattern_that_only_python_knows_is_refused_by_name(runner):
+    with pytest.raises(UsageError, match="invalid perl operator"):
+        found_by(runner, 'arm:"~(?=full)"', frame())
 
 
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
         ("sed:1", "no field 'sed'"),
-        ("seed:x", "'x' is none"),
+        ("seed:x", "'x' is not"),
         ("(state:failed", "parenthesis is open"),
         ("state:failed)", "unexpected"),
         ("-", "nothing follows"),
         ('arm:"x', "cannot read"),
-        ("~[", "no regular expression"),
+        ("~[", "not a regular expression"),
         ("arm<x", "has no meaning"),
         ("ci:x", "cannot read"),
         ("a" * 501, "too long"),
@@ -97,8 +170,8 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-def test_any_text_is_a_filter_that_judges_and_asks_or_one_clear_error(lab):
-    """Its SQL is run as well: the database answers it or refuses it."""
+def test_any_text_is_a_filter_that_finds_trials_or_one_clear_error(lab, runner):
+    """Both statements are run: the database answers them or refuses them."""
     with lab.finished("s1", planned(seeds=(0, 1))) as session:
         session.train_all()
     with open_results(lab.folder) as results:
@@ -107,9 +180,9 @@ def test_any_text_is_a_filter_that_judges_and_asks_or_one_clear_error(lab):
         @given(st.lists(PIECES, max_size=25).map("".join) | st.text(max_size=60))
         def judge(text):
             with contextlib.suppress(UsageError):
-                chosen = parse(text)
-                chosen.rows(frame())
-                results.query(chosen.sql(frame()), rows=10)
+                results.query(parse(text).over_views(frame()), rows=10)
+            with contextlib.suppress(UsageError):
+                found_by(runner, text, frame())
 
         judge()
 
@@ -130,7 +203,7 @@ filters = st.recursive(
 )
 
 
-def test_the_sql_of_a_filter_finds_the_same_trials(lab):
+def test_the_statement_over_the_views_finds_the_same_trials(lab, runner):
     with lab.finished("s1", planned(seeds=(0, 1, 2))) as session:
         session.train_all(skip=[("no-cache", 2)])
         session.train(session.stage("no-cache", 2), end="failed")
@@ -146,8 +219,8 @@ def test_the_sql_of_a_filter_finds_the_same_trials(lab):
         @settings(max_examples=60, deadline=None)
         @given(filters)
         def same(text):
-            chosen = parse(text)
-            rows = results.query(chosen.sql(whole), rows=100)[0].rows
-            assert [row[:2] for row in rows] == [(t.arm, t.seed) for t in chosen.rows(whole)]
+            rows = results.query(parse(text).over_views(whole), rows=100)[0].rows
+            found = found_by(runner, text, whole)
+            assert [row[:2] for row in rows] == [(t.arm, t.seed) for t in found]
 
         same()

@@ -3,28 +3,20 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from itertools import product
 
 import pytest
-import tui_sample as sample
 from rich.cells import cell_len
 
 from icckd.journal.folder import StateFolder
-from icckd_tui.app import FeedNews
-from icckd_tui.feed import Feed
-from icckd_tui.glyphs import ASCII, BRAILLE
-from icckd_tui.host_sampler import MOST_FAILURES, HostSampler
+from icckd_tui.app import FeedUpdate
+from icckd_tui.data import Frame, Waiting
+from icckd_tui.feed import MOST_FAILURES, Feed, HostSampler, Source, source_in
+from icckd_tui.host import ENOUGH_SAMPLES, Host, growth_text, host_line, host_panel, host_rows
 from icckd_tui.screens.study import StudyScreen
-from icckd_tui.source import Source, source_in
-from icckd_tui.view_model.frame import Frame, Waiting
-from icckd_tui.view_model.host import (
-    ENOUGH_SAMPLES,
-    Host,
-    growth_text,
-    host_line,
-    host_panel,
-    host_rows,
-)
-from icckd_tui.view_model.spans import plain
+from icckd_tui.text import plain
+from icckd_tui.theme import ASCII, BRAILLE
+from tests.support import monitor as sample
 
 PANEL = 46  # cells inside the border
 
@@ -48,17 +40,17 @@ def test_the_panel_shows_cpu_history_memory_and_disk():
     assert 0.3 < cpu.count("━") / (cpu.count("━") + cpu.count("─")) < 0.5
 
 
-@pytest.mark.parametrize("gpus", [0, 1, 2, 3, 4, 8])
-@pytest.mark.parametrize("glyphs", [BRAILLE, ASCII])
-def test_the_panel_holds_its_lines_and_columns_for_any_number_of_gpus(gpus, glyphs):
-    host = sample.host([sample.gpu()] * gpus)
+def test_the_panel_holds_its_lines_and_columns_for_any_number_of_gpus():
+    for gpus, glyphs in product((0, 1, 2, 3, 4, 8), (BRAILLE, ASCII)):
+        host = sample.host([sample.gpu()] * gpus)
 
-    lines = panel(host, glyphs)
+        lines = panel(host, glyphs)
 
-    assert len(lines) == host_rows(host) <= 7
-    assert all(cell_len(text) < PANEL for text in lines)
-    assert all(text.isascii() for text in lines) or glyphs is BRAILLE
-    assert sum("GPU" in text for text in lines) == (gpus if gpus < 4 else 1)
+        case = (gpus, glyphs.ascii, lines)
+        assert len(lines) == host_rows(host) <= 7, case
+        assert all(cell_len(text) < PANEL for text in lines), case
+        assert all(text.isascii() for text in lines) or glyphs is BRAILLE, case
+        assert sum("GPU" in text for text in lines) == (gpus if gpus < 4 else 1), case
 
 
 def test_many_gpus_share_a_row_with_their_mean_use_and_all_their_memory():
@@ -93,16 +85,15 @@ def test_shares_outside_0_to_100_stay_inside_the_bar_and_a_small_one_shows():
         assert history[-1] in BRAILLE.levels
 
 
-@pytest.mark.parametrize("width", range(24, 200, 8))
-@pytest.mark.parametrize("gpus", [0, 1, 8])
-@pytest.mark.parametrize("glyphs", [BRAILLE, ASCII])
-def test_the_line_fits_and_keeps_what_matters_most(width, gpus, glyphs):
-    text = line(sample.host([sample.gpu()] * gpus), width, glyphs)
+def test_the_line_fits_and_keeps_what_matters_most():
+    for width, gpus, glyphs in product(range(24, 200, 8), (0, 1, 8), (BRAILLE, ASCII)):
+        text = line(sample.host([sample.gpu()] * gpus), width, glyphs)
 
-    assert cell_len(text) < width
-    assert text.startswith(" CPU")
-    assert ("memory" in text) >= ("GPU" in text)
-    assert text.isascii() or glyphs is BRAILLE
+        case = (width, gpus, glyphs.ascii, text)
+        assert cell_len(text) < width, case
+        assert text.startswith(" CPU"), case
+        assert ("memory" in text) >= ("GPU" in text), case
+        assert text.isascii() or glyphs is BRAILLE, case
 
 
 def test_the_line_says_everything_that_80_columns_hold():
@@ -130,15 +121,15 @@ class Clock:
 
 
 def test_a_sample_is_taken_once_a_second_and_the_first_is_not_shown():
-    clock, taken = Clock(), []
-    sampler = HostSampler(lambda: taken.append(1) or sample.host_sample(), clock=clock)
+    clock, samples = Clock(), []
+    sampler = HostSampler(lambda: samples.append(1) or sample.host_sample(), clock=clock)
 
     shown = []
     for step in range(41):
         clock.now = step / 10
         shown.append(sampler.take())
 
-    assert len(taken) == 5
+    assert len(samples) == 5
     found = [host for host in shown if host is not None]
     assert [len(host.history) for host in found] == [1, 2, 3, 4]
     assert shown[0] is None
@@ -228,7 +219,7 @@ def silent():
 
 def shown(it, host):
     it.app._feed._host = None
-    it.app.on_feed_news(FeedNews(host))
+    it.app.on_feed_update(FeedUpdate(host))
     return it.pilot.pause()
 
 
@@ -342,8 +333,8 @@ def test_a_process_that_grows_is_told_on_host_and_trial(watch):
     past = tuple(sample.process(row.pid, memory=2**30 + place * 2**20) for place in range(40))
 
     async def scenario(it):
-        it.app.on_feed_news(FeedNews(replace(sample.host(), processes=(past,))))
-        it.app.desk.choices.trial = row.trials[0]
+        it.app.on_feed_update(FeedUpdate(replace(sample.host(), processes=(past,))))
+        it.app.state.choices.trial = row.trials[0]
         await it.press("7")
         await it.until(lambda: "+60.0 MiB" in it.text())
         assert "a minute" in it.text()

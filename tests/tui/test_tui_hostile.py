@@ -1,6 +1,6 @@
 """Texts that mean harm, from real journals, on every screen there is and in its every pane.
 
-A new screen is covered when the keymap lists it.
+A new screen is covered once it is registered.
 """
 
 import asyncio
@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from icckd_tui.app import WatchApp
-from icckd_tui.keymap import SCREENS
-from icckd_tui.source import source_in
+from icckd_tui.feed import source_in
+from icckd_tui.screens.registry import SCREENS
 from tests.faults.texts import TEXTS, harm_in, hostile_study
-from tests.store.conftest import Lab
+from tests.support.lab import Lab
 
 WIDTH, HEIGHT = 120, 40
 PRESSES = ("tab", "enter", "question_mark", "escape")
@@ -76,10 +76,10 @@ def test_no_screen_is_styled_moved_or_crashed_by_a_text(hostile):
         async with app.run_test(size=(WIDTH, HEIGHT)) as pilot:
             for _ in range(400):
                 await pilot.pause()
-                if app.desk.frame is not None:
+                if app.state.frame is not None:
                     break
                 await asyncio.sleep(0.02)
-            assert app.desk.frame is not None
+            assert app.state.frame is not None
             for number, name in enumerate(SCREENS, start=1):
                 await visit(app, pilot, number, name)
             if hostile.name == "all":

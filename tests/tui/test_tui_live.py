@@ -13,9 +13,9 @@ import pytest
 
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.desk import Desk
-from icckd_tui.source import source_in
-from icckd_tui.view_model.frame import Failed, Frame
+from icckd_tui.data import Failed, Frame
+from icckd_tui.feed import source_in
+from icckd_tui.state import AppState
 
 WRITER = Path(__file__).with_name("fake_writer.py")
 SOAK_SECONDS = float(os.environ.get("ICCKD_SOAK_SECONDS", "600"))
@@ -46,30 +46,32 @@ def text_of(app):
 
 
 def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, monkeypatch):
-    folder, brought, take = StateFolder(tmp_path / "state"), [], Desk.take
-    monkeypatch.setattr(Desk, "take", lambda self, news: brought.append(news) or take(self, news))
+    folder, brought, apply = StateFolder(tmp_path / "state"), [], AppState.apply
+    monkeypatch.setattr(
+        AppState, "apply", lambda self, update: brought.append(update) or apply(self, update)
+    )
 
     async def scenario(writer):
         app = WatchApp(source_in(folder), None)
         async with app.run_test(size=(160, 45)) as pilot:
-            desk = app.desk
-            await until(lambda: desk.frame is not None and desk.frame.progress.trials.running)
-            await until(lambda: desk.frame.progress.trials.complete >= 1)
+            state = app.state
+            await until(lambda: state.frame is not None and state.frame.progress.trials.running)
+            await until(lambda: state.frame.progress.trials.complete >= 1)
             for key in ("j", "c", "x", "2", "v", "4", "5", "7", "1"):
                 await pilot.press(key)
                 assert not set("\x1b\x07") & set(text_of(app))
-            await until(lambda: desk.frame.curves.get("student.val_top1"))
+            await until(lambda: state.frame.curves.get("student.val_top1"))
             await until((folder.attempts / "short-0000000-1" / "journal.jsonl").exists)
-            done = desk.frame.progress.trials.complete
-            await until(lambda: desk.frame.progress.trials.complete > done)
+            done = state.frame.progress.trials.complete
+            await until(lambda: state.frame.progress.trials.complete > done)
             assert "failed" not in text_of(app).lower()
-            for curve in desk.frame.curves["student.val_top1"]:
+            for curve in state.frame.curves["student.val_top1"]:
                 # torn lines and clocks that jump lose and reorder nothing; NaN is a gap
                 epochs = list(curve.epochs_E)
                 assert epochs == [n for n in range(1, epochs[-1] + 1) if n % 9]
-            assert any("\x1b[31m" in line.text for line in desk.frame.log)
+            assert any("\x1b[31m" in line.text for line in state.frame.log)
             writer.kill()
-            await until(lambda: desk.frame.progress.session == "interrupted")
+            await until(lambda: state.frame.progress.session == "interrupted")
             await pilot.pause()
             assert "INTERRUPTED" in text_of(app)
 
@@ -79,8 +81,8 @@ def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, mon
     finally:
         writer.kill()
         writer.wait()
-    assert not any(isinstance(news, Failed) for news in brought)
-    assert sum(isinstance(news, Frame) for news in brought) > 10
+    assert not any(isinstance(update, Failed) for update in brought)
+    assert sum(isinstance(update, Frame) for update in brought) > 10
 
 
 def test_a_viewer_that_is_killed_leaves_the_writer_its_folder(tmp_path):
@@ -90,7 +92,7 @@ def test_a_viewer_that_is_killed_leaves_the_writer_its_folder(tmp_path):
         time.sleep(0.05)
     code = (
         "import asyncio, sys; from icckd.journal.folder import StateFolder;"
-        "from icckd_tui.app import WatchApp; from icckd_tui.source import source_in;"
+        "from icckd_tui.app import WatchApp; from icckd_tui.feed import source_in;"
         "from pathlib import Path;"
         "app = WatchApp(source_in(StateFolder(Path(sys.argv[1]))), None);"
         "asyncio.run(app.run_async(headless=True))"
@@ -117,7 +119,7 @@ def test_ten_minutes_of_news_and_keys_leave_memory_flat_and_the_loop_quick(tmp_p
     async def scenario():
         app = WatchApp(source_in(folder), None)
         async with app.run_test(size=(160, 45)) as pilot:
-            await until(lambda: app.desk.frame is not None)
+            await until(lambda: app.state.frame is not None)
             sentinel = asyncio.ensure_future(watch_lag())
             end, step = time.monotonic() + SOAK_SECONDS, 0
             while time.monotonic() < end:

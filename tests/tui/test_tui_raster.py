@@ -3,9 +3,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from icckd_tui.glyphs import ASCII, BRAILLE
-from icckd_tui.widgets.raster import Window, column_spans, filled, halves, packed
-from icckd_tui.widgets.scale import labels, log_ticks, nice_step, ticks, transformed, widened
+from icckd_tui.theme import ASCII, BRAILLE
+from icckd_tui.widgets.plot import (
+    Window,
+    column_spans,
+    filled,
+    halves,
+    labels,
+    log_ticks,
+    nice_step,
+    packed,
+    ticks,
+    transformed,
+    widened,
+)
 
 values = st.floats(-1e6, 1e6)
 series = st.lists(st.one_of(values, st.just(float("nan"))), min_size=1, max_size=80)

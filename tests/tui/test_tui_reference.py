@@ -1,6 +1,6 @@
 """Another arm than the declared baseline as the one that screens compare with."""
 
-import tui_sample as sample
+from tests.support import monitor as sample
 
 
 def comparison(it, arm):
@@ -13,10 +13,10 @@ def test_b_compares_with_the_arm_under_the_cursor_and_says_so_everywhere(watch):
     async def scenario(it):
         it.pane("differences").focus()
         await it.press("j", "j")
-        assert it.app.desk.choices.focus == "no-cache"
+        await it.until(lambda: it.app.state.choices.focus == "no-cache")
         await it.press("b")
         await it.until(lambda: it.frame.reference == "no-cache")
-        await it.pilot.pause()
+        await it.until(lambda: "Against no-cache" in it.text())
         text = it.text()
         assert "Against no-cache, not the declared baseline full" in text
         assert "against no-cache, not the declared baseline" in text.splitlines()[0]
@@ -28,7 +28,7 @@ def test_b_compares_with_the_arm_under_the_cursor_and_says_so_everywhere(watch):
         await it.press("3")
         await it.until(lambda: "No verdicts without the baseline: student.top1" in it.text())
         assert "the part helps" not in it.text()
-        it.app.desk.choices.focus = "full"
+        it.app.state.choices.focus = "full"
         await it.press("b")
         await it.until(lambda: it.frame.is_declared)
         await it.until(lambda: "Verdicts on student.top1" in it.text())
@@ -41,7 +41,7 @@ def test_b_compares_with_the_arm_under_the_cursor_and_says_so_everywhere(watch):
 def test_b_again_goes_back_to_the_declared_baseline(watch):
     async def scenario(it):
         declared = comparison(it, "plain-kd").difference
-        it.app.desk.choices.focus = "single-view"
+        it.app.state.choices.focus = "single-view"
         await it.press("b")
         await it.until(lambda: not it.frame.is_declared)
         assert comparison(it, "plain-kd").difference != declared
@@ -54,20 +54,20 @@ def test_b_again_goes_back_to_the_declared_baseline(watch):
 
 def test_a_view_against_another_arm_is_no_event(watch):
     async def scenario(it):
-        it.app.desk.choices.focus = "single-view"
-        before = len(it.app.desk.happenings)
+        it.app.state.choices.focus = "single-view"
+        before = len(it.app.state.events)
         await it.press("b")
         await it.until(lambda: not it.frame.is_declared)
         await it.press("b")
         await it.until(lambda: it.frame.is_declared)
-        assert len(it.app.desk.happenings) == before
+        assert len(it.app.state.events) == before
 
     watch(scenario)
 
 
 def test_a_reference_that_the_study_no_longer_has_is_left(watch):
     async def scenario(it):
-        it.app.desk.choices.focus = "single-view"
+        it.app.state.choices.focus = "single-view"
         await it.press("b")
         await it.until(lambda: it.frame.reference == "single-view")
         it.reader.arms = sample.ARMS[:4]

@@ -1,18 +1,17 @@
 """A finished study shown again from its journals."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 
 from icckd.errors import UsageError
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
-from icckd_tui.glyphs import ASCII
-from icckd_tui.player import SPEEDS, Player, replay_text
-from icckd_tui.replay import replay_of
-from tests.store.conftest import lab as lab
-from tests.store.conftest import planned
+from icckd_tui.replay import SPEEDS, Player, replay_of
+from icckd_tui.screens.base import replay_text
+from icckd_tui.theme import ASCII
+from tests.support.lab import lab as lab
+from tests.support.lab import planned
 
 
 class Clock:
@@ -61,22 +60,47 @@ def test_a_study_happens_again_forward_and_back(lab):
     source, player = replay_of(lab.folder, 0.25)
     player.toggle()
 
-    with source.open() as reader:
-        study_at = []
-        for steps in (0, 20, 20, -20):
+    def standing(results):
+        results.refresh()
+        progress = results.progress(results.study(None))
+        return progress.session, progress.trials.complete, progress.trials.failed
+
+    study_at = []
+    with source.open() as results:
+        home = results.folder.root
+        for steps in (0, 20, 20):
             player.seek(steps)
-            reader.refresh()
-            study = reader.study(None)
-            progress = reader.progress(study)
-            study_at.append((progress.session, progress.trials.complete, progress.trials.failed))
-        home = Path(reader._home)
+            assert not source.advance()
+            study_at.append(standing(results))
+        player.seek(-20)
+        assert source.advance(), "going back starts over"
+    with source.open() as results:
+        study_at.append(standing(results))
     assert study_at[0] == ("live", 0, 0)
     assert study_at[1][0] == "live"
     assert 3 <= study_at[1][1] <= 8
     assert study_at[2] == ("ended", 11, 1)
     assert study_at[3] == study_at[1]
     assert not home.exists()
+    assert not results.folder.root.exists()
     assert before == {path: path.read_bytes() for path in lab.folder.journals()}
+
+
+def test_a_session_that_wrote_no_end_is_interrupted_at_the_end_of_its_replay(lab):
+    session = lab.session("s1", planned(seeds=(0,)))
+    session.train_all(skip=[("no-cache", 0)])
+    source, player = replay_of(lab.folder, 0.25)
+    player.toggle()
+
+    with source.open() as results:
+        sessions = []
+        for steps in (20, 100):
+            player.seek(steps)
+            source.advance()
+            results.refresh()
+            sessions.append(results.progress(results.study(None)).session)
+
+    assert sessions == ["live", "interrupted"]
 
 
 def test_keys_move_a_replay_on_the_screen(lab):
@@ -89,7 +113,7 @@ def test_keys_move_a_replay_on_the_screen(lab):
         async with app.run_test(size=(120, 35)) as pilot:
             for _ in range(300):
                 await asyncio.sleep(0.02)
-                if app.desk.frame is not None:
+                if app.state.frame is not None:
                     break
             await pilot.press("semicolon")
             assert not player.playing
@@ -98,13 +122,13 @@ def test_keys_move_a_replay_on_the_screen(lab):
             assert player.share == 1.0
             for _ in range(300):
                 await asyncio.sleep(0.02)
-                if app.desk.frame.progress.session == "ended":
+                if app.state.frame.progress.session == "ended":
                     break
-            assert app.desk.frame.progress.trials.complete == 8
+            assert app.state.frame.progress.trials.complete == 8
             await pilot.press("comma")
             assert at < player.share < 1.0
             await pilot.press("right_curly_bracket", "left_curly_bracket", "W")
-            assert not app.desk.choices.unlocked
+            assert not app.state.choices.unlocked
             text = "\n".join(
                 "".join(s.text for s in strip) for strip in app.screen._compositor.render_strips()
             )

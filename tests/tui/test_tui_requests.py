@@ -1,53 +1,31 @@
 """The monitor and a session that really trains: what is asked by keys, the journal confirms."""
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
+from functools import partial
 
 import pytest
 
+from icckd.journal.file import read_chunk
 from icckd.journal.folder import StateFolder
-from icckd.journal.read import read_chunk
+from icckd.journal.requests import submit
 from icckd_tui.app import WatchApp
-from icckd_tui.asking import submitter
-from icckd_tui.screens.confirm import Confirm
-from icckd_tui.source import source_in
-from icckd_tui.widgets.grid_table import GridTable
+from icckd_tui.feed import source_in
+from icckd_tui.screens.dialogs import Confirm
+from icckd_tui.widgets.table import GridTable
+from tests.support.desk import Desk
+from tests.support.studies import SMALL
 
-STUDY = """
-[study]
-name = "tiny"
-question = "Does the cache matter?"
-baseline = "full"
-seeds = { count = 2 }
-[teacher.training]
-epochs = 40
-[student.training]
-epochs = 2
-[[arm]]
-name = "full"
-[[ablation]]
-name = "Remove the cache"
-arm = "no-cache"
-part = "teacher.intra.cache"
-action = "REMOVE"
-metrics = ["student.top1"]
-"""
+STUDY = SMALL.replace("epochs = 2", "epochs = 24", 1)
 SECONDS = 60.0
 
 
 @pytest.fixture
-def session(tmp_path):
-    """A process that trains the tiny study."""
-    (tmp_path / "tiny.toml").write_text(STUDY)
-    command = [sys.executable, "-m", "icckd.cli.main", "run", "tiny.toml", "--no-tui", "-j", "1"]
-    with (tmp_path / "session.log").open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=tmp_path, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            env={**os.environ, "ICCKD_HOME": str(tmp_path / "state")},
-        )  # fmt: skip
+def session(tmp_path, fresh_process):
+    """A process that trains a small study."""
+    desk = Desk(tmp_path, environment={"ICCKD_HOME": str(tmp_path / "state")})
+    desk.write(STUDY)
+    process = desk.start_forked("run", "small.toml", "--no-tui", "-j", "1")
     yield process
     process.kill()
     process.wait()
@@ -61,7 +39,7 @@ class Seat:
 
     @property
     def frame(self):
-        return self.app.desk.frame
+        return self.app.state.frame
 
     def text(self):
         strips = self.app.screen._compositor.render_strips()
@@ -95,7 +73,7 @@ def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
     folder = StateFolder(tmp_path / "state")
 
     async def scenario():
-        app = WatchApp(source_in(folder), "tiny", submit=submitter(folder))
+        app = WatchApp(source_in(folder), "small", submit=partial(submit, folder))
         async with app.run_test(size=(160, 45), notifications=True) as pilot:
             it = Seat(app, pilot)
             await it.sees("LIVE", lambda: it.frame.progress.stages.running)
@@ -108,10 +86,9 @@ def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
 
             await pilot.press("p")
             await it.sees("paused: running stages are saved", lambda: it.frame.progress.paused)
-            assert "PAUSED" in it.text()
-            await pilot.press("p")
-            await it.sees("going on", lambda: not it.frame.progress.paused)
+            await it.sees("PAUSED", lambda: not it.frame.progress.stages.running)
 
+            # While the session is paused nothing ends or begins between two looks.
             it.at_trial("no-cache", 1)
             await pilot.press("X")
             assert isinstance(app.screen, Confirm)
@@ -119,17 +96,20 @@ def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
             assert it.states("no-cache", 1) == {"pending"}
             await pilot.press("X", "y")
             await it.sees("no-cache/1: 2 stages cancelled")
-            assert it.states("no-cache", 1) == {"cancelled"}
+            await it.sees("Queue", lambda: it.states("no-cache", 1) == {"cancelled"})
             it.at_trial("no-cache", 1)
             await pilot.press("R")
             await it.sees("no-cache/1: 2 stages pending again")
-            assert it.states("no-cache", 1) == {"pending"}
+            await it.sees("Queue", lambda: it.states("no-cache", 1) == {"pending"})
 
             await pilot.press("P")
             await it.sees("no-cache/1: 2 stages put first")
-            assert "first on request" in it.text()
+            await it.sees("first on request")
             waiting = [row for row in it.frame.queue if row.state == "pending"]
             assert waiting[0].trials != (("no-cache", 1),), "the plan had it later"
+
+            await pilot.press("p")
+            await it.sees("resumed", lambda: not it.frame.progress.paused)
             await it.sees("Queue", lambda: "running" in it.states("no-cache", 1))
 
             await pilot.press("A")
@@ -137,10 +117,11 @@ def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
             await pilot.press("D", "y")
             await it.sees("finishing the running stages")
             await it.sees("the session ended", lambda: it.frame.progress.session == "ended")
-            assert app.desk.asked == {}
+            assert app.state.asked == {}
 
     asyncio.run(scenario())
-    assert session.wait(SECONDS) == 130, "stopped before its end"
+    out, err = session.communicate(SECONDS)
+    assert session.returncode == 130, f"not stopped before its end:\n{out}{err}"
     kinds = [kind for kind, _ in answers(folder)]
-    assert kinds == ["pause", "resume", "cancel", "retry", "first", "more-seeds", "stop"]
+    assert kinds == ["pause", "cancel", "retry", "first", "resume", "more-seeds", "stop"]
     assert not list(folder.requests.iterdir())

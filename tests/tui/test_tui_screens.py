@@ -1,17 +1,20 @@
 """Charts, Compare, Trial, Queue, SQL and Host: what they show and what their keys do."""
 
+import threading
 from dataclasses import replace
 
+import psutil
 import pytest
-import tui_sample as sample
 
-from icckd.results.queue import RequestRow
-from icckd_tui.app import FeedNews
-from icckd_tui.screens.confirm import Confirm
-from icckd_tui.screens.event_feed import EventFeed
-from icckd_tui.screens.filter_prompt import FilterPrompt
-from icckd_tui.view_model.host import Host
-from icckd_tui.view_model.spans import plain
+from icckd.results.sandbox import Fence
+from icckd.results.trials import AnsweredRequest
+from icckd_tui.app import FeedUpdate
+from icckd_tui.feed import SqlRunner
+from icckd_tui.filter import EVERYTHING
+from icckd_tui.host import Host
+from icckd_tui.screens.dialogs import Confirm, EventFeed, FilterPrompt
+from icckd_tui.text import plain
+from tests.support import monitor as sample
 
 
 def test_charts_show_a_grid_that_grows_and_shrinks(watch):
@@ -59,6 +62,13 @@ def test_the_values_at_the_cursor_stand_in_a_table(watch):
         assert plain(table.rows[0].cells[1]).startswith(f"{curve.mean_E[-1]:.2f} ±")
         await it.press("v")
         assert not it.pane("values").display
+        await it.press("left_square_bracket")  # two charts show the same metric
+        await it.until(lambda: it.pane("chart1").metric == it.pane("chart2").metric)
+        await it.press("v")
+        columns = it.pane("values").table.columns
+        assert [c.key for c in columns][1:3] == ["student.ce", "student.ce (2)"]
+        assert columns[1].titles == columns[2].titles
+        assert len({plain(row.cells[1]) for row in it.pane("values").table.rows}) > 1
 
     watch(scenario)
 
@@ -66,7 +76,7 @@ def test_the_values_at_the_cursor_stand_in_a_table(watch):
 def test_marked_arms_are_drawn_and_compared_alone(watch):
     async def scenario(it):
         await it.press("j", "j", "space")
-        assert it.app.desk.choices.marked == {"no-cache"}
+        assert it.app.state.choices.marked == {"no-cache"}
         await it.press("2")
         await it.until(lambda: it.pane("chart1").chart is not None)
         assert {line.name for line in it.pane("chart1").chart.lines} == {"full", "no-cache"}
@@ -100,7 +110,7 @@ def test_compare_shows_verdicts_costs_and_settings(watch):
 
 def test_next_difference_goes_through_what_an_arm_changes(watch):
     async def scenario(it):
-        it.app.desk.choices.focus = "no-cache-matched"
+        it.app.state.choices.focus = "no-cache-matched"
         await it.press("3", "n")
         assert it.pane("settings").key == "teacher.intra.weight"
         it.screen.set_focus(it.pane("comparison"))
@@ -112,7 +122,7 @@ def test_next_difference_goes_through_what_an_arm_changes(watch):
 
 def test_a_failed_trial_shows_why_with_its_traceback(watch):
     async def scenario(it):
-        it.app.desk.choices.trial = ("no-cache", 3)
+        it.app.state.choices.trial = ("no-cache", 3)
         await it.press("4")
         await it.until(lambda: "no-cache s3 · failed" in it.text())
         text = it.text()
@@ -129,15 +139,17 @@ def test_a_failed_trial_shows_why_with_its_traceback(watch):
 
 def test_brackets_go_through_trials_that_the_filter_lets_through(watch):
     async def scenario(it):
-        await it.press("slash", *"state:failed", "enter", "4")
+        await it.press("slash", *"state:failed", "enter")
+        await it.until(lambda: it.frame.matching is not None)
+        await it.press("4")
         seen = set()
         for _ in range(3):
             await it.press("right_square_bracket")
             await it.pilot.pause()
-            seen.add(it.app.desk.choices.trial)
+            seen.add(it.app.state.choices.trial)
         assert seen == {("no-cache", 3), ("no-margin", 4)}
         await it.press("left_square_bracket")
-        assert it.app.desk.choices.trial in seen
+        assert it.app.state.choices.trial in seen
 
     watch(scenario)
 
@@ -151,7 +163,7 @@ def test_a_log_is_searched_and_filtered_by_level(watch):
     reader.data["log"] = lines
 
     async def scenario(it):
-        it.app.desk.choices.trial = ("full", 0)
+        it.app.state.choices.trial = ("full", 0)
         await it.press("4")
         await it.until(lambda: "line 4 info" in it.text())
         await it.press("slash", *"info", "enter")
@@ -176,11 +188,11 @@ def test_the_process_of_a_running_trial_is_shown_with_what_it_uses(watch):
 
     async def scenario(it):
         it.app._feed._host = None
-        it.app.desk.choices.trial = running.trials[0]
+        it.app.state.choices.trial = running.trials[0]
         await it.press("4")
         await it.until(lambda: f"pid {running.pid} on " in it.text())
         host = Host(sample=sample.host_sample(), past=(), processes=((process,),))
-        it.app.on_feed_news(FeedNews(host))
+        it.app.on_feed_update(FeedUpdate(host))
         await it.pilot.pause()
         assert f"pid {running.pid}: CPU 97 %, memory 717 MiB" in it.text()
         await it.press("7")
@@ -203,7 +215,9 @@ def test_memory_that_may_run_out_is_said(watch):
         await it.until(lambda: it.frame.queue)
         for used, words in ((23.0, "memory may run out"), (31.0, "memory will likely run out")):
             tight = sample.host_sample(memory_used=int(used * sample.GIB))
-            it.app.on_feed_news(FeedNews(Host(sample=tight, past=(tight,), processes=processes)))
+            it.app.on_feed_update(
+                FeedUpdate(Host(sample=tight, past=(tight,), processes=processes))
+            )
             await it.pilot.pause()
             assert words in it.text()
 
@@ -225,7 +239,7 @@ def test_the_queue_has_the_plans_order_and_what_is_left(watch):
 
 
 def answered(kind, text, name="r1", time=sample.NOW):
-    return RequestRow(time=time, kind=kind, answer=text, name=name)
+    return AnsweredRequest(time=time, kind=kind, answer=text, name=name)
 
 
 def test_requests_are_locked_then_sent_and_shown_until_the_session_answers(watch):
@@ -297,7 +311,7 @@ def test_retry_is_about_the_trial_under_the_cursor(watch):
 def test_a_read_only_view_and_a_session_that_ended_ask_for_nothing(watch):
     async def scenario(it):
         await it.press("W", "p")
-        assert not it.app.desk.choices.unlocked
+        assert not it.app.state.choices.unlocked
         assert "read-only" in it.text()
 
     watch(scenario)
@@ -367,9 +381,28 @@ def test_a_newer_statement_stops_an_older_one(watch):
         it.pane("sql-input").value = "from y"
         await it.press("enter")
         await it.until(lambda: "300 rows" in it.text())
-        assert it.app.desk.answer.number == 2
+        assert it.app.state.answer.number == 2
 
     watch(scenario)
+
+
+def test_the_process_for_sql_that_starts_while_the_view_is_left_ends_too(tmp_path):
+    asked, left, answered = threading.Event(), threading.Event(), threading.Event()
+
+    def start():
+        asked.set()
+        assert left.wait(20)
+        return Fence(tmp_path)
+
+    runner = SqlRunner(start, lambda answer: answered.set())
+    runner.run(1, "select 1")
+    assert asked.wait(20)
+    runner.close()
+    left.set()
+
+    assert answered.wait(20)
+    running = [child.cmdline() for child in psutil.Process().children()]
+    assert not [line for line in running if str(tmp_path) in line]
 
 
 def test_the_filter_waits_in_the_history_as_sql(watch):
@@ -389,12 +422,37 @@ def test_a_filter_is_checked_while_it_is_typed(watch):
         await it.press("enter")
         assert isinstance(it.app.screen, FilterPrompt)
         await it.press(*["backspace"] * 5, *"seed<1", "enter")
-        assert "Trials 7 of 56" in it.text()
+        await it.until(lambda: "Trials 7 of 56" in it.text())
         assert "filter seed<1" in it.text()
         await it.press("escape")
-        assert "Trials 7 of 56" not in it.text()
+        await it.until(lambda: "Trials 7 of 56" not in it.text())
         await it.press("slash", "escape")
         assert it.app.screen is it.screen
+
+    watch(scenario)
+
+
+def test_a_filter_that_cannot_be_evaluated_is_told_and_dropped(watch):
+    async def scenario(it):
+        await it.press("slash", *'arm:"~(?=x)"', "enter")
+        await it.until(lambda: "invalid perl operator" in it.text())
+        await it.until(lambda: it.frame.request.filter == EVERYTHING)
+        assert it.app.state.choices.filter == EVERYTHING
+        assert len(it.frame.shown_trials) == 56
+
+    watch(scenario)
+
+
+def test_a_filter_shows_its_arms_alone_on_every_screen(watch):
+    async def scenario(it):
+        await it.press("slash", *"no-cache", "enter")
+        await it.until(lambda: it.frame.matching is not None)
+        await it.press("3")
+        rows = it.pane("comparison").table.rows
+        assert [row.key for row in rows] == ["full", "no-cache", "no-cache-matched"]
+        await it.press("5")
+        await it.until(lambda: it.frame.queue)
+        await it.until(lambda: len(it.pane("stages").table.rows) == 32)
 
     watch(scenario)
 
@@ -411,6 +469,6 @@ def test_the_event_feed_tells_and_goes_there(watch):
         assert f"{rows[place].arm} s{rows[place].seed}" in it.text()
         await it.press("enter")
         assert it.screen.NAME == "trial"
-        assert it.app.desk.choices.trial == (rows[place].arm, rows[place].seed)
+        assert it.app.state.choices.trial == (rows[place].arm, rows[place].seed)
 
     watch(scenario)

@@ -13,12 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-import tui_sample as sample
 
-from icckd_tui.app import FeedNews, WatchApp
-from icckd_tui.glyphs import ASCII, BRAILLE
-from icckd_tui.keymap import SCREENS
-from icckd_tui.view_model.host import Host
+from icckd_tui.app import FeedUpdate, WatchApp
+from icckd_tui.host import Host
+from icckd_tui.screens.registry import SCREENS
+from icckd_tui.theme import ASCII, BRAILLE
+from tests.support import monitor as sample
+from tests.tui.settling import settled
 
 FOLDER = Path(__file__).parent / "snapshots"
 SIZES = ((80, 24), (120, 35), (160, 45))
@@ -61,20 +62,19 @@ async def all_screens(size, theme):
     shown = {}
     async with app.run_test(size=size) as pilot:
         app._feed._host = None
-        while app.desk.frame is None:
+        while app.state.frame is None:
             await asyncio.sleep(0.01)
         past = tuple(sample.host_sample(cpu=float(share)) for share in range(0, 100, 7))
-        app.on_feed_news(FeedNews(Host(sample=past[-1], past=past)))
+        app.on_feed_update(FeedUpdate(Host(sample=past[-1], past=past)))
         for name in SCREENS:
             app.open(name)
             await pilot.pause()
             for _ in range(1000):
-                if app.desk.frame.wish == app.desk.feed.wish:
+                if app.state.frame.request == app.state.feed.request:
                     break
                 await asyncio.sleep(0.01)
-            assert app.desk.frame.wish == app.desk.feed.wish, app.desk.news
-            for _ in range(3):
-                await pilot.pause()
+            assert app.state.frame.request == app.state.feed.request, app.state.update
+            await settled(min_sleep=0.05, max_sleep=30)
             shown[name] = lines_of(app)
     return shown
 
@@ -101,7 +101,7 @@ def test_every_screen_looks_as_it_did(size, monkeypatch, berlin):
         assert path.read_text().splitlines() == rows, path.name
 
 
-def test_the_page_about_the_monitor_is_the_keymaps():
+def test_the_page_about_the_monitor_lists_the_bindings_of_its_screens():
     spec = importlib.util.spec_from_file_location("page", PAGE)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)

@@ -7,9 +7,9 @@ import subprocess
 import time
 
 import pytest
-from terminal import WATCH, Terminal
 
-from tests.store.conftest import Lab, planned
+from tests.support.lab import Lab, planned
+from tests.support.terminal import WATCH, Terminal
 
 SIXTEEN = {*map(str, (*range(30, 38), 39, *range(40, 48), 49, *range(90, 98), *range(100, 108)))}
 PLAIN = {"", "0", "1", "2", "3", "4", "7", "22", "23", "24", "27"}
@@ -79,6 +79,29 @@ def test_without_a_terminal_there_is_no_screen(state):
     assert done.returncode == 4
     assert done.stdout == ""
     assert "needs a terminal" in done.stderr
+
+
+def test_a_closed_standard_input_is_no_terminal(state):
+    command = ("bash", "-c", f"{' '.join(WATCH)} <&-")
+    with Terminal(state, *command) as terminal:
+        assert terminal.wait() == 4
+    assert "icckd: a full screen needs a terminal" in terminal.text
+
+
+def test_a_theme_that_does_not_exist_is_refused_with_those_that_do(state):
+    with Terminal(state, TEXTUAL_THEME="sepia") as terminal:
+        assert terminal.wait() == 2
+    assert "icckd: TEXTUAL_THEME='sepia' is not a theme" in terminal.text
+    assert "icckd-light" in terminal.text
+
+
+@pytest.mark.parametrize(("width", "height"), [(0, 0), pytest.param(1, 1, marks=pytest.mark.long)])
+def test_a_terminal_of_no_size_is_drawn_once_and_left_at_q(state, width, height):
+    with Terminal(state, size=(width, height)) as terminal:
+        terminal.until("no-margin" if not width else "…")
+        terminal.read(1.0)
+        assert len(terminal.written) < 100_000
+        assert terminal.leave() == 0
 
 
 def test_the_c_locale_gets_ascii_alone(state):

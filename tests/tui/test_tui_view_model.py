@@ -1,31 +1,37 @@
 import math
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
-import tui_sample as sample
 from rich.cells import cell_len
 
-from icckd_tui.glyphs import ASCII, BRAILLE
-from icckd_tui.keymap import KEYS, SCREENS, keys_in
-from icckd_tui.screens.metric_picker import matching
-from icckd_tui.view_model.bar import bar_view
-from icckd_tui.view_model.chart import ChartChoice, chart_of, chart_title, legend_of
-from icckd_tui.view_model.comparison import (
+from icckd.study.metrics import metric_named
+from icckd.study.records import Hypothesis
+from icckd_tui.chart import ChartChoice, chart_of, chart_title, legend_of, smoothed
+from icckd_tui.comparison import (
     comparison_detail,
     comparison_table,
     comparison_title,
     excludes_zero,
 )
-from icckd_tui.view_model.frame import Frame, Waiting, default_metrics, notice_of
-from icckd_tui.view_model.log import log_table, matches, places_of
-from icckd_tui.view_model.matrix import matrix_table
-from icckd_tui.view_model.numbers import duration, scale_for
-from icckd_tui.view_model.smoothing import smoothed
-from icckd_tui.view_model.spans import Span, plain, wrapped
-from icckd_tui.view_model.trials import trial_detail, trial_table
-from icckd_tui.widgets.cells import Picture
-from icckd_tui.widgets.picture import picture_of
+from icckd_tui.data import Frame, Waiting, default_metrics
+from icckd_tui.keys import keys_of
+from icckd_tui.log import log_table, matches, places_of
+from icckd_tui.matrix import matrix_table
+from icckd_tui.screens.base import notice_of
+from icckd_tui.screens.compare import verdict_outcome, verdict_table
+from icckd_tui.screens.curves import CurveScreen
+from icckd_tui.screens.dialogs import matching
+from icckd_tui.screens.registry import SCREENS, number_keys
+from icckd_tui.screens.study import trial_detail, trial_table
+from icckd_tui.text import Span, duration, plain, scale_for, wrapped
+from icckd_tui.theme import ASCII, BRAILLE
+from icckd_tui.widgets.bars import bar_view
+from icckd_tui.widgets.chart import CurveChart
+from icckd_tui.widgets.plot import Picture, picture_of
+from icckd_tui.widgets.table import GridTable
+from tests.support import monitor as sample
 
 
 def frame(metric="student.val_top1", epochs=sample.EPOCHS, **more):
@@ -46,16 +52,15 @@ def cell(table, arm, column):
     return plain(next(row for row in table.rows if row.key == arm).cells[place])
 
 
-@pytest.mark.parametrize("width", [60, 80, 100, 160, 240])
-@pytest.mark.parametrize("glyphs", [BRAILLE, ASCII])
-def test_the_bar_fills_its_width_and_keeps_counts_and_age(width, glyphs):
-    spans = bar_view(sample.study(), sample.progress(), sample.NOW, width, glyphs)
+def test_the_bar_fills_its_width_and_keeps_counts_and_age():
+    for width, glyphs in product((60, 80, 100, 160, 240), (BRAILLE, ASCII)):
+        text = plain(bar_view(sample.study(), sample.progress(), sample.NOW, width, glyphs))
 
-    text = plain(spans)
-    assert cell_len(text) == width
-    assert f"{glyphs.states['failed']} 2" in text
-    assert "LIVE 0.3 s" in text
-    assert text.startswith(" icc-ablations")
+        case = (width, glyphs.ascii, text)
+        assert cell_len(text) == width, case
+        assert f"{glyphs.states['failed']} 2" in text, case
+        assert "LIVE 0.3 s" in text, case
+        assert text.startswith(" icc-ablations"), case
 
 
 @pytest.mark.parametrize(
@@ -78,17 +83,17 @@ def test_the_age_says_whether_news_can_be_expected(session, age, label):
     assert ("ETA" in text) == (session == "live")
 
 
-@pytest.mark.parametrize("width", [60, 80, 160])
-def test_the_bar_says_that_data_are_synthetic(width):
+def test_the_bar_says_that_data_are_synthetic():
     study = replace(sample.study(), resolved={"data": {"kind": "synthetic"}})
-    shown = [
-        plain(bar_view(each, sample.progress(), sample.NOW, width, BRAILLE))
-        for each in (study, sample.study())
-    ]
+    for width in (60, 80, 160):
+        shown = [
+            plain(bar_view(each, sample.progress(), sample.NOW, width, BRAILLE))
+            for each in (study, sample.study())
+        ]
 
-    assert "synthetic data" in shown[0]
-    assert "synthetic" not in shown[1]
-    assert [cell_len(line) for line in shown] == [width, width]
+        assert "synthetic data" in shown[0], width
+        assert "synthetic" not in shown[1], width
+        assert [cell_len(line) for line in shown] == [width, width]
 
 
 def test_the_comparison_shows_difference_interval_star_and_n():
@@ -128,6 +133,47 @@ def test_the_detail_names_interval_pairs_verdict_and_missing_seeds():
     assert "Holm 0.024" in text
     assert "without seed 4, 5, 6, 7" in text
     assert text.endswith("the part helps")
+
+
+def asked(*questions):
+    """The sample with a rule, and with these pairs of an arm and an outcome as its questions."""
+    hypotheses = tuple(Hypothesis(arm=arm, metric=metric, smallest_effect=1.0)
+                       for arm, metric in questions)  # fmt: skip
+    return frame(study=replace(sample.study(), rule="one extension", hypotheses=hypotheses))
+
+
+def test_there_is_a_verdict_on_every_question_of_the_study():
+    several = asked(
+        ("no-margin", "student.top1"), ("no-cache", "teacher.top1"), ("no-cache", "student.top1")
+    )
+    table = verdict_table(several, frozenset(), BRAILLE)
+
+    assert table.columns[4].titles == ("corrected p",)
+    names = {row.key: plain(row.cells[0]).strip() for row in table.rows}
+    assert names["no-margin"].endswith("no-margin, student.top1")
+    assert names["no-cache"].endswith("no-cache, teacher.top1")
+    assert names["no-cache\0student.top1"].endswith("no-cache, student.top1")
+    verdicts = {row.key: plain(row.cells[5]) for row in table.rows}
+    assert verdicts["no-cache\0student.top1"] == "the part helps"
+    assert verdict_outcome(several) is None
+
+
+def test_verdicts_on_one_outcome_name_the_arms_alone():
+    one = asked(("no-margin", "student.top1"), ("no-cache", "student.top1"))
+
+    assert verdict_outcome(one) == "student.top1"
+    keys = [row.key for row in verdict_table(one, frozenset(), BRAILLE).rows]
+    assert keys == [arm.name for arm in one.study.arms if arm.name != one.study.baseline]
+    text = plain(comparison_detail(one, "no-cache", "student.top1", BRAILLE))
+    assert "(corrected 0.024)" in text
+
+
+def test_without_the_baseline_the_questions_of_the_study_are_not_asked():
+    whole = asked(("no-cache", "teacher.top1"))
+    other = replace(whole, request=replace(whole.request, against="no-margin"))
+
+    assert not other.is_declared
+    assert verdict_outcome(other) == other.study.primary
 
 
 def test_an_interval_excludes_zero_on_either_side():
@@ -258,9 +304,9 @@ def test_only_the_arms_that_are_wanted_are_drawn():
 def test_title_and_legend_name_what_is_drawn():
     choice = ChartChoice(focus="no-cache", seeds="each", log_y=True, smoothing=3)
 
-    title = chart_title("student.val_top1", choice, BRAILLE)
+    title = chart_title(metric_named("student.val_top1"), choice, BRAILLE)
     assert title == "student.val_top1 (%) · each seed · smoothed 0.9 · log y"
-    legend = plain(legend_of(chart(choice), "student.val_top1", BRAILLE))
+    legend = plain(legend_of(chart(choice), BRAILLE))
     assert legend.startswith(" D no-cache  A full ")
 
 
@@ -268,7 +314,7 @@ def test_the_value_cursor_reads_the_nearest_point():
     drawn = chart(ChartChoice(focus="no-cache", cursor=0.5))
     curve = next(c for c in sample.curves() if c.arm == "no-cache")
 
-    text = plain(legend_of(drawn, "student.val_top1", BRAILLE))
+    text = plain(legend_of(drawn, BRAILLE))
     half = (curve.high_E[15] - curve.low_E[15]) / 2
     assert text.startswith(" epoch 16  D ")
     assert f"D {curve.mean_E[15]:.2f} ±{half:.2f}" in text
@@ -354,17 +400,25 @@ def test_wrapping_keeps_every_word():
     assert len(wrapped((Span("a b c d e f"),), 3, 2)) == 2
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_no_key_means_two_things_at_once(screen):
-    for widget in ("table", "chart"):
-        keys = [key for row in keys_in((*SCREENS[screen], widget)) for key in row.keys]
-        assert sorted(keys) == sorted(set(keys))
+def test_no_key_means_two_things_at_once():
+    for entry in SCREENS.values():
+        for widget in (GridTable, CurveChart):
+            listed = (*number_keys(), *keys_of(entry.load()), *keys_of(widget))
+            names = [name for key in listed for name in key.key.split(",")]
+            assert sorted(names) == sorted(set(names)), entry.name
 
 
-def test_every_scope_is_used_and_every_action_is_told():
-    used = {scope for scopes in SCREENS.values() for scope in scopes} | {"table", "chart"}
-    assert used == {key.scope for key in KEYS}
-    assert all(key.about for key in KEYS)
+def test_every_key_is_described_and_its_action_is_there():
+    for entry in SCREENS.values():
+        for key in keys_of(entry.load()):
+            assert key.description, key
+            if not key.action.startswith("app."):
+                assert hasattr(entry.load(), f"action_{key.action.split('(')[0]}"), key
+    for key in (*keys_of(GridTable), *keys_of(CurveChart)):
+        owner = CurveScreen if key.action.startswith("screen.") else GridTable
+        name = key.action.removeprefix("screen.").split("(")[0]
+        assert key.description
+        assert hasattr(owner, f"action_{name}"), key
 
 
 def test_the_metric_filter_takes_letters_in_order():
@@ -388,10 +442,10 @@ def test_in_a_narrow_matrix_settings_are_shortened_and_no_difference(glyphs):
     wide = matrix_table(frame(), "student.top1", glyphs, frozenset())
     narrow = matrix_table(frame(), "student.top1", glyphs, frozenset(), 56)
 
-    def taken(table):
+    def width_taken(table):
         return sum(column.width + 2 for column in table.columns[:3])
 
-    assert taken(narrow) < taken(wide)
+    assert width_taken(narrow) < width_taken(wide)
     assert [row.key for row in narrow.rows] == [row.key for row in wide.rows]
     for short, whole in zip(narrow.rows, wide.rows, strict=True):
         assert plain(short.cells[2]).split()[-1] == plain(whole.cells[2]).split()[-1]

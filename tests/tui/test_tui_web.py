@@ -1,124 +1,330 @@
-"""The monitor in a real headless browser, where one is installed."""
+"""The view in a browser: who is let in, what a tab may do, and when it ends."""
 
 import asyncio
 import base64
+import contextlib
+import http.server
 import json
 import os
-import shutil
-import socket
+import re
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from icckd_tui.web import PAGE
-from tests.store.conftest import lab as lab
-from tests.store.conftest import planned
+aiohttp = pytest.importorskip("aiohttp")
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-STARTED = "-first-byte"  # the page's class once the program has written to its terminal
+from icckd_tui.terminal import LARGEST  # noqa: E402
+from icckd_tui.web import PAGE  # noqa: E402
+from tests.support.browser import in_browser, needs_browser, web_server  # noqa: E402
+from tests.support.lab import Lab, planned  # noqa: E402
+from tests.support.terminal import ESCAPES  # noqa: E402
 
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
+STARTED = "document.body && document.body.classList.contains('-first-byte')"
 
 
-def wait_for(port):
-    for _ in range(300):
-        with socket.socket() as probe:
-            if probe.connect_ex(("localhost", port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError(f"nothing listens on {port}")
-
-
-class Page:
-    """A page, asked through the browser's debugging port."""
-
-    def __init__(self, socket):
-        self.socket, self.number, self.hosts = socket, 0, set()
-
-    async def ask(self, method, **params):
-        self.number += 1
-        await self.socket.send_json({"id": self.number, "method": method, "params": params})
-        while True:
-            found = json.loads((await self.socket.receive()).data)
-            if found.get("method") == "Network.requestWillBeSent":
-                self.hosts.add(found["params"]["request"]["url"].split("/")[2].split(":")[0])
-            if found.get("id") == self.number:
-                return found["result"]
-
-    async def value(self, script):
-        return (await self.ask("Runtime.evaluate", expression=script))["result"].get("value")
-
-
-async def look(url, debugging):
-    """Return title, class and picture of the page, and the hosts that it asked."""
-    import aiohttp
-
-    base = f"http://localhost:{debugging}"
-    async with aiohttp.ClientSession() as session:
-        tabs = await (await session.get(f"{base}/json")).json()
-        tab = next(tab for tab in tabs if tab["type"] == "page")
-        async with session.ws_connect(tab["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-            page = Page(socket)
-            await page.ask("Network.enable")
-            await page.ask("Page.navigate", url=url)
-            for _ in range(200):
-                await asyncio.sleep(0.1)
-                if STARTED in (await page.value("document.body && document.body.className") or ""):
-                    break
-            await asyncio.sleep(3.0)
-            title = await page.value("document.title")
-            marks = await page.value("document.body.className")
-            picture = await page.ask("Page.captureScreenshot")
-    return title, marks, base64.b64decode(picture["data"]), page.hosts
-
-
-@pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
-def test_a_browser_on_this_machine_sees_the_study_and_asks_no_other_host(lab, tmp_path):
-    pytest.importorskip("textual_serve")
+@pytest.fixture(scope="module")
+def state(tmp_path_factory):
+    """A state folder with a small finished study."""
+    lab = Lab(tmp_path_factory.mktemp("web") / "state")
     with lab.finished("s1", planned(seeds=(0, 1))) as session:
         session.train_all()
-    port, debugging = free_port(), free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-m", "icckd.cli.main", "watch", "--web", "--port", str(port)],
-        env={**os.environ, "ICCKD_HOME": str(lab.folder.root)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    browser = subprocess.Popen(
-        [
-            BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
-            "--disable-background-networking", f"--user-data-dir={tmp_path / 'profile'}",
-            "--window-size=1400,800", f"--remote-debugging-port={debugging}", "about:blank",
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        wait_for(port)
-        wait_for(debugging)
-        url = f"http://localhost:{port}"
-        title, marks, picture, hosts = asyncio.run(look(url, debugging))
-    finally:
-        for process in (browser, server):
-            process.terminate()
-            process.wait(20)
-    assert title == "icckd"
-    assert STARTED in marks
-    assert hosts == {"localhost"}
-    kept = os.environ.get("ICCKD_WEB_PICTURE")
-    if kept:
-        Path(kept).write_bytes(picture)
-    assert len(picture) > 20_000  # a page of text, not an empty one
+    return lab.folder.root
 
 
-def test_our_page_names_no_other_host():
-    text = (PAGE / "app_index.html").read_text()
+class Visitor:
+    """A client without a browser, which sends whatever headers it is told to."""
 
-    assert "http://" not in text
-    assert "https://" not in text
+    def __init__(self, session, server):
+        self.session, self.server = session, server
+
+    async def status(self, path="/", **headers):
+        async with self.session.get(
+            f"http://127.0.0.1:{self.server.port}{path}", headers=headers, allow_redirects=False
+        ) as response:
+            return response.status
+
+    async def log_in(self):
+        """Open the printed address; return the response to that."""
+        async with self.session.get(self.server.address, allow_redirects=False) as response:
+            self.cookie = response.headers["Set-Cookie"].partition(";")[0]
+            return response
+
+    @property
+    def ours(self):
+        """The headers that our own page sends."""
+        return {"Cookie": self.cookie, "Origin": self.server.base}
+
+    def connect(self, query="", **headers):
+        return self.session.ws_connect(
+            f"http://127.0.0.1:{self.server.port}/ws{query}", headers={**self.ours, **headers}
+        )
+
+    async def refused(self, **headers):
+        """Whether the WebSocket is refused with these headers; None leaves a usual one out."""
+        chosen = {name: value for name, value in {**self.ours, **headers}.items() if value}
+        try:
+            async with self.session.ws_connect(
+                f"http://127.0.0.1:{self.server.port}/ws", headers=chosen
+            ):
+                return False
+        except aiohttp.WSServerHandshakeError as error:
+            return error.status == 403
+
+
+def visit(server, scenario):
+    async def run():
+        jar = aiohttp.DummyCookieJar()
+        async with aiohttp.ClientSession(cookie_jar=jar) as session:
+            await scenario(Visitor(session, server))
+
+    asyncio.run(run())
+
+
+async def shows(connection, *words):
+    """Read until these words were drawn; return all that came."""
+    came = b""
+    end = time.monotonic() + 30
+    while not all(word.encode() in ESCAPES.sub(b"", came) for word in words):
+        try:
+            message = await connection.receive(timeout=max(0.01, end - time.monotonic()))
+        except TimeoutError:
+            raise AssertionError(ESCAPES.sub(b"", came)[-3000:].decode()) from None
+        assert message.type is aiohttp.WSMsgType.BINARY, (message, came[-3000:])
+        came += message.data
+    return came
+
+
+def test_the_printed_address_opens_once_and_gives_a_cookie_that_scripts_and_sites_cannot_use(state):
+    async def scenario(visitor):
+        assert await visitor.status() == 403
+        assert await visitor.status("/static/js/textual.js") == 403
+        assert await visitor.status("/?token=" + "x" * 43) == 403
+
+        response = await visitor.log_in()
+        assert response.status == 303
+        assert response.headers["Location"] == "/"
+        flags = response.headers["Set-Cookie"].split("; ")[1:]
+        assert {"HttpOnly", "SameSite=Strict"} <= set(flags)
+        assert not [flag for flag in flags if flag.startswith(("Domain", "Expires", "Max-Age"))]
+
+        assert await visitor.status("/?token=" + server.address.partition("=")[2]) == 403
+        assert await visitor.status(Cookie=visitor.cookie) == 200
+        assert await visitor.status("/static/js/textual.js", Cookie=visitor.cookie) == 200
+        assert await visitor.status("/download/x", Cookie=visitor.cookie) == 404
+        assert await visitor.status("/static/", Cookie=visitor.cookie) in (403, 404)
+        assert await visitor.status(Cookie=visitor.cookie[:-1]) == 403
+
+    with web_server(state) as server:
+        visit(server, scenario)
+    assert "Traceback" not in "".join(server.lines)
+
+
+def test_no_other_page_and_no_other_name_of_this_machine_gets_in_even_with_the_cookie(state):
+    async def scenario(visitor):
+        token = server.address.partition("?")[2]
+        for name in ("evil.test", f"evil.test:{server.port}", "127.0.0.1@evil.test", ""):
+            assert await visitor.status(f"/?{token}", Host=name) == 403, name
+        for origin in ("http://evil.test", "null", f"https://127.0.0.1:{server.port}"):
+            assert await visitor.status(f"/?{token}", Origin=origin) == 403, origin
+        await visitor.log_in()  # none of them used up the token
+        assert await visitor.status(Cookie=visitor.cookie, Host="localhost:9000") == 200
+        assert await visitor.status(Cookie=visitor.cookie, Host="192.0.2.1") == 403
+
+        assert await visitor.refused(Cookie=None)
+        assert await visitor.refused(Origin=None)
+        assert await visitor.refused(Origin="http://127.0.0.1:1")
+        assert await visitor.refused(Origin=f"http://localhost:{server.port}")
+        assert await visitor.refused(Origin="http://evil.test", Host="evil.test")
+        assert server.tabs == []
+
+    with web_server(state) as server:
+        visit(server, scenario)
+
+
+def test_beyond_this_machine_only_when_asked_and_then_with_a_warning(state):
+    async def scenario(visitor):
+        token = server.address.partition("?")[2]
+        assert await visitor.status(f"/?{token}", Host="evil.test") == 403
+        assert await visitor.status(f"/?{token}", Host="192.0.2.1") == 303
+
+    with web_server(state, "--host=0.0.0.0") as server:
+        visit(server, scenario)
+        time.sleep(0.1)
+    assert "not encrypted" in "".join(server.lines)
+    with web_server(state) as server:
+        assert server.base == f"http://127.0.0.1:{server.port}"
+        found = psutil.Process(server.process.pid).net_connections()
+        assert {each.laddr.ip for each in found} == {"127.0.0.1"}
+        taken = subprocess.run(
+            [sys.executable, "-m", "icckd.cli.main", "watch", "--web", f"--port={server.port}"],
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+    assert taken.returncode == 4
+    assert taken.stderr.startswith(f"icckd: cannot listen on 127.0.0.1, port {server.port}: Addr")
+
+
+def test_a_tab_writes_no_file_and_neither_sizes_nor_nonsense_cost_much(state, tmp_path):
+    async def scenario(visitor):
+        await visitor.log_in()
+        async with visitor.connect("?width=20000&height=20000") as connection:
+            await shows(connection, "icc-ablations", "no-margin")
+            for text in (
+                "{",
+                "[]",
+                "7",
+                '["stdin"]',
+                '["stdin", 7]',
+                '["resize", {"width": -1}]',
+                '["resize", {"width": 1e9, "height": {}}]',
+                '[["stdin"], "q"]',
+                "[" * 900,
+            ):
+                await connection.send_str(text)  # fmt: skip
+            await connection.send_bytes(b"\xff\xfe")
+            await connection.send_json(["resize", {"width": 20000, "height": 20000}])
+            await connection.send_json(["stdin", "\x1b[48;20000;20000;9;9t"])
+            await connection.send_json(["stdin", "e"])
+            drawn = await shows(connection, "writes no files")
+            rows = [int(row) for row in re.findall(rb"\x1b\[(\d+);\d+H", drawn)]
+            assert max(rows, default=0) <= LARGEST[1]
+            (tab,) = server.tabs
+            assert tab.memory_info().rss < 400e6
+
+            await connection.send_json(["resize", {"width": 120, "height": 40}])
+            await connection.send_json(["stdin", "6"])
+            await shows(connection, "Views, enter shows one")
+            written = tmp_path / "stolen.csv"
+            await connection.send_json(["stdin", f"scopy comparison to '{written}'\r"])
+            await shows(connection, "COPY statements cannot be run")
+            await connection.send_json(["stdin", "\x1b"])
+        end = time.monotonic() + 10
+        while server.tabs:
+            assert time.monotonic() < end, "the process outlived its tab"
+            await asyncio.sleep(0.1)
+
+    with web_server(state, folder=tmp_path) as server:
+        visit(server, scenario)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tabs_beyond_the_limit_are_told_and_all_end_with_their_server(state):
+    async def scenario(visitor):
+        await visitor.log_in()
+        async with contextlib.AsyncExitStack() as stack:
+            first, second = [await stack.enter_async_context(visitor.connect()) for _ in range(2)]
+            await shows(first, "icc-ablations")
+            await shows(second, "icc-ablations")
+            async with visitor.connect() as third:
+                await shows(third, "2 tabs are open", "larger --tabs")
+            await first.close()
+            async with visitor.connect() as third:
+                await shows(third, "icc-ablations")
+                tabs = server.tabs
+                assert len(tabs) == 2
+                server.process.kill()
+                _, alive = psutil.wait_procs(tabs, timeout=8)
+        assert alive == []
+
+    with web_server(state, "--tabs=2") as server:
+        visit(server, scenario)
+
+
+HOSTILE = """<!doctype html><title>working</title><script>
+const target = "127.0.0.1:PORT", found = {};
+function socket(address) {
+  return new Promise(done => {
+    const it = new WebSocket(address);
+    it.onopen = () => { it.send('["stdin", "e"]'); done("open"); };
+    it.onerror = () => done("refused");
+  });
+}
+function read(address) {
+  return fetch(address, {credentials: "include"}).then(r => r.text(), () => "refused");
+}
+function frame(address) {
+  return new Promise(done => {
+    const it = document.createElement("iframe");
+    it.onload = () => { try { done(it.contentDocument.body.innerText || "empty") }
+                        catch { done("refused") } };
+    it.src = address;
+    document.documentElement.append(it);
+  });
+}
+(async () => {
+  found.socket = await socket(`ws://${target}/ws`);
+  found.page = await read(`http://${target}/`);
+  found.script = await read(`http://${target}/static/js/textual.js`);
+  found.frame = await frame(`http://${target}/`);
+  document.title = JSON.stringify(found);
+})();
+</script>"""
+
+
+@contextlib.contextmanager
+def hostile_page(target):
+    """Serve a page that attacks the view, from another port of this machine."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(HOSTILE.replace("PORT", str(target)).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+@needs_browser
+def test_a_browser_shows_the_study_and_a_hostile_page_in_it_gets_nothing(state, tmp_path):
+    """From this machine itself, where SameSite does not hold, from elsewhere, and by rebinding."""
+
+    async def look(page):
+        await page.go(server.address)
+        await page.until(STARTED)
+        await asyncio.sleep(2.0)
+        shown = await page.ask("Page.captureScreenshot")
+        assert await page.value("location.href") == f"{server.base}/", "no token in the address"
+        assert page.hosts == {"127.0.0.1"}
+        found = {}
+        for name in ("127.0.0.1", "localhost", "evil.test"):
+            await page.go(f"http://{name}:{port}/")
+            title = "document.title.startsWith('{') && document.title"
+            found[name] = json.loads(await page.until(title))
+        await page.go(f"http://evil.test:{server.port}/")
+        rebound = await page.until("document.title")
+        await page.go(f"{server.base}/")
+        await page.until(STARTED)
+        return base64.b64decode(shown["data"]), found, rebound, len(server.tabs)
+
+    resolved = "--host-resolver-rules=MAP evil.test 127.0.0.1"
+    with web_server(state, folder=tmp_path) as server, hostile_page(server.port) as port:
+        shown, found, rebound, tabs = in_browser(tmp_path / "profile", look, resolved)
+    if kept := os.environ.get("ICCKD_WEB_PICTURE"):
+        Path(kept).write_bytes(shown)
+    assert len(shown) > 20_000  # a page of text, not an empty one
+    for name, results in found.items():
+        assert results.pop("frame") in ("refused", "empty"), name
+        assert set(results.values()) == {"refused"}, (name, results)
+    assert rebound == "icckd: refused"
+    assert tabs == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["profile"]
+
+
+def test_our_pages_name_no_other_host():
+    for path in PAGE.iterdir():
+        text = path.read_text()
+        assert "http://" not in text
+        assert "https://" not in text

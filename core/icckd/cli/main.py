@@ -1,17 +1,17 @@
 """The `icckd` command: verbs, and the one place where errors are printed."""
 
+import errno
+import os
 import sys
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from icckd import __version__
-from icckd.cli import inspect, studies, upkeep, versus
+from icckd import __version__, variables
+from icckd.cli import data, report, streams, studies, upkeep
 from icckd.cli import sql as sql_console
-from icckd.cli.converting import convert
-from icckd.cli.exporting import export
-from icckd.cli.published import published
-from icckd.errors import IcckdError
+from icckd.cli.doctor import doctor
+from icckd.errors import IcckdError, MachineError
 
 app = typer.Typer(
     name="icckd",
@@ -35,40 +35,84 @@ def _options(
     ] = False,
 ) -> None:
     """Plan, train, watch and report ablation studies of knowledge distillation."""
+    for notice in variables.check():
+        print(f"icckd: {notice}", file=sys.stderr)
 
 
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
 app.command("calibrate")(studies.calibrate)
 app.command("watch")(studies.watch)
-app.command("report")(inspect.report)
-app.command("compare")(versus.compare)
-app.command("diff")(versus.diff)
+app.command("report")(report.report)
+app.command("compare")(report.compare)
+app.command("diff")(report.diff)
 app.command("sql")(sql_console.sql)
-app.command("export")(export)
-app.command("status")(inspect.status)
-app.command("ls")(inspect.list_studies)
-app.command("show")(inspect.show)
-app.command("logs")(inspect.logs)
-app.command("published")(published)
+app.command("export")(report.export)
+app.command("status")(report.status)
+app.command("ls")(report.list_studies)
+app.command("show")(report.show)
+app.command("logs")(report.logs)
+app.command("published")(report.published)
 app.command("fetch")(studies.fetch)
-app.command("convert")(convert)
+app.add_typer(data.app, name="data")
+app.command("convert")(upkeep.convert)
+app.command("doctor")(doctor)
 app.command("fsck")(upkeep.fsck)
 app.command("clean")(upkeep.clean)
 
 
 def main() -> None:
-    """Run the command line; a deliberate error becomes one message and its exit code."""
+    """Run the command line; a deliberate error becomes one message and its exit code.
+
+    So does what the system refuses, wherever it was met: a path that cannot be read, a full disk.
+    """
+    streams.prepare()
+    variables.leave_current_folder()
     try:
-        app()
+        _run()
     except IcckdError as error:
         print(f"icckd: {error.message}", file=sys.stderr)
         if error.hint:
             print(f"  hint: {error.hint}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output left, as `| head` does
-        sys.exit(0)
+        streams.discard_output()
+        sys.exit(0)  # the reader of our output left, as `| head` does
+
+
+def _run() -> None:
+    try:
+        try:
+            app()
+        finally:
+            streams.flush_output()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _refused(error) from error
+
+
+def _refused(error: OSError) -> IcckdError:
+    """Return the error for what the system refused and nothing else explains."""
+    if error.filename is None and error.errno in _OF_OUTPUT:
+        streams.discard_output()
+        return cast(IcckdError, streams.unwritten(error))
+    from icckd.report.text import display
+
+    name = "" if error.filename is None else f"{display(os.fsdecode(error.filename))}: "
+    return MachineError(f"{name}{error.strerror or error}", hint=_HINTS.get(error.errno or 0, ""))
+
+
+_OF_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF, errno.EFBIG)
+_HINTS = {
+    errno.EACCES: "ask its owner for the rights, or set ICCKD_HOME to a folder of your own",
+    errno.EPERM: "ask its owner for the rights, or set ICCKD_HOME to a folder of your own",
+    errno.ENOSPC: "free space on that disk, then run again: finished stages are kept",
+    errno.EDQUOT: "free space within your quota, then run again: finished stages are kept",
+    errno.EROFS: "set ICCKD_HOME to a folder that can be written",
+    errno.ELOOP: "a link there leads to itself",
+    errno.EMFILE: "raise the limit of open files: ulimit -n",
+}
 
 
 if __name__ == "__main__":

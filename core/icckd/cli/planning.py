@@ -7,45 +7,110 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from icckd.cli.data import survey_lines
+from icckd.cli.run import device_for
+from icckd.cli.source import source_notices
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
-from icckd.plan import Plan, Stage
-from icckd.report.outlook import outlook_lines
-from icckd.report.text import bytes_text, display, duration
-from icckd.results.growth import same_study, study_as_planned
-from icckd.results.read import Results, open_results
-from icckd.results.seeds import outlook
+from icckd.report.numbers import bytes_text, duration
+from icckd.report.terminal import seed_power_lines
+from icckd.report.text import display
+from icckd.resources import models_text, usable_gpus
+from icckd.results.bits import mixed_bits, mixed_note
+from icckd.results.query import Results, open_results
+from icckd.results.seeds import same_study, seed_power, study_as_planned
 from icckd.results.types import Comparison, Estimate, StudyInfo
-from icckd.session.prepare import Device, complete_stages, data_root, default_jobs, make_plan
-from icckd.spec.load import load
-from icckd.spec.study import Study
+from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, make_plan
+from icckd.study.arms import Design, expand, outcome_columns
+from icckd.study.load import load
+from icckd.study.model import Method, Study
+from icckd.study.plan import Plan, StageJob
+from icckd.study.records import STAGE_KINDS
+from icckd.study.warnings import chance_level, changed_meaning, study_warnings
+from icckd.train.data.files import Survey
 
 
-def print_plan(path: Path, overrides: tuple[str, ...], device: Device) -> None:
+def print_plan(
+    path: Path, overrides: tuple[str, ...], device: Device, *, accept_code: bool = False
+) -> None:
     """Print the plan of a study to standard output."""
     study = load(path, overrides)
     absent: list[MachineError] = []
-    plan = make_plan(study, device=device, root=data_root(), absent=absent.append)
+    device = device_for(device)
+    design = expand(study)
+    found: list[Survey] = []
+    plan = make_plan(
+        study,
+        device=device,
+        root=data_root(),
+        absent=absent.append,
+        accept_code=accept_code,
+        surveyed=found.append,
+    )
     folder = StateFolder.current()
     done: frozenset[str] = frozenset()
     estimates: dict[str, Estimate] = {}
     info = study_as_planned(study, plan.arms)
     pilot: dict[str, Comparison] = {}
+    mixed = ""
+    raised: tuple[str, ...] = ()
     if folder.exists():
         with open_results(folder) as results:
             done = complete_stages(folder, results.complete_stages())
             estimates = dict(results.estimates())
+            finished = results.finished_stages()
+            mixed = mixed_note(mixed_bits(finished[d] for d in plan.stages if d in done))
+            raised = results.code_epoch_notes(plan, done)
             info, pilot = _pilot(results, study, info)
     lines = [
         f"study {study.study.name}: {len(plan.arms)} arms x {study.study.seeds.count} seeds"
         f" = {len(plan.trials)} trials{_synthetic(plan)}",
         *_absent(absent),
+        *_trained(study, design.methods[design.arms[0].name]),
+        *(line for each in found for line in ("", *survey_lines(each))),
         *_arms(plan),
-        *outlook_lines(info, outlook(info, len(info.seeds), pilot)),
+        *_warnings(study, design, found),
+        *seed_power_lines(info, seed_power(info, len(info.seeds), pilot)),
         *_stages(plan, done),
+        *([f"  {mixed}"] if mixed else []),
+        *(f"  {notice}" for notice in source_notices(plan, done)),
+        *(f"  {note}" for note in raised),
         *_cost(plan, done, estimates, default_jobs(plan)),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _trained(study: Study, baseline: Method) -> list[str]:
+    """Return what the baseline is trained on, and with which losses and views."""
+    teacher, student, data = baseline.teacher, baseline.student, baseline.data
+    counts, classes = data.image_counts(), data.class_count()
+    images = "" if counts is None else (
+        f", {counts.train:,} training, {counts.validation:,} validation and {counts.test:,} test"
+        " images"
+    )  # fmt: skip
+    known = "" if classes is None else f", {classes} classes (chance {chance_level(classes):.3g} %)"
+    losses = [
+        "cross-entropy" + (" on both" if teacher.views_in_ce == 2 else ""),
+        *(f"{loss.title} (weight {loss.weight:g})" for loss in teacher.losses().values()),
+    ]
+    distiller = student.distiller
+    how = "alone" if distiller == "off" else f"by {' + '.join(distiller.methods())}"
+    return [
+        "",
+        f"what {study.study.baseline} trains:",
+        f"  data     {data.kind}{known}{images}",
+        f"  teacher  {teacher.model.kind}, {teacher.views} view{'s' if teacher.views > 1 else ''}"
+        f" of each image, {' + '.join(losses)}",
+        f"  student  {student.model.kind}, {how}",
+        *(f"  note: {text}" for text in filter(None, [changed_meaning(study)])),
+    ]
+
+
+def _warnings(study: Study, design: Design, surveys: list[Survey]) -> list[str]:
+    told = ((each.data, each.data.counts_of(each.inventory)) for each in surveys)
+    counts = {data: images for data, images in told if images is not None}
+    found = study_warnings(study, design.methods, outcome_columns(study), counts)
+    return ["", *(f"warning: {display(text, 1000)}" for text in found)] if found else []
 
 
 def _synthetic(plan: Plan) -> str:
@@ -65,14 +130,26 @@ def _pilot(
     results: Results, study: Study, info: StudyInfo
 ) -> tuple[StudyInfo, dict[str, Comparison]]:
     """Return the study with the seeds that would be added, and earlier comparisons by arm."""
-    earlier = next((each for each in results.studies() if each.name == info.name), None)
-    if earlier is None or earlier.primary != info.primary:
+    if info.name not in {each.name for each in results.studies()}:
+        return info, {}
+    earlier = results.reported(info.name)
+    if earlier.primary != info.primary:
         return info, {}
     rows = results.comparisons(earlier)
     pilot = {row.arm: row for row in rows if row.metric == info.primary}
     new = tuple(seed for seed in info.seeds if seed not in earlier.seeds)
-    has_looked = same_study(earlier, study) and any(row.n for row in pilot.values())
-    return replace(info, added=earlier.added + new if has_looked else ()), pilot
+    if not (same_study(earlier, study) and any(row.n for row in pilot.values())):
+        return info, pilot
+    later = new if earlier.added else ()
+    return (
+        replace(
+            info,
+            added=earlier.added + new,
+            added_later=earlier.added_later + later,
+            rule=earlier.rule,
+        ),
+        pilot,
+    )
 
 
 def _arms(plan: Plan) -> list[str]:
@@ -93,10 +170,8 @@ def _value(value: Any) -> str:
 
 def _stages(plan: Plan, done: frozenset[str]) -> list[str]:
     lines = ["", "stages:"]
-    users = Counter(
-        digest for planned in plan.trials for digest in (planned.teacher, *planned.students)
-    )
-    for kind in ("teacher", "student"):
+    users = Counter(digest for trial in plan.trials for digest in trial.stages)
+    for kind in STAGE_KINDS:
         stages = [stage for stage in plan.stages.values() if stage.kind == kind]
         uses = sum(users[stage.digest] for stage in stages)
         shared = sum(users[stage.digest] > 1 for stage in stages)
@@ -111,8 +186,11 @@ def _stages(plan: Plan, done: frozenset[str]) -> list[str]:
 def _cost(plan: Plan, done: frozenset[str], estimates: dict[str, Estimate], jobs: int) -> list[str]:
     missing = [stage for stage in plan.stages.values() if stage.digest not in done]
     numerics = next(iter(plan.stages.values())).numerics
-    place = f"{numerics.device}, {jobs} workers"
-    lines = ["", f"to train: {len(missing)} stages on {place}"]
+    gpus = usable_gpus() if numerics.device == "cuda" else ()
+    place = f"{numerics.device}{f' ({models_text(gpus)})' if gpus else ''}, {jobs} workers"
+    lines = ["", f"to train: {len(missing)} stages on {display(place)}"]
+    if len({gpu.name for gpu in gpus}) > 1:
+        lines.append("  GPUs of several models: seconds, energy and memory of arms will mix")
     if missing:
         lines.append(f"  time    {_time(missing, estimates, jobs)}")
         lines.append(f"  memory  {_memory(missing, estimates, jobs)}")
@@ -120,20 +198,20 @@ def _cost(plan: Plan, done: frozenset[str], estimates: dict[str, Estimate], jobs
     return lines
 
 
-def _known(stages: list[Stage], estimates: dict[str, Estimate]) -> list[Estimate] | None:
+def _known(stages: list[StageJob], estimates: dict[str, Estimate]) -> list[Estimate] | None:
     found = [estimates.get(stage.shape) for stage in stages]
     known = [estimate for estimate in found if estimate is not None]
     return known if len(known) == len(stages) else None
 
 
-def _time(stages: list[Stage], estimates: dict[str, Estimate], jobs: int) -> str:
+def _time(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
     known = _known(stages, estimates)
     if known is None:
         return "unknown (no earlier stage of some shape)"
     return f"about {duration(sum(e.seconds for e in known) / jobs)}, from earlier stages"
 
 
-def _memory(stages: list[Stage], estimates: dict[str, Estimate], jobs: int) -> str:
+def _memory(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
     known = _known(stages, estimates)
     peaks = [e.memory_bytes for e in known or () if e.memory_bytes is not None]
     if not peaks:
@@ -141,6 +219,6 @@ def _memory(stages: list[Stage], estimates: dict[str, Estimate], jobs: int) -> s
     return f"up to {bytes_text(max(peaks))} a worker, {bytes_text(max(peaks) * jobs)} in all"
 
 
-def _disk(stages: list[Stage], estimates: dict[str, Estimate]) -> str:
+def _disk(stages: list[StageJob], estimates: dict[str, Estimate]) -> str:
     known = _known(stages, estimates)
     return "unknown" if known is None else f"about {bytes_text(sum(e.disk_bytes for e in known))}"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from icckd.errors import IcckdError, MachineError, UsageError
+from icckd.cli import take_ctrl_c
+from icckd.cli.report import AnswerFormat, folder_named, state_folder
+from icckd.errors import IcckdError, UsageError
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
 
-    from icckd.journal.folder import StateFolder
-    from icckd.results.fence import Fence
+    from icckd.results.sandbox import Fence
 
 CONSOLE_ROWS = 200
 ANSWER_ROWS = 100_000
@@ -40,36 +41,57 @@ def sql(
         str | None,
         typer.Argument(metavar="[STATEMENT]", help="Answer this instead of opening the console."),
     ] = None,
-    output: Annotated[
-        Literal["table", "md", "csv", "json"], typer.Option("--format", help="How to print.")
-    ] = "table",
+    output: Annotated[AnswerFormat, typer.Option("--format", help="How to print.")] = "table",
     export: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write every view there, a file each.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", parser=folder_named, help="Write every view there, a file each."
+        ),
     ] = None,
     kind: Annotated[
         Literal["parquet", "csv"], typer.Option("--as", help="Format of exported files.")
     ] = "parquet",
+    for_spreadsheet: Annotated[
+        bool,
+        typer.Option(
+            "--for-spreadsheet",
+            help="In CSV, put ' before texts that a spreadsheet would run as formulas.",
+        ),
+    ] = False,
 ) -> None:
     """Ask the views in SQL: a console with history and completion; nothing can be changed."""
     if export is not None:
-        from icckd.results.read import export_views
+        from icckd.results.export import export_views
 
-        for path in export_views(_folder(), export, kind):
+        done = export_views(state_folder(), export, kind, for_spreadsheet=for_spreadsheet)
+        for path in done.files:
             print(path)
+        _say_formulas(done.formulas, for_spreadsheet)
     elif statement is not None:
-        print_answer(statement, output)
+        print_answer(statement, output, for_spreadsheet=for_spreadsheet)
     else:
         _console()
 
 
-def print_answer(statement: str, output: str) -> None:
+def print_answer(statement: str, output: str, *, for_spreadsheet: bool = False) -> None:
     """Print the answer to one statement; `.views` lists the views.
+
+    Args:
+        statement: The statement.
+        output: The format.
+        for_spreadsheet: Whether texts that look like formulas are escaped in CSV.
 
     Raises:
         UsageError: The statement is not one that reads, or takes too much.
     """
-    from icckd.report.query import FORMATS, write_query, write_views
-    from icckd.results.fence import Fence
+    from icckd.report.query import (
+        FORMATS,
+        formulas_in,
+        without_formulas,
+        write_query,
+        write_views,
+    )
+    from icckd.results.sandbox import Fence
 
     if output not in FORMATS:
         raise UsageError(
@@ -78,26 +100,28 @@ def print_answer(statement: str, output: str) -> None:
     if statement.strip() == ".views":
         write_views(sys.stdout)
         return
-    with Fence(_folder().root) as fence:
+    with Fence(state_folder().root) as fence:
         table, is_cut = fence.ask(statement, rows=ANSWER_ROWS)
+    if output == "csv":
+        _say_formulas(formulas_in(table), for_spreadsheet)
+        table = without_formulas(table) if for_spreadsheet else table
     write_query(table, output, sys.stdout)
     if is_cut:
         print(f"icckd: only the first {ANSWER_ROWS:,} rows are shown", file=sys.stderr)
 
 
-def _folder() -> "StateFolder":
-    from icckd.journal.folder import StateFolder
-
-    folder = StateFolder.current()
-    if not folder.exists():
-        raise UsageError(f"there is no study in {folder.root}", hint="icckd run STUDY starts one")
-    return folder
+def _say_formulas(count: int, is_escaped: bool) -> None:
+    """Tell that CSV holds texts which a spreadsheet would run, or that they are escaped."""
+    if count:
+        how = "have ' before them" if is_escaped else "would be run; --for-spreadsheet escapes them"
+        print(f"icckd: formulas of a spreadsheet in {count} texts: they {how}", file=sys.stderr)
 
 
 def _console() -> None:
-    from icckd.results.fence import Fence
+    from icckd.results.sandbox import Fence
 
-    folder = _folder()
+    take_ctrl_c()
+    folder = state_folder()
     with Fence(folder.root) as fence:
         words = _words(fence)
         session = _session(folder.root / _HISTORY, words)
@@ -113,7 +137,7 @@ def _console() -> None:
 
 
 def _carry_out(text: str, fence: "Fence") -> bool:
-    """Carry out one line; return whether to go on."""
+    """Carry out one line; return whether another follows."""
     from icckd.report.query import write_query, write_views
 
     command, _, rest = text.rstrip("; \n").partition(" ")
@@ -149,14 +173,16 @@ def _words(fence: "Fence") -> list[str]:
 def _session(history: Path, words: Iterable[str]) -> "PromptSession[str]":
     from prompt_toolkit import PromptSession
     from prompt_toolkit.completion import WordCompleter
-    from prompt_toolkit.history import FileHistory
+    from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 
+    recalled: History = FileHistory(str(history))
     try:
-        os.close(os.open(history, os.O_CREAT | os.O_WRONLY, 0o600))
-    except OSError as error:
-        raise MachineError(f"cannot write {history}: {error.strerror}") from error
+        os.close(os.open(history, os.O_CREAT | os.O_RDWR, 0o666))
+    except OSError as error:  # somebody else's folder, or a full disk: it is read all the same
+        print(f"icckd: statements are not kept: {history}: {error.strerror}", file=sys.stderr)
+        recalled = InMemoryHistory()
     return PromptSession(
-        history=FileHistory(str(history)),
+        history=recalled,
         completer=WordCompleter(list(words), ignore_case=True),
         complete_while_typing=False,
     )

@@ -1,5 +1,6 @@
-"""Verbs that plan, train and watch: plan, run, watch, fetch. Heavy imports happen inside."""
+"""Verbs that plan, train and watch: their arguments. What carries them out is imported inside."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,38 +8,75 @@ from typing import Annotated, Literal
 import typer
 
 from icckd.errors import UsageError
+from icckd.variables import expanded
 
-StudyFile = Annotated[Path, typer.Argument(metavar="STUDY", help="A study file (TOML).")]
+StudyFile = Annotated[
+    Path, typer.Argument(metavar="STUDY", parser=expanded, help="A study file (TOML).")
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[KEY=VALUE]...", help="Settings to override, by full path."),
 ]
 Device = Annotated[
-    Literal["auto", "cpu", "cuda"], typer.Option(help="Where to train; auto takes a GPU if any.")
+    Literal["auto", "cpu", "cuda"],
+    typer.Option(help="Where to train; auto takes GPUs if torch can use any."),
 ]
 SeedRange = Annotated[
     str | None,
     typer.Option("--seeds", metavar="A:B", help="Seeds A to B-1, instead of the study's."),
 ]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, max=1024, help="Workers at once.")]
+Executor = Annotated[
+    str, typer.Option(metavar="NAME", help="What trains; local: processes on this machine.")
+]
+
+
+def _use_data(folder: Path | None) -> Path | None:
+    """Take a folder given by `--data` as `ICCKD_DATA_DIR`, for worker processes too."""
+    if folder is not None:
+        os.environ["ICCKD_DATA_DIR"] = str(folder.expanduser().absolute())
+    return folder
+
+
+DataFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", callback=_use_data, expose_value=False,
+        help="Where data sets are; otherwise ICCKD_DATA_DIR, or ./data.",
+    ),
+]  # fmt: skip
+AcceptCode = Annotated[
+    bool,
+    typer.Option("--accept-code", help="Take changed source to give the same numbers as before."),
+]
 
 
 def plan(study: StudyFile, overrides: Overrides = None, seeds: SeedRange = None,
-         device: Device = "auto") -> None:  # fmt: skip
+         device: Device = "auto", accept_code: AcceptCode = False,
+         data: DataFolder = None) -> None:  # fmt: skip
     """Show arms, what differs, trials, stages, and what they will take. Trains nothing."""
     from icckd.cli.planning import print_plan
 
-    print_plan(study, _all_overrides(overrides, seeds), device)
+    print_plan(study, _all_overrides(overrides, seeds), device, accept_code=accept_code)
 
 
-def run(
+def run(  # noqa: PLR0913  # every option of the command is an argument
     study: StudyFile,
     overrides: Overrides = None,
     seeds: SeedRange = None,
     device: Device = "auto",
-    jobs: Annotated[
-        int | None, typer.Option("-j", "--jobs", min=1, max=1024, help="Workers at once.")
-    ] = None,
+    jobs: Jobs = None,
+    executor: Executor = "local",
     force: Annotated[bool, typer.Option(help="Train finished stages again.")] = False,
+    retrain_mixed: Annotated[
+        bool,
+        typer.Option(
+            "--retrain-mixed",
+            help="Train finished stages again that another torch or device model made.",
+        ),
+    ] = False,
+    accept_code: AcceptCode = False,
+    data: DataFolder = None,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="As `icckd plan`.")] = False,
     add_seeds: Annotated[
         int | None,
@@ -66,6 +104,14 @@ def run(
             "--stop-hopeless", help="With --until: no more seeds for arms that are surely worse."
         ),
     ] = False,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            metavar="SECONDS",
+            help="After SIGTERM or a second Ctrl-C, how long to wait for stages to be saved.",
+        ),
+    ] = 25.0,
     tui: Annotated[bool, typer.Option("--tui/--no-tui", help="Watch it on a full screen.")] = False,
 ) -> None:
     """Train what a study is missing, then print its comparison table."""
@@ -73,27 +119,30 @@ def run(
     if dry_run:
         from icckd.cli.planning import print_plan
 
-        print_plan(study, changed, device)
+        print_plan(study, changed, device, accept_code=accept_code)
         return
-    from icckd.cli import running
+    from icckd.cli.run import AddedSeeds, RunOptions, run_and_watch, run_here
 
-    growth = None
+    added_seeds = None
     if until is not None or add_seeds is not None:
-        growth = running.Growth(
-            add=add_seeds or 3, until=until, most=max_seeds, stop_hopeless=stop_hopeless
+        added_seeds = AddedSeeds(
+            step=add_seeds or 3, until=until, most=max_seeds, stop_hopeless=stop_hopeless
         )
     elif max_seeds is not None or stop_hopeless:
         raise UsageError("--max-seeds and --stop-hopeless go with --until")
-    wish = running.Wish(
-        study=study, overrides=changed, device=device, jobs=jobs, force=force, growth=growth
+    options = RunOptions(
+        study=study,
+        overrides=changed,
+        device=device,
+        jobs=jobs,
+        force=force,
+        retrain_mixed=retrain_mixed,
+        accept_code=accept_code,
+        executor=executor,
+        added_seeds=added_seeds,
+        grace=grace,
     )
-    if tui:
-        sys.exit(running.run_and_watch(wish))
-    if growth is None:
-        sys.exit(running.run_here(wish))
-    from icckd.cli.growing import run_growing
-
-    sys.exit(run_growing(wish, growth))
+    sys.exit(run_and_watch(options) if tui else run_here(options))
 
 
 def calibrate(
@@ -102,17 +151,19 @@ def calibrate(
         str | None, typer.Option(metavar="NAME", help="Only this control; default: all.")
     ] = None,
     device: Device = "auto",
-    jobs: Annotated[
-        int | None, typer.Option("-j", "--jobs", min=1, max=1024, help="Workers at once.")
-    ] = None,
+    jobs: Jobs = None,
+    executor: Executor = "local",
+    data: DataFolder = None,
     tolerance: Annotated[
         float, typer.Option(min=0.1, max=10.0, help="How far the ratio may be off, in percent.")
     ] = 5.0,
 ) -> None:
     """Find the weights of matched controls on the calibration seeds; write them into the file."""
-    from icckd.cli.calibrating import calibrate_here
+    from icckd.cli.calibrate import calibrate_here
+    from icckd.cli.run import RunOptions
 
-    calibrate_here(study, arm, device=device, jobs=jobs, tolerance=tolerance)
+    options = RunOptions(study=study, overrides=(), device=device, jobs=jobs, executor=executor)
+    calibrate_here(study, arm, options, tolerance=tolerance)
 
 
 def watch(
@@ -130,9 +181,15 @@ def watch(
         bool, typer.Option("--web", help="Serve it, read-only, to a browser on this machine.")
     ] = False,
     port: Annotated[int, typer.Option(min=1, max=65535, help="For --web.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="For --web: the address to listen on, to be seen from elsewhere.")
+    ] = "127.0.0.1",
+    tabs: Annotated[
+        int, typer.Option(min=1, max=64, help="For --web: how many tabs may be open at a time.")
+    ] = 4,
 ) -> None:
     """Watch a study live on a full screen; any number of viewers may come and go."""
-    from icckd.cli.inspect import study_name
+    from icckd.cli.report import study_name
     from icckd.journal.folder import StateFolder
 
     name = study_name(study)
@@ -141,7 +198,7 @@ def watch(
             raise UsageError("--web and --replay do not go together", hint="leave one out")
         from icckd_tui.web import serve
 
-        serve(name, port)
+        serve(name, host=host, port=port, tabs=tabs)
         return
     from icckd_tui.app import run_watch
 
@@ -150,23 +207,27 @@ def watch(
 
 def fetch(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="cifar10, cifar100 or tiny-imagenet.")
+        str,
+        typer.Argument(
+            metavar="DATASET", help="cifar10, cifar100, mnist, fashion-mnist or tiny-imagenet."
+        ),
     ],
+    data: DataFolder = None,
 ) -> None:
-    """Download a data set with torchvision into ICCKD_DATA_DIR (default: ./data)."""
-    from icckd.engine.data import fetch as download
-    from icckd.session.prepare import data_root
+    """Download a data set with torchvision into --data or ICCKD_DATA_DIR (default: ./data)."""
+    from icckd.run.prepare import data_root
+    from icckd.train.data.download import fetch as download
 
     download(dataset, data_root())
 
 
 def _all_overrides(overrides: list[str] | None, seeds: str | None) -> tuple[str, ...]:
-    found = tuple(overrides or ())
+    given = tuple(overrides or ())
     if seeds is None:
-        return found
+        return given
     first, colon, end = seeds.partition(":")
     if not (colon and first.isdecimal() and end.isdecimal() and int(first) < int(end)):
         raise UsageError(
             f"--seeds {seeds!r} is not a range", hint="--seeds 0:8 means seeds 0, 1, ..., 7"
         )
-    return (*found, f"study.seeds.first={int(first)}", f"study.seeds.count={int(end) - int(first)}")
+    return (*given, f"study.seeds.first={int(first)}", f"study.seeds.count={int(end) - int(first)}")

@@ -1,20 +1,19 @@
-"""Prove journals and artifacts of a state folder whole, or say exactly what is not.
+"""Audit of a state folder: which journals and artifacts are damaged, lost or left over.
 
 Reading only. A journal is whole when its lines have the numbers 0, 1, 2, ... and right checksums,
 it begins with its header, and its last line counts those before it.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from icckd.errors import MachineError
-from icckd.journal.artifact import MANIFEST, verified
+from icckd.journal.artifacts import MANIFEST, verified
+from icckd.journal.file import Line, read_chunk
 from icckd.journal.folder import JOURNAL, StateFolder
-from icckd.journal.line import Line
-from icckd.journal.read import read_chunk
 
 CHUNK_BYTES = 1 << 20
 Verdict = Literal["damaged", "missing", "leftover", "note"]
@@ -22,7 +21,7 @@ Verdict = Literal["damaged", "missing", "leftover", "note"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """Something that is not as it should be; a `note` is nothing wrong.
+    """Something that is not as it should be; a `note` reports a state that is not wrong.
 
     `target` is what a repair puts away: a path under the state folder, or None where nothing can
     be done.
@@ -43,7 +42,7 @@ class JournalFacts:
         lost: Lines that are missing between intact ones.
         bad_lines: Damaged lines.
         torn_bytes: Bytes after the last whole line.
-        header: The body of its first line, or None when that is no header.
+        header: The body of its first line, or None when that is not a header.
         close: The body of its closing line, if there is one.
         published: SHA-256 by file name of the artifact that it tells of.
         late: Lines after the closing one.
@@ -72,16 +71,22 @@ class Audit:
 
     @property
     def is_whole(self) -> bool:
-        """Say whether nothing is wrong."""
+        """Whether nothing is wrong."""
         return all(finding.verdict == "note" for finding in self.findings)
 
 
-def audit(folder: StateFolder) -> Audit:
+Progress = Callable[[str, int, int], None]
+"""Is told what is looked at, how many of them were, and how many there are."""
+
+
+def audit(folder: StateFolder, progress: Progress = lambda what, done, total: None) -> Audit:
     """Look at every journal and every artifact of a state folder."""
     found = Audit()
     attempts: dict[str, JournalFacts] = {}
     sessions: set[str] = set()
-    for path in folder.journals():
+    paths = list(folder.journals())
+    for number, path in enumerate(paths):
+        progress("journals", number, len(paths))
         is_session = path.parent.parent == folder.sessions
         facts = journal_facts(path)
         found.findings += _judge(path, facts, is_session, folder)
@@ -92,7 +97,7 @@ def audit(folder: StateFolder) -> Audit:
         elif facts is not None:
             attempts[path.parent.name] = facts
     found.findings += _without_session(attempts, sessions)
-    found.findings += _artifacts(folder, attempts, found)
+    found.findings += _artifacts(folder, attempts, found, progress)
     return found
 
 
@@ -169,7 +174,7 @@ def _without_session(attempts: dict[str, JournalFacts], sessions: set[str]) -> I
 
 
 def _artifacts(
-    folder: StateFolder, attempts: dict[str, JournalFacts], found: Audit
+    folder: StateFolder, attempts: dict[str, JournalFacts], found: Audit, progress: Progress
 ) -> Iterator[Finding]:
     published: dict[str, list[JournalFacts]] = {}
     for facts in attempts.values():
@@ -177,6 +182,7 @@ def _artifacts(
             published.setdefault(str(facts.header.get("stage")), []).append(facts)
     present = sorted(path for path in folder.artifacts.glob("*") if path.is_dir())
     for path in present:
+        progress("artifacts", found.artifacts, len(present))
         found.artifacts += 1
         yield from _artifact(folder, path, published.get(path.name, []))
     complete = {

@@ -10,8 +10,19 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
-State = Literal["pending", "running", "complete", "failed", "blocked", "cancelled"]
-Cause = Literal["killed", "preempted", "out-of-memory", "disk-full", "non-finite", "machine", "bug"]
+from icckd.study.records import Arm, Count, Hypothesis, Rule, Stage, StageKind, State, Trial
+
+Cause = Literal[
+    "killed",
+    "preempted",
+    "out-of-memory",
+    "disk-full",
+    "device",
+    "non-finite",
+    "machine",
+    "study",
+    "bug",
+]
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
@@ -29,7 +40,6 @@ def _number_as(value: float) -> float | str:
 Number = Annotated[
     float, BeforeValidator(_number_from), PlainSerializer(_number_as, return_type=float | str)
 ]
-Count = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Fact(BaseModel):
@@ -48,7 +58,7 @@ class AttemptHeader(Fact):
     attempt: str
     session: str
     stage: str
-    kind: Literal["teacher", "student"]
+    kind: StageKind
     shape: str
     seed: Count
     replicate: Count
@@ -66,7 +76,7 @@ class AttemptHeader(Fact):
 
 
 class Resumed(Fact):
-    """The stage goes on from a checkpoint that another attempt made after `epoch` epochs.
+    """The stage resumes from a checkpoint that another attempt made after `epoch` epochs.
 
     The series of these epochs follow, so that an attempt's journal tells the whole stage.
     `seconds` is what they took on the clock, in all attempts.
@@ -87,10 +97,16 @@ class EpochMetrics(Fact):
 
 
 class StageOutcomes(Fact):
-    """Values of the stage as a whole."""
+    """Values of the stage as a whole.
+
+    `right` says of each of `images` test images, in their order, whether the model was right: a bit
+    each, the first image in the highest bit of the first byte, base64. Empty where it is not known.
+    """
 
     k: Literal["o"] = "o"
     values: dict[str, Number]
+    images: Count = 0
+    right: str = ""
 
 
 class LogLine(Fact):
@@ -132,7 +148,11 @@ class AttemptClosed(Fact):
 
 
 class SessionHeader(Fact):
-    """First line of a session journal; `ordinal` counts the sessions of a state folder from 1."""
+    """First line of a session journal; `ordinal` counts the sessions of a state folder from 1.
+
+    `accepted_source` has the changed source that the user took to give equal numbers: digests of
+    modules by their names.
+    """
 
     k: Literal["H"] = "H"
     session: str
@@ -144,56 +164,19 @@ class SessionHeader(Fact):
     pid: Count
     version: str
     ordinal: Count = 0
-
-
-class PlannedChange(Fact):
-    """One setting in which an arm differs from the baseline."""
-
-    path: str
-    before: Any
-    after: Any
-
-
-class PlannedArm(Fact):
-    """An arm as planned, in the study's order."""
-
-    name: str
-    role: Literal["baseline", "ablation", "control", "combination", "variant"]
-    title: str
-    action: str
-    control_for: str | None
-    metrics: list[str]
-    changes: list[PlannedChange]
-
-
-class PlannedStage(Fact):
-    """A stage as planned: identity, size, inputs."""
-
-    digest: str
-    kind: Literal["teacher", "student"]
-    shape: str
-    seed: Count
-    replicate: Count
-    epochs: Count
-    inputs: dict[str, str]
-
-
-class PlannedTrial(Fact):
-    """A trial and the digests of its stages: its teacher, then its students."""
-
-    arm: str
-    seed: Count
-    stages: list[str]
+    accepted_source: dict[str, str] = Field(default_factory=dict)
 
 
 class Planned(Fact):
-    """The resolved study and everything it takes."""
+    """The resolved study and everything it takes; `rule` says how its verdicts are reached."""
 
     k: Literal["p"] = "p"
     study: dict[str, Any]
-    arms: list[PlannedArm]
-    trials: list[PlannedTrial]
-    stages: list[PlannedStage]
+    rule: Rule = ""
+    hypotheses: tuple[Hypothesis, ...] = ()
+    arms: tuple[Arm, ...]
+    trials: tuple[Trial, ...]
+    stages: tuple[Stage, ...]
 
 
 class StageState(Fact):

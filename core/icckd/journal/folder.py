@@ -6,23 +6,24 @@
   sessions/<session>/journal.jsonl  one folder per `icckd run`, with code.json (git state)
   attempts/<attempt>/journal.jsonl  one folder per attempt, with output.log
   artifacts/<digest>/               what a stage left: manifest.json and its files
-  checkpoints/<digest>/             where an unfinished stage goes on; gone when it is finished
+  checkpoints/<digest>/             where an unfinished stage resumes; gone when it is finished
   requests/<request>.json           what viewers ask of the running session
   locks/<stage>.lock                held by the process that works on a stage
 """
 
+import errno
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from icckd import variables
 from icckd.errors import MachineError
-from icckd.resources.filesystems import network_file_system
+from icckd.resources.host import network_file_system
 
 JOURNAL = "journal.jsonl"
 OUTPUT = "output.log"
-ALLOW_NETWORK = "ICCKD_ALLOW_NETWORK_HOME"
 CODE = "code.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -36,7 +37,7 @@ class StateFolder:
     @classmethod
     def current(cls) -> "StateFolder":
         """Return `ICCKD_HOME`, or `.icckd` in the current folder."""
-        return cls(Path(os.environ.get("ICCKD_HOME") or ".icckd").absolute())
+        return cls(variables.state_folder())
 
     @property
     def owner_lock(self) -> Path:
@@ -84,8 +85,21 @@ class StateFolder:
         return self.root / "quarantine"
 
     def exists(self) -> bool:
-        """Say whether any session was ever started here."""
-        return self.sessions.is_dir()
+        """Whether any session was ever started here.
+
+        Raises:
+            MachineError: Nobody can tell: it may not be entered, or it is not a folder.
+        """
+        try:
+            if self.root.exists() and not self.root.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+            self._refuse_lost_link()
+            return self.sessions.is_dir()
+        except OSError as error:
+            raise MachineError(
+                f"cannot read the state folder {self.root}: {error.strerror}",
+                hint="set ICCKD_HOME to a folder that you may enter",
+            ) from error
 
     def create(self) -> None:
         """Make the folder and its parts.
@@ -95,24 +109,34 @@ class StateFolder:
         """
         self._refuse_network()
         try:
+            self._refuse_lost_link()
             for folder in (
                 self.sessions, self.attempts, self.artifacts, self.requests, self.locks
             ):  # fmt: skip
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self.owner_lock.touch(mode=0o600)
+                folder.mkdir(parents=True, exist_ok=True)
+            self.owner_lock.touch()
         except OSError as error:
             raise MachineError(
                 f"cannot write the state folder {self.root}: {error.strerror}",
                 hint="set ICCKD_HOME to a folder that can be written",
             ) from error
 
+    def _refuse_lost_link(self) -> None:
+        try:
+            self.root.stat()  # a link to itself is told by the system: too many levels
+        except FileNotFoundError as error:
+            if self.root.is_symlink():
+                about = f"it is a link to {os.readlink(self.root)}, which leads nowhere"
+                raise FileNotFoundError(errno.ENOENT, about) from error
+
     def _refuse_network(self) -> None:
         kind = network_file_system(self.root)
-        if kind and os.environ.get(ALLOW_NETWORK, "") in ("", "0"):
+        if kind and variables.allows_network() in ("", "0"):
             raise MachineError(
                 f"the state folder {self.root} lies on {kind}, where locks and appends of several"
                 " machines are not safe",
-                hint=f"set ICCKD_HOME to a local disk, or {ALLOW_NETWORK}=1 if one machine uses it",
+                hint=f"set ICCKD_HOME to a local disk, or {variables.ALLOW_NETWORK}=1 if one"
+                " machine uses it",
             )
 
     def journals(self) -> Iterator[Path]:

@@ -1,6 +1,6 @@
 """Requests: small files by which viewers ask the running session for something.
 
-A request is written aside and renamed into `requests/`; the session carries it out, says so in
+A request is written aside and renamed into `requests/`; the session carries it out, records that in
 its journal, and removes the file. The file is one JSON table:
 
     {"kind": "cancel", "study": "icc-ablations", "arm": "no-cache", "seed": 3}
@@ -76,20 +76,20 @@ def submit(folder: StateFolder, wanted: Wanted) -> str:
 
 
 def waiting(folder: StateFolder) -> tuple[Request, ...]:
-    """Return the requests not yet answered, oldest first; a file that is none is removed."""
+    """Return the requests not yet answered, oldest first; other files are removed."""
     found = []
     for path in folder.requests.glob("*.json"):
         request = _read(path)
         if request is not None:
             found.append(request)
         else:
-            with contextlib.suppress(OSError):  # a folder stays: nobody wrote that by mistake
+            with contextlib.suppress(OSError):  # a folder stays: it was not written by mistake
                 path.unlink(missing_ok=True)
     return tuple(sorted(found, key=lambda request: (request.written, request.name)))
 
 
 def _read(path: Path) -> Request | None:
-    """Return the request in a file, or None when it is none; a pipe is not waited for."""
+    """Return the request in a file, or None where it holds none; a pipe is not waited for."""
     if not _NAME.fullmatch(path.name):
         return None
     try:

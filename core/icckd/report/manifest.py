@@ -1,20 +1,28 @@
 """The provenance of a report, as a JSON file beside it.
 
-Study as planned, digests of the stages behind every number, sessions with the state of their code,
-machines and versions, fingerprints of the data. Environment variables are not in it: stages record
+Study as planned, digests of the stages behind every number with that of the source that made them,
+sessions with the state of their code and of icckd's, machines and versions, fingerprints of the
+data. Environment variables are not in it: stages record
 versions and device names only, and a patch is kept without what looks like a secret.
 """
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from icckd import __version__
 from icckd.journal.folder import CODE
-from icckd.results.provenance import Provenance, StageRow
-from icckd.results.read import Results
+from icckd.report.files import write_whole
+from icckd.results.query import Results
+from icckd.results.studies import Provenance, StageProvenance
 from icckd.results.types import StudyInfo
+from icckd.results.values import strict
+from icckd.study.source import package_digest
+
+_SOURCE = ("source", "changed_source", "accepted_source")
+"""What an attempt's environment says of icckd's source, which differs from stage to stage."""
 
 
 def manifest_path(output: Path) -> Path:
@@ -27,11 +35,16 @@ def write_manifest(results: Results, study: StudyInfo, outputs: list[Path]) -> P
     target = manifest_path(outputs[0])
     document = manifest(results, study)
     document["outputs"] = [
-        {"name": output.name, "sha256": hashlib.sha256(output.read_bytes()).hexdigest()}
+        {"name": _name(output), "sha256": hashlib.sha256(output.read_bytes()).hexdigest()}
         for output in outputs
     ]
-    target.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(target, json.dumps(strict(document), indent=2, ensure_ascii=False) + "\n")
     return target
+
+
+def _name(output: Path) -> str:
+    """Return the name of a file as text, with escapes for bytes that are not UTF-8."""
+    return os.fsencode(output.name).decode("utf-8", "backslashreplace")
 
 
 def manifest(results: Results, study: StudyInfo) -> dict[str, Any]:
@@ -39,6 +52,7 @@ def manifest(results: Results, study: StudyInfo) -> dict[str, Any]:
     provenance = results.provenance(study)
     return {
         "icckd": __version__,
+        "icckd_source": package_digest(),
         "study": study.name,
         "revision": study.revision,
         "seeds": list(study.seeds),
@@ -67,7 +81,7 @@ def _machines(provenance: Provenance) -> list[dict[str, Any]]:
     for row in provenance.stages:
         machine = {
             "host": row.host,
-            "environment": row.environment,
+            "environment": {k: v for k, v in row.environment.items() if k not in _SOURCE},
             "numerics": row.numerics,
             "code_epoch": row.code_epoch,
         }
@@ -82,13 +96,14 @@ def _code(results: Results, session: str) -> Any:
         return None
 
 
-def _stage(row: StageRow) -> dict[str, Any]:
+def _stage(row: StageProvenance) -> dict[str, Any]:
     return {
         "digest": row.stage,
         "kind": row.kind,
         "arms": list(row.arms),
         "seed": row.seed,
         "replicate": row.replicate,
+        **{name: row.environment[name] for name in _SOURCE if name in row.environment},
         "attempt": row.attempt,
         "session": row.session,
     }

@@ -1,139 +1,231 @@
-"""A methods paragraph: what was actually done, for the paper."""
+"""A methods paragraph and threats to validity, made from the study, its journals and its rule."""
 
-import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from icckd.report.notes import bound_text, seeds_text
-from icckd.report.text import display
-from icckd.results.provenance import Provenance
-from icckd.results.read import Results
-from icckd.results.synthetic import on_synthetic_data
-from icckd.results.types import Comparison, StudyInfo
+from icckd.report import notes
+from icckd.report.rule_text import statistics_text, unit_of
+from icckd.report.text import display, seeds_text
+from icckd.results.bits import mixed_note
+from icckd.results.types import Comparison, StudyInfo, on_synthetic_data
+from icckd.stats.fixed import LEAST_PAIRS
+from icckd.stats.power import detectable_effect, student
+from icckd.stats.two_stage import first_share
+
+if TYPE_CHECKING:
+    from icckd.results.query import Results
 
 _MACHINE = ("cpu", "gpus", "torch", "cuda", "python")
+_OFF: tuple[Any, ...] = (None, "off", "", [], {})
 
 
-def methods(results: Results, study: StudyInfo) -> str:
-    """Return the paragraph, one line of plain text."""
-    provenance = results.provenance(study)
-    rows = results.comparisons(study)
-    sentences = [
-        *_design(results, study),
+def methods(results: "Results", study: StudyInfo) -> str:
+    """Return what was done: data, split, seeds, pairing, settings, tests, versions, hardware."""
+    if study.rule == "":
+        return notes.methods(results, study)
+    return " ".join([
+        *_data(results, study),
+        *_trials(results, study),
         *_settings(study.resolved),
-        *_machines(provenance),
-        *_outcomes(study, rows),
-        *_statistics(study, rows),
-    ]
-    return " ".join(sentences)
+        *_arms(study),
+        *statistics_text(study),
+        *_further(study),
+        *_machines(results, study),
+    ])  # fmt: skip
 
 
-def _design(results: Results, study: StudyInfo) -> Iterator[str]:
-    others = [arm for arm in study.arms if arm.name != study.baseline]
+def _data(results: "Results", study: StudyInfo) -> Iterator[str]:
+    data = study.resolved.get("data", {})
+    known = ", ".join(
+        f"{name.replace('_', ' ')} {value}"
+        for name, value in data.items()
+        if name not in ("kind", "augment") and value not in _OFF
+    )
+    images = " (synthetic, drawn from a formula)" if on_synthetic_data(study) else ""
+    yield f"Data: {display(str(data.get('kind', 'unknown')))}{images}, {display(known, 300)}."
+    tested = {len(hits) for arms in results.right(study).values() for seeds in arms.values()
+              for models in seeds.values() for hits in models}  # fmt: skip
+    count = f" of {max(tested):,} images" if len(tested) == 1 else ""
+    yield (
+        "The split into training, validation and test images is the same for every arm and seed;"
+        f" the test set{count} was used once, after the last epoch, and nothing was chosen by it."
+    )
+
+
+def _trials(results: "Results", study: StudyInfo) -> Iterator[str]:
     done = results.progress(study).trials
+    students = study.resolved.get("study", {}).get("students_per_teacher", 1)
+    what = "one student" if students == 1 else f"{students} students, which were averaged"
     yield (
-        f"We compared {len(others)} arms with the baseline {display(study.baseline)} over"
-        f" {len(study.seeds)} seeds ({seeds_text(study.seeds)}); {done.complete} of {done.total}"
-        " trials are complete."
+        f"Under each of {len(study.seeds)} seeds ({seeds_text(study.seeds)}) every arm trained a"
+        f" teacher from scratch and distilled it into {what}; {done.complete} of {done.total}"
+        " trials are complete. Initialization, data order and augmentation are functions of the"
+        " seed alone, so that equal seeds are pairs, and n counts seeds."
     )
-    if on_synthetic_data(study):
-        yield "The images are synthetic."
-    header = study.resolved.get("study", {})
-    students = header.get("students_per_teacher", 1)
-    yield (
-        "In each trial a teacher was trained from scratch and distilled into"
-        f" {'one student' if students == 1 else f'{students} students, which were averaged'}."
-        " Initialization, data order and augmentation are functions of the seed alone, the same in"
-        " every arm, so that equal seeds are pairs; the split into training, validation and test"
-        " data is fixed."
-    )
-    for arm in others:
-        changed = "; ".join(
-            f"{change.path} = {json.dumps(change.after)} instead of {json.dumps(change.before)}"
-            for change in arm.changes
-        )
-        if changed:
-            yield f"Arm {display(arm.name)}: {display(changed, 1000)}."
 
 
 def _settings(resolved: Mapping[str, Any]) -> Iterator[str]:
-    for role in ("data", "teacher", "student"):
+    """Yield how teacher and student were trained, in a sentence each."""
+    for role in ("teacher", "student"):
         table = resolved.get(role)
-        if isinstance(table, dict):
-            settings = ", ".join(f"{path} {json.dumps(value)}" for path, value in _flat(table))
-            yield f"Settings of {role}: {display(settings, 1500)}."
+        if not isinstance(table, dict):
+            continue
+        training = table.get("training", {})
+        optimizer = training.get("optimizer", {})
+        schedule = training.get("schedule", {})
+        epochs = training.get("epochs")
+        yield (
+            f"The {role} ({_part(table.get('model'))}) was trained for {epochs}"
+            f" epoch{'' if epochs == 1 else 's'} in batches of {training.get('batch_size')} by"
+            f" {display(str(_kind(optimizer)))} (lr {training.get('lr')}, weight decay"
+            f" {training.get('weight_decay')}, {display(str(_kind(schedule)))} schedule)"
+            f"{_losses(table)}."
+        )
 
 
-def _flat(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in table.items():
-        inner = f"{path}.{name}" if path else name
-        if isinstance(value, dict) and value:
-            yield from _flat(value, inner)
-        else:
-            yield inner, value
+def _kind(table: Any) -> Any:
+    return table.get("kind", "unknown") if isinstance(table, dict) else table
 
 
-def _machines(provenance: Provenance) -> Iterator[str]:
-    teachers = sum(stage.kind == "teacher" for stage in provenance.stages)
+def _losses(table: Mapping[str, Any]) -> str:
+    """Return the losses and the distiller that are on."""
+    parts = [
+        f"{name} {_part(value)}"
+        for name, value in table.items()
+        if name not in ("model", "training") and isinstance(value, dict)
+    ]
+    return f", with {'; '.join(parts)}" if parts else ""
+
+
+def _part(table: Any) -> str:
+    """Return a table of settings in words, without what is off."""
+    if not isinstance(table, dict):
+        return display(str(table))
+    told = [
+        f"{name.replace('_', ' ')} {_part(value) if isinstance(value, dict) else value}"
+        for name, value in table.items()
+        if name != "kind" and value not in _OFF
+    ]
+    kind = [str(table["kind"])] if "kind" in table else []
+    return display(" ".join([*kind, *([f"({', '.join(told)})"] if told else [])]), 400)
+
+
+def _arms(study: StudyInfo) -> Iterator[str]:
+    for arm in study.arms:
+        changed = "; ".join(f"{c.path} = {c.after} instead of {c.before}" for c in arm.changes)
+        if arm.name != study.baseline and changed:
+            yield f"Arm {display(arm.name)} ({notes.arm_label(arm)}): {display(changed, 600)}."
+
+
+def _further(study: StudyInfo) -> Iterator[str]:
+    asked = {each.metric for each in study.questions}
+    others = [display(metric) for metric in study.metrics if metric not in asked]
+    if others:
+        yield (
+            f"Further outcomes ({', '.join(others)}) were corrected by Holm's method among"
+            " themselves and are no verdicts."
+        )
+
+
+def _machines(results: "Results", study: StudyInfo) -> Iterator[str]:
+    provenance = results.provenance(study)
     if not provenance.stages:
         return
-    yield (
-        f"Behind the results stand {teachers} trained teachers and"
-        f" {len(provenance.stages) - teachers} students; arms that share a teacher share it here."
-    )
     facts = dict.fromkeys(
         ", ".join(f"{name} {stage.environment[name]}" for name in _MACHINE
                   if stage.environment.get(name))
         for stage in provenance.stages
     )  # fmt: skip
-    numerics = dict.fromkeys(
-        ", ".join(f"{name} {value}" for name, value in stage.numerics.items())
+    versions = dict.fromkeys(session.version for session in provenance.sessions)
+    precision = dict.fromkeys(
+        f"{stage.numerics.get('device')}, {stage.numerics.get('precision')}"
         for stage in provenance.stages
     )
-    versions = dict.fromkeys(session.version for session in provenance.sessions)
+    data = dict.fromkeys(stage.fingerprint[:12] for stage in provenance.stages)
     yield (
-        f"They were trained by icckd {', '.join(versions)}"
-        f" ({' / '.join(display(fact, 300) for fact in facts)};"
-        f" {' / '.join(display(each, 200) for each in numerics)})."
+        f"Trained by icckd {', '.join(versions)} ({' / '.join(display(f, 300) for f in facts)};"
+        f" {' / '.join(map(display, precision))}) on data with fingerprint {', '.join(data)}."
     )
 
 
-def _outcomes(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
-    yield (
-        f"The outcome that answers the question is {display(study.primary)}, taken after the last"
-        " epoch; the best epoch is never chosen on test data."
+# Threats to validity.
+
+
+def threats(results: "Results", study: StudyInfo) -> tuple[str, ...]:
+    """Return what a reader may hold against the answers, each in a sentence or two."""
+    rows = results.comparisons(study)
+    return (
+        *_one_split(results, study),
+        *_few_seeds(study, rows),
+        *_shape(study),
+        *_strength(study),
+        *_missing(results, study),
+        *filter(None, [mixed_note(results.mixed_bits(study))]),
     )
-    lost = [row for row in rows if row.metric == study.primary and (row.diverged or row.never)]
-    for row in lost:
-        told = [f"diverged under {seeds_text(row.diverged)}"] if row.diverged else []
-        told += [f"never reached its target in {row.never} of {row.n} seeds"] if row.never else []
-        yield f"{display(row.arm)} {' and '.join(told)}, ranked as the worst outcome."
 
 
-def _statistics(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
-    holm = f"adjusted by Holm's method over the {len(study.family)} arms of the declared family"
-    bound = "" if study.smallest_effect is None else f" ±{bound_text(study)}"
-    if study.is_sequential:
-        added = f" because {seeds_text(study.added)} were added later" if study.added else ""
+def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
+    kind = display(str(study.resolved.get("data", {}).get("kind", "one data set")))
+    yield (
+        f"One data set ({kind}) and one split: the results speak about the randomness of training"
+        " on it, not about other images, other data or larger networks."
+    )
+    if on_synthetic_data(study):
+        yield "The images are synthetic; effects on them need not occur on photographs."
+    yield (
+        "All arms share the hyperparameters of the baseline: an arm that would profit from its own"
+        " is not given them."
+    )
+
+
+def _few_seeds(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+    asked = {(each.arm, each.metric): each for each in study.questions}
+    for row in rows:
+        question = asked.get((row.arm, row.metric))
+        if question is None or not row.difference_spread or row.pairs < LEAST_PAIRS:
+            continue
+        boundary = student(row.level or study.level)
+        found = detectable_effect(row.pairs, boundary)
+        if found is not None and not study.is_sequential:
+            yield (
+                f"{display(row.arm)}: with {row.pairs} pairs and this spread a true difference in"
+                f" {display(row.metric)} of {found * row.difference_spread:.2g}"
+                f"{unit_of(row.metric)} is found with power 0.8; smaller ones are missed more"
+                " often."
+            )
+    undecided = [
+        f"{display(r.arm)} in {display(r.metric)}"
+        for r in rows
+        if (r.arm, r.metric) in asked and r.verdict == "undecided"
+    ]
+    if undecided:
+        yield f"Not decided, which is no evidence of no effect: {', '.join(undecided)}."
+    first = len(study.seeds) - len(study.added)
+    if study.looks == "two looks" and first_share(first):
+        yield "After two looks the mean of all seeds is slightly too large on average."
+
+
+def _shape(study: StudyInfo) -> Iterator[str]:
+    yield (
+        "The tests hold for paired differences that are about symmetric; an arm that fails now and"
+        " then by a lot has a long tail, and then errors are more frequent than stated."
+    )
+    others = len(study.metrics) - len({each.metric for each in study.questions})
+    if others:
+        yield f"{others} further outcomes were looked at: findings there are leads, no verdicts."
+
+
+def _strength(study: StudyInfo) -> Iterator[str]:
+    """Say which ablations have no control of equal strength."""
+    matched = {arm.control_for for arm in study.arms if arm.role == "control"}
+    alone = [display(name) for name in study.family if name not in matched]
+    if alone:
         yield (
-            "Paired differences are given with 95 % confidence sequences for normal data of unknown"
-            f" variance (normal mixture, standardized effect {study.sequential_effect:g}), valid at"
-            f" every number of seeds{added}; p values are their anytime-valid counterparts, {holm}."
+            f"No control of equal strength stands beside {', '.join(alone)}: what is taken away and"
+            " how strong the remaining loss is are not told apart there."
         )
-        if bound:
-            yield f"Equivalence means that the whole confidence sequence lies within{bound}."
-        return
-    yield (
-        "Paired differences are given with 95 % intervals of Student's t and two-sided paired t"
-        f" tests, {holm}; effect sizes are Cohen's d_z with Hedges' correction."
-    )
-    smallest = [row.p_exact_smallest for row in rows if row.p_exact_smallest is not None]
-    if smallest:
-        yield (
-            "As a check, exact sign-flip permutation tests were computed, whose p cannot fall below"
-            f" {max(smallest):.2g} here."
-        )
-    if bound:
-        yield f"Equivalence was tested by two one-sided t tests at 0.05 against{bound}."
-    if any(row.bootstrap_low is not None for row in rows):
-        yield "BCa bootstrap intervals (9,999 resamples) are given beside them."
+
+
+def _missing(results: "Results", study: StudyInfo) -> Iterator[str]:
+    for text in notes.incomplete(results, study):
+        yield f"Missing: {text}"

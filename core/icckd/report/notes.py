@@ -1,27 +1,49 @@
-"""What a reader must know to read the numbers: rules, what is missing, what is matched."""
+"""The sentences of a report: rules, what is missing, methods, captions, published numbers."""
 
-from collections.abc import Iterator, Mapping
-from statistics import fmean
+import datetime
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
-from icckd.report.context import published_notes
-from icckd.report.text import display
-from icckd.results.read import Results
-from icckd.results.synthetic import on_synthetic_data
-from icckd.results.types import ArmRow, Comparison, StudyInfo, TrialRow
-from icckd.spec.metrics import OUTCOMES
+from pydantic import ValidationError
 
-STRENGTH = "teacher.intra_ratio"
-MATCHED_WITHIN = 10  # percent of the baseline's
+from icckd.errors import SpecError
+from icckd.report.planted import instrument_notes
+from icckd.report.rule_text import (
+    bound_text,
+    caption_rule,
+    further_findings,
+    interval_rule,
+    levels,
+    looks_rule,
+    more_seeds_text,
+    statistics_text,
+    verdict_rule,
+)
+from icckd.report.strength import matched_notes
+from icckd.report.text import display, seeds_text
+from icckd.results.bits import mixed_note
+from icckd.results.published import SEPARATOR, Published, published_for
+from icckd.results.studies import Provenance, StageProvenance
+from icckd.results.types import Comparison, StudyInfo, TrialStatus, on_synthetic_data
+from icckd.study.arms import Design, expand
+from icckd.study.model import Method, Study
+from icckd.study.records import Arm
+from icckd.study.source import files_text
+
+if TYPE_CHECKING:
+    from icckd.results.query import Results
 
 
-def label(arm: ArmRow) -> str:
+def arm_label(arm: Arm) -> str:
     """Return what an arm is there for."""
     if arm.role == "control" and arm.control_for:
         return f"control for {display(arm.control_for)}"
     return f"{arm.role} ({display(arm.action)})" if arm.action else arm.role
 
 
-def synthetic(study: StudyInfo) -> str:
+def synthetic_suffix(study: StudyInfo) -> str:
     """Return what is added to a study's line where it trains on synthetic data."""
     return ", synthetic data" if on_synthetic_data(study) else ""
 
@@ -32,43 +54,39 @@ def verdict_text(row: Comparison) -> str:
         return f"the part {row.verdict}"
     if row.verdict == "equivalent":
         return "equivalent to the baseline"
-    if row.more_seeds is not None:
-        return f"undecided: about {row.more_seeds} more seed{'s' if row.more_seeds > 1 else ''}"
-    return row.verdict or "nothing to judge yet"
+    more = more_seeds_text(row)
+    if row.why == "seeds to come":
+        return f"undecided: {row.to_come} seed{'s' if row.to_come > 1 else ''} to come"
+    if row.why == "no test images":
+        return "undecided: which test images were right is not known"
+    if row.why == "too few seeds" and row.verdict:
+        return f"too few seeds{f': {more}' if more else ''}"
+    return f"undecided: {more}" if more else row.verdict or "nothing to judge yet"
 
 
-def bound_text(study: StudyInfo) -> str:
-    """Return the smallest effect with its unit."""
-    unit = OUTCOMES[study.primary].unit if study.primary in OUTCOMES else ""
-    unit = {"%": " points", "1": "", "": ""}.get(unit, f" {unit}")
-    return f"{study.smallest_effect:g}{unit}"
+def seconds_of_seed(results: "Results", study: StudyInfo) -> float | None:
+    """Return the training time of one more seed of all arms, from stages that are complete.
 
-
-def seeds_text(seeds: tuple[int, ...]) -> str:
-    """Return seeds in words, runs of them as ranges.
-
-    >>> seeds_text((0, 1, 2, 5)), seeds_text((3,))
-    ('seeds 0-2, 5', 'seed 3')
+    None without any. It is what one worker takes after the other.
     """
-    runs: list[list[int]] = []
-    for seed in seeds:
-        if runs and seed == runs[-1][-1] + 1:
-            runs[-1].append(seed)
-        else:
-            runs.append([seed])
-    texts = [str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs]
-    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(texts)}"
+    complete = [stage for stage in results.queue(study) if stage.state == "complete"]
+    seeds = {seed for stage in complete for _, seed in stage.trials}
+    return sum(stage.seconds for stage in complete) / len(seeds) if seeds else None
 
 
-def notes(results: Results, study: StudyInfo) -> list[str]:
+def notes(results: "Results", study: StudyInfo) -> list[str]:
     """Return the notes of a report, in order."""
     rows = results.comparisons(study)
     return [
         *_synthetic(study),
         *_rules(study, rows),
         *_special(study, rows),
-        *_matched(study, results.values(study, STRENGTH)),
+        *matched_notes(results, study),
+        *instrument_notes(study),
         *_without_value(study, rows),
+        *_mixed_gpus(results.provenance(study).stages),
+        *filter(None, [mixed_note(results.mixed_bits(study))]),
+        *_source(results.provenance(study)),
         *published_notes(study),
     ]
 
@@ -78,9 +96,46 @@ def _synthetic(study: StudyInfo) -> Iterator[str]:
         yield "The images are synthetic: drawn by icckd from a formula, no real data."
 
 
-def incomplete(results: Results, study: StudyInfo) -> list[str]:
+def revision_text(results: "Results", study: StudyInfo) -> str:
+    """Return which revision a report shows, where it is not the newest, or not the complete one."""
+    this = f"Revision {display(study.revision)} of {date_text(study.planned_at)}"
+    revisions = results.revisions(study.name)
+    newer = revisions[: [each.key for each in revisions].index(study.key)]
+    if newer:
+        kind = (
+            "the newest complete one"
+            if study.key == results.reported(study.name).key
+            else "an older one"
+        )
+        told = "; ".join(f"newer revision {counts_text(each)}" for each in newer)
+        return f"{this}, {kind}; {told}."
+    other = results.reported(study.name)
+    if other.key != study.key:
+        return (
+            f"{this}, the newest one: {study.complete} of {study.trials} trials; the newest"
+            f" complete revision is {display(other.revision)} of {date_text(other.planned_at)}."
+        )
+    return ""
+
+
+def counts_text(study: StudyInfo) -> str:
+    """Return a revision with how many of its trials are complete."""
+    return f"{display(study.revision)}: {study.complete} of {study.trials} trials"
+
+
+def date_text(moment: float) -> str:
+    """Return the day of a time of day, in UTC.
+
+    >>> date_text(0.0)
+    '1970-01-01'
+    """
+    return datetime.datetime.fromtimestamp(moment, datetime.UTC).date().isoformat()
+
+
+def incomplete(results: "Results", study: StudyInfo) -> list[str]:
     """Return what is missing, arm by arm with its reason, and which seeds came later."""
     return [
+        *filter(None, [revision_text(results, study)]),
         *_missing(study, results.trials(study)),
         *(
             f"{display(arm)} was given no more seeds after the first {count}: it was worse than the"
@@ -108,56 +163,26 @@ def _rules(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
         " one teacher are averaged first."
     )
     yield (
-        "Below it the arm minus the baseline over equal seeds, with the 95 % interval of"
-        f" {_interval(study)} on the paired differences, each interval on its own. Differences of"
-        " accuracies are in percentage points."
+        f"Below it the arm minus the baseline over equal seeds, {interval_rule(study)}. Differences"
+        " of accuracies are in percentage points."
     )
-    yield _verdict_rule(study)
+    yield from levels(study, rows)
+    yield verdict_rule(study)
+    yield from further_findings(study, rows)
     yield (
         "The split into training, validation and test data is the same for all seeds: intervals"
         " speak about training randomness."
     )
+    if looks := looks_rule(study):
+        yield looks
     if study.is_sequential:
-        yield _sequential(study)
-    elif smallest := [r.p_exact_smallest for r in rows if r.p_exact_smallest is not None]:
+        return
+    if smallest := [r.p_exact_smallest for r in rows if r.p_exact_smallest is not None]:
         yield (
             "d_z is the mean paired difference over its standard deviation, with Hedges'"
             " correction; exact p flips the signs of the paired differences, and with so many pairs"
             f" cannot fall below {max(smallest):.2g}."
         )
-
-
-def _interval(study: StudyInfo) -> str:
-    return "the confidence sequence" if study.is_sequential else "Student's t"
-
-
-def _verdict_rule(study: StudyInfo) -> str:
-    test = "the sequential test" if study.is_sequential else "paired t test"
-    alike = ""
-    if study.smallest_effect is not None:
-        how = "the whole interval lies" if study.is_sequential else "two one-sided tests at 0.05"
-        inside = "within" if study.is_sequential else "hold against"
-        alike = f"equivalent when {how} {inside} ±{bound_text(study)}, else "
-    more = "" if study.smallest_effect is None else (
-        " More seeds: to find that difference, or none, with power 0.8 at the spread seen."
-    )  # fmt: skip
-    return (
-        f"Verdicts are about the part, on {display(study.primary)}: {alike}{test} at 0.05, adjusted"
-        f" by Holm over the {len(study.family)} arms of the family.{more}"
-    )
-
-
-def _sequential(study: StudyInfo) -> str:
-    why = (
-        f"{seeds_text(study.added)} came after results had been seen"
-        if study.added
-        else "The study declares it"
-    )
-    return (
-        f"{why}: intervals, p and verdicts are those of a confidence sequence (normal mixture,"
-        f" standardized effect {study.sequential_effect:g}), which stay valid however often one"
-        " looks; they are wider than those of a plan fixed beforehand."
-    )
 
 
 def _special(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
@@ -181,7 +206,7 @@ def _special(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
             )
 
 
-def _missing(study: StudyInfo, trials: tuple[TrialRow, ...]) -> Iterator[str]:
+def _missing(study: StudyInfo, trials: tuple[TrialStatus, ...]) -> Iterator[str]:
     for arm in study.arms:
         by_reason: dict[str, list[int]] = {}
         for trial in trials:
@@ -192,29 +217,274 @@ def _missing(study: StudyInfo, trials: tuple[TrialRow, ...]) -> Iterator[str]:
             yield f"{display(arm.name)} lacks {seeds_text(tuple(seeds))}: {reason}."
 
 
-def _matched(study: StudyInfo, values: Mapping[str, Mapping[int, float]]) -> Iterator[str]:
-    baseline = values.get(study.baseline, {})
-    for arm in study.arms:
-        mine = values.get(arm.name, {})
-        shared = sorted(mine.keys() & baseline.keys())
-        if arm.role != "control" or not shared:
-            continue
-        reference = fmean(baseline[seed] for seed in shared)
-        if reference > 0:
-            share = 100 * fmean(mine[seed] for seed in shared) / reference
-            far = abs(share - 100) > MATCHED_WITHIN
-            yield (
-                f"{display(arm.name)}: effective strength of the intra-class loss ({STRENGTH}) is"
-                f" {share:.0f} % of the baseline's over {len(shared)} seeds"
-                f"{f', not matched within {MATCHED_WITHIN} %' if far else ''}."
-            )
-
-
 def _without_value(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
     measured = {row.metric for row in rows if row.n}
     for metric in study.metrics:
         if metric in measured:
             continue
-        device = OUTCOMES[metric].device if metric in OUTCOMES else "any"
+        device = study.metric(metric).device
         why = "" if device == "any" else f"; it is recorded on {device} devices only"
         yield f"{display(metric)} has no value here{why}."
+
+
+def _mixed_gpus(stages: tuple[StageProvenance, ...]) -> Iterator[str]:
+    """Say which arms and seeds were trained on which GPUs, where models differ."""
+    trained = sorted(
+        {
+            (stage.environment.get("gpus", ""), arm, stage.seed)
+            for stage in stages
+            if stage.numerics.get("device") == "cuda"
+            for arm in stage.arms
+        }
+    )
+    models = {
+        model: [
+            f"{display(arm)} {seeds_text(tuple(seed for *_, seed in cells))}"
+            for arm, cells in groupby(group, key=lambda cell: cell[1])
+        ]
+        for model, group in groupby(trained, key=lambda cell: cell[0])
+    }
+    if len(models) > 1:
+        told = "; ".join(
+            f"on {display(model) or 'an unknown model'} {', '.join(arms)}"
+            for model, arms in models.items()
+        )
+        yield (
+            "Stages were trained on GPUs of different models, so that seconds, energy and memory"
+            f" compare GPUs too, and other numbers differ by rounding: {told}."
+        )
+
+
+def _source(provenance: Provenance) -> Iterator[str]:
+    """Say which results come from source that was accepted as equal, or was not recorded."""
+    stages = provenance.stages
+    before = sum(not stage.environment.get("source") for stage in stages)
+    if before:
+        yield (
+            f"{before} of {len(stages)} stages were recorded before icckd recorded its own source:"
+            " they are taken to be made by source of the same code epoch."
+        )
+    for changed in sorted({stage.environment.get("changed_source", "") for stage in stages} - {""}):
+        made = sum(stage.environment.get("changed_source") == changed for stage in stages)
+        yield (
+            f"{made} of {len(stages)} stages were trained with changed source of icckd:"
+            f" {display(changed, 500)}."
+        )
+    if provenance.accepted_source:
+        made = sum(bool(stage.environment.get("accepted_source")) for stage in stages)
+        yield (
+            "Changed source of icckd was accepted as giving the same numbers (--accept-code):"
+            f" {display(files_text(provenance.accepted_source), 500)};"
+            f" {made} of {len(stages)} stages were trained with it."
+        )
+
+
+# Methods: what was done, for the paper.
+
+_MACHINE = ("cpu", "gpus", "torch", "cuda", "python")
+
+
+def methods(results: "Results", study: StudyInfo) -> str:
+    """Return the paragraph, one line of plain text."""
+    provenance = results.provenance(study)
+    rows = results.comparisons(study)
+    sentences = [
+        *_design(results, study),
+        *_settings(study.resolved),
+        *_machines(provenance),
+        *_outcomes(study, rows),
+        *_statistics(study, rows),
+    ]
+    return " ".join(sentences)
+
+
+def _design(results: "Results", study: StudyInfo) -> Iterator[str]:
+    others = [arm for arm in study.arms if arm.name != study.baseline]
+    done = results.progress(study).trials
+    yield (
+        f"We compared {len(others)} arms with the baseline {display(study.baseline)} over"
+        f" {len(study.seeds)} seeds ({seeds_text(study.seeds)}); {done.complete} of {done.total}"
+        " trials are complete."
+    )
+    if on_synthetic_data(study):
+        yield "The images are synthetic."
+    header = study.resolved.get("study", {})
+    students = header.get("students_per_teacher", 1)
+    yield (
+        "In each trial a teacher was trained from scratch and distilled into"
+        f" {'one student' if students == 1 else f'{students} students, which were averaged'}."
+        " Initialization, data order and augmentation are functions of the seed alone, the same in"
+        " every arm, so that equal seeds are pairs; the split into training, validation and test"
+        " data is fixed."
+    )
+    for arm in others:
+        changed = "; ".join(
+            f"{change.path} = {json.dumps(change.after)} instead of {json.dumps(change.before)}"
+            for change in arm.changes
+        )
+        if changed:
+            yield f"Arm {display(arm.name)}: {display(changed, 1000)}."
+
+
+def _settings(resolved: Mapping[str, Any]) -> Iterator[str]:
+    for role in ("data", "teacher", "student"):
+        table = resolved.get(role)
+        if isinstance(table, dict):
+            settings = ", ".join(f"{path} {json.dumps(value)}" for path, value in _flat(table))
+            yield f"Settings of {role}: {display(settings, 1500)}."
+
+
+def _flat(table: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in table.items():
+        inner = f"{path}.{name}" if path else name
+        if isinstance(value, dict) and value:
+            yield from _flat(value, inner)
+        else:
+            yield inner, value
+
+
+def _machines(provenance: Provenance) -> Iterator[str]:
+    teachers = sum(stage.kind == "teacher" for stage in provenance.stages)
+    if not provenance.stages:
+        return
+    yield (
+        f"Behind the results stand {teachers} trained teachers and"
+        f" {len(provenance.stages) - teachers} students; arms that share a teacher share it here."
+    )
+    facts = dict.fromkeys(
+        ", ".join(f"{name} {stage.environment[name]}" for name in _MACHINE
+                  if stage.environment.get(name))
+        for stage in provenance.stages
+    )  # fmt: skip
+    numerics = dict.fromkeys(
+        ", ".join(f"{name} {value}" for name, value in stage.numerics.items())
+        for stage in provenance.stages
+    )
+    versions = dict.fromkeys(session.version for session in provenance.sessions)
+    yield (
+        f"They were trained by icckd {', '.join(versions)}"
+        f" ({' / '.join(display(fact, 300) for fact in facts)};"
+        f" {' / '.join(display(each, 200) for each in numerics)})."
+    )
+
+
+def _outcomes(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+    yield (
+        f"The outcome that answers the question is {display(study.primary)}, taken after the last"
+        " epoch; the best epoch is never chosen on test data."
+    )
+    lost = [row for row in rows if row.metric == study.primary and (row.diverged or row.never)]
+    for row in lost:
+        happened = [f"diverged under {seeds_text(row.diverged)}"] if row.diverged else []
+        happened += (
+            [f"never reached its target in {row.never} of {row.n} seeds"] if row.never else []
+        )
+        yield f"{display(row.arm)} {' and '.join(happened)}, ranked as the worst outcome."
+
+
+def _statistics(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+    yield from statistics_text(study)
+    if study.is_sequential:
+        return
+    smallest = [row.p_exact_smallest for row in rows if row.p_exact_smallest is not None]
+    if smallest and study.rule == "":
+        yield (
+            "As a check, exact sign-flip permutation tests were computed, whose p cannot fall below"
+            f" {max(smallest):.2g} here."
+        )
+    if study.rule == "" and study.smallest_effect is not None:
+        bound = bound_text(study)
+        yield f"Equivalence was tested by two one-sided t tests at 0.05 against ±{bound}."
+    if any(row.bootstrap_low is not None for row in rows):
+        yield "BCa bootstrap intervals (9,999 resamples) are given beside them."
+
+
+# Captions of tables.
+
+
+def primary_caption(results: "Results", study: StudyInfo) -> str:
+    """Return the caption of the table of the primary outcome, one line of plain text."""
+    done = results.progress(study).trials
+    lost = " ".join(incomplete(results, study))
+    question = f"{study.question} " if study.question else ""
+    return (
+        f"{question}Outcome {study.primary} after the last epoch, the test set used once. n counts"
+        f" seeds ({seeds_text(study.seeds)}), each a teacher trained anew; {done.complete} of"
+        f" {done.total} trials complete{synthetic_suffix(study)}. SD: standard deviation over"
+        f" seeds. Difference: arm minus {study.baseline} over equal seeds, {caption_rule(study)}"
+        f" {lost}".strip()
+    )
+
+
+def other_caption(study: StudyInfo) -> str:
+    """Return the caption of a table of other outcomes."""
+    corrected = "Neither verdicts nor corrected" if study.rule else "Not corrected"
+    return (
+        f"Further outcomes over seeds ({seeds_text(study.seeds)}){synthetic_suffix(study)}: mean,"
+        f" standard deviation, and mean difference from {study.baseline} over equal seeds."
+        f" {corrected} for multiple comparisons."
+    )
+
+
+# Published numbers beside a study's own: context, never the baseline.
+
+
+def published_notes(study: StudyInfo) -> Iterator[str]:
+    """Yield what was published about each pair of networks of a study of CIFAR-100's classes."""
+    for teacher, student in _pairs(study):
+        numbers = published_for(teacher, student)
+        if numbers:
+            values = "; ".join(f"{texts} ({source})" for source, texts in by_source(numbers))
+            yield (
+                f"Published for {teacher}{SEPARATOR}{student}, as context and not as a baseline"
+                f" (other code and seeds, no validation split): {values}. `icckd published` has the"
+                " footnotes."
+            )
+
+
+def design_of(study: StudyInfo) -> Design | None:
+    """Return the design of a study as planned, None where it cannot be read.
+
+    Another version may have written it: its numbers still count.
+    """
+    tables = {key: study.resolved[key] for key in Study.model_fields if key in study.resolved}
+    try:
+        return expand(Study.model_validate(tables))
+    except (ValidationError, SpecError):
+        return None
+
+
+def _pairs(study: StudyInfo) -> tuple[tuple[str, str], ...]:
+    """Return the pairs that the arms train, each once; none where the study cannot be read."""
+    design = design_of(study)
+    if design is None:
+        return ()
+    pairs = (_pair(method) for method in design.methods.values())
+    return tuple(dict.fromkeys(pair for pair in pairs if pair is not None))
+
+
+def _pair(method: Method) -> tuple[str, str] | None:
+    data, teacher, student = method.data, method.teacher.model, method.student.model
+    if data.kind != "cifar100" or getattr(data, "labels", "") != "fine":
+        return None
+    if teacher.kind != "cifar" or student.kind != "cifar":
+        return None
+    names = (getattr(model, "name", "") for model in (teacher, student))
+    return next(names), next(names)
+
+
+def by_source(numbers: Sequence[Published]) -> Iterator[tuple[str, str]]:
+    """Yield each source with its reporting rule, and its numbers."""
+    for source in dict.fromkeys(number.source for number in numbers):
+        mine = [number for number in numbers if number.source == source]
+        yield f"{source}, {epoch_text(mine[0])}", ", ".join(map(_text, mine))
+
+
+def _text(number: Published) -> str:
+    spread = "" if number.spread is None else f" ± {number.spread:.2f}"
+    return f"{number.method} {number.top1:.2f}{spread}{'*' if number.footnote else ''}"
+
+
+def epoch_text(number: Published) -> str:
+    """Return which epoch a published number is of."""
+    return "epoch not stated" if number.rule == "not stated" else number.rule

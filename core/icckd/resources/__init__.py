@@ -1,31 +1,65 @@
 """What this machine offers and uses: CPUs, devices, memory. Torch-free and cheap to import."""
 
-from icckd.resources.cpus import available_cpus
-from icckd.resources.energy import EnergyMeter
-from icckd.resources.filesystems import network_file_system
+from icckd.resources.devices import (
+    DeviceChoice,
+    TorchAnswer,
+    ask_torch,
+    choose_device,
+    hint_for,
+    models_text,
+    resolve_device,
+    usable_gpus,
+)
 from icckd.resources.gpus import (
+    VISIBLE,
+    EnergyMeter,
+    Gpu,
     GpuSample,
+    GpuView,
     cuda_device_names,
     gpu_memory_of_this_process,
-    resolve_device,
     sample_gpus,
+    view_gpus,
+    visible_gpus,
+    visible_of,
+    why_gone,
 )
-from icckd.resources.host import HostSample, sample_host
-from icckd.resources.memory import PeakMemory
-from icckd.resources.processes import ProcessSample, ProcessSampler
+from icckd.resources.host import (
+    HostSample,
+    PeakMemory,
+    ProcessSample,
+    ProcessSampler,
+    available_cpus,
+    network_file_system,
+    sample_host,
+)
 
 __all__ = [
+    "VISIBLE",
+    "DeviceChoice",
     "EnergyMeter",
+    "Gpu",
     "GpuSample",
+    "GpuView",
     "HostSample",
     "PeakMemory",
     "ProcessSample",
     "ProcessSampler",
+    "TorchAnswer",
+    "ask_torch",
     "available_cpus",
+    "choose_device",
     "cuda_device_names",
     "gpu_memory_of_this_process",
+    "hint_for",
+    "models_text",
     "network_file_system",
     "resolve_device",
     "sample_gpus",
     "sample_host",
+    "usable_gpus",
+    "view_gpus",
+    "visible_gpus",
+    "visible_of",
+    "why_gone",
 ]

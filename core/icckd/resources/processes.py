@@ -1,51 +1,104 @@
-"""What single processes of this machine use."""
+"""How icckd starts processes of its own: nothing that lies around or prints can reach them.
 
-from collections.abc import Iterable
+Such a process never imports from the current folder: a `random.py` or `torch.py` beside a study is
+the user's. It answers over a pipe of its own and not over standard output, which belongs to whoever
+prints: the banner of a cluster, a library, a stage.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO
 
-from icckd.resources.gpus import gpu_memory_by_process
+from icckd.variables import CURRENT_FOLDER
+
+SAFE_PATH = "PYTHONSAFEPATH"
+
+
+def python(module: str, *arguments: str) -> list[str]:
+    """Return the command that runs a module of icckd with this Python."""
+    return [sys.executable, "-P", "-m", module, *arguments]
+
+
+def own_environment(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return variables under which Python looks for no module in the current folder.
+
+    An empty entry of PYTHONPATH means that folder, as in `PYTHONPATH=$PYTHONPATH:/more`. A folder
+    that is named in full stays: somebody put it there.
+
+    Args:
+        environment: The variables; by default those of this process.
+    """
+    variables = {**(os.environ if environment is None else environment), SAFE_PATH: "1"}
+    entries = variables.pop("PYTHONPATH", "").split(os.pathsep)
+    if kept := [entry for entry in entries if entry not in CURRENT_FOLDER]:
+        variables["PYTHONPATH"] = os.pathsep.join(kept)
+    return variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessSample:
-    """One process at one moment.
+class Helper:
+    """A process of icckd, and the pipe of its answers.
 
-    Its CPU share in percent of one CPU, resident memory in bytes, and GPU memory in bytes; None
-    where NVML does not show the process.
+    Attributes:
+        process: The process, with its standard input.
+        answers: What it says, unbuffered.
     """
 
-    pid: int
-    cpu: float
-    memory: int
-    gpu_memory: int | None
+    process: subprocess.Popen[bytes]
+    answers: IO[bytes]
+
+    @property
+    def questions(self) -> IO[bytes]:
+        """Its standard input."""
+        assert self.process.stdin is not None
+        return self.process.stdin
 
 
-class ProcessSampler:
-    """Samples processes; keeps their handles, for a CPU share needs an earlier look."""
+def start_helper(
+    module: str,
+    arguments: Sequence[str] = (),
+    *,
+    environment: Mapping[str, str] | None = None,
+    stdin: int = subprocess.PIPE,
+    output: IO[bytes] | int | None = None,
+    errors: IO[bytes] | int | None = None,
+) -> Helper:
+    """Start a module that takes the descriptor of its answers as its first argument.
 
-    def __init__(self) -> None:
-        self._handles: dict[int, Any] = {}
+    It leads a session of its own, so that Ctrl-C in the terminal does not reach it.
 
-    def sample(self, pids: Iterable[int]) -> tuple[ProcessSample, ...]:
-        """Return a sample of each process that exists, in the order given."""
-        import psutil
+    Args:
+        module: The module; its `main` begins with `answers`.
+        arguments: Further arguments.
+        environment: Variables; by default those of this process. See `own_environment`.
+        stdin: Its standard input.
+        output: Its standard output, for what prints there unasked.
+        errors: Its standard error.
+    """
+    ours, theirs = os.pipe()
+    try:
+        process = subprocess.Popen(
+            python(module, str(theirs), *arguments),
+            stdin=stdin,
+            stdout=output,
+            stderr=errors,
+            env=own_environment(environment),
+            pass_fds=(theirs,),
+            start_new_session=True,
+        )
+    except BaseException:
+        os.close(ours)
+        raise
+    finally:
+        os.close(theirs)
+    return Helper(process=process, answers=os.fdopen(ours, "rb", buffering=0))
 
-        wanted = list(pids)
-        on_gpus = gpu_memory_by_process() if wanted else {}
-        self._handles = {pid: self._handles[pid] for pid in wanted if pid in self._handles}
-        found = []
-        for pid in wanted:
-            try:
-                handle = self._handles.setdefault(pid, psutil.Process(pid))
-                with handle.oneshot():
-                    share, memory = handle.cpu_percent(interval=None), handle.memory_info().rss
-            except psutil.Error:
-                self._handles.pop(pid, None)
-                continue
-            found.append(
-                ProcessSample(
-                    pid=pid, cpu=float(share), memory=int(memory), gpu_memory=on_gpus.get(pid)
-                )
-            )
-        return tuple(found)
+
+def answers() -> IO[bytes]:
+    """Return where a helper says its answers, unbuffered; called in the helper, once."""
+    descriptor = int(sys.argv.pop(1))
+    os.set_inheritable(descriptor, False)
+    return os.fdopen(descriptor, "wb", buffering=0)

@@ -1,138 +1,164 @@
-"""What the comparisons of the family say about each part, on the primary metric.
+"""Verdicts by the rule that a plan states: one family of primary questions, one of all others.
 
-The verdict is "equivalent" when equivalence with the baseline holds against the study's smallest
-effect, else it follows from a Holm-adjusted p below 0.05, else it is "undecided", with about how
-many more seeds would decide. Which way it goes depends on the action:
-
-    REMOVE   the arm lacks the part: the part helps when the arm is worse, hurts when it is better
-    REPLACE  the baseline has the part: it helps when the replacement is worse, hurts when better
-    ADD      the arm has the part: it helps when the arm is better, hurts when it is worse
-
-An arm without an action is judged as REPLACE. A metric without a better direction stays undecided,
-and so does equivalence where a seed never reached its target or diverged.
+Every pair of an arm and a primary metric has two hypotheses, that it does not differ and that it
+differs by the smallest effect at least; `stats/family.py` tests all of them together at 0.05. What
+is found different helps or hurts, what is found equivalent is equivalent (if both, the difference
+is real and smaller than what matters), the rest is undecided, with how many more seeds should
+decide. All other outcomes of the family's arms are corrected by Holm among themselves, and never
+judged.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
-import numpy as np
-
 from icckd.results.pairing import Pairs
-from icckd.results.types import ArmRow, Comparison, StudyInfo, Verdict
-from icckd.spec.metrics import OUTCOMES
-from icckd.stats.equivalence import equivalence
-from icckd.stats.exact import sign_flip_p, smallest_p, worst_rank_p, worst_rank_scores
-from icckd.stats.multiplicity import holm
-from icckd.stats.paired import t_quantile
-from icckd.stats.power import CriticalT, seeds_for_effect, seeds_for_equivalence, student
-from icckd.stats.resample import bootstrap_interval
-from icckd.stats.sequential import critical_t
+from icckd.results.rules import Evidence, critical_values
+from icckd.results.types import Comparison, StudyInfo
+from icckd.results.verdicts import part_verdict, with_checks
+from icckd.stats.family import Claims, Judged, closed_family
+from icckd.stats.fixed import LEAST_PAIRS, NEVER
+from icckd.stats.power import seeds_for_effect, seeds_for_equivalence
+from icckd.stats.two_stage import LEAST_EXTENSION, extension_size
+from icckd.study.records import Arm, Hypothesis
 
-LEVEL = 0.05
+Key = tuple[str, str]
+"""Arm and metric."""
 
 
 def judge(
-    study: StudyInfo, rows: Mapping[str, Comparison], pairs: Mapping[str, Pairs]
-) -> Iterator[Comparison]:
-    """Yield the rows of the family with adjusted p, checks and verdict.
-
-    The family counts as planned: an arm without a result yet does not favour the others.
+    study: StudyInfo,
+    rows: Mapping[Key, Comparison],
+    pairs: Mapping[Key, Pairs],
+    evidence: Mapping[Key, Evidence],
+) -> dict[Key, Comparison]:
+    """Return the rows of the family's arms, corrected; those of primary questions with a verdict.
 
     Args:
         study: The study.
-        rows: The comparison of each arm on the primary metric.
+        rows: Every comparison, by arm and metric.
         pairs: The pairs behind it.
+        evidence: What they say.
     """
-    family = [name for name in study.family if name in rows and name != study.baseline]
-    tested = {name: p for name in family if (p := rows[name].p) is not None}
-    adjusted = dict(zip(tested, holm(list(tested.values()), family_size=len(family)), strict=True))
+    asked = {(each.arm, each.metric): each for each in study.questions if each.arm in study.family}
+    claims = [_claims(each, evidence.get(key)) for key, each in asked.items()]
+    judged = closed_family(claims, study.level)
     arms = {arm.name: arm for arm in study.arms}
-    for name in family:
-        row = replace(rows[name], p_adjusted=adjusted.get(name))
-        row = _with_checks(study, row, pairs[name])
-        row = replace(row, verdict=_verdict(study, arms[name], row, pairs[name]))
-        if row.verdict == "undecided" and name not in study.stopped:
-            row = replace(row, more_seeds=more_seeds(study, row, len(family)))
-        yield row
+    found = {}
+    for (key, question), result in zip(asked.items(), judged, strict=True):
+        if key in rows:
+            row = _corrected(rows[key], evidence[key], question, result)
+            row = _with_verdict(study, arms[key[0]], row, pairs[key])
+            found[key] = _with_more_seeds(study, row)
+    return {**_further(study, rows, evidence, asked), **found}
 
 
-def more_seeds(study: StudyInfo, row: Comparison, family_size: int) -> int | None:
-    """Return how many more pairs would decide, with power 0.8; None when that cannot be said.
-
-    So many that a true difference of the smallest effect would be found at the level that Holm
-    allows the hardest comparison, and that no difference would be found equivalent, at the spread
-    observed so far. The observed difference plays no part.
-    """
-    spread = row.difference_spread
-    if study.smallest_effect is None or not spread or row.pairs < 3:
-        return None
-    real, alike = critical_values(study, family_size)
-    effect = study.smallest_effect / spread
-    needed = (seeds_for_effect(effect, real), seeds_for_equivalence(effect, alike))
-    known = [n for n in needed if n is not None]
-    more = max(known) - row.pairs if len(known) == 2 else 0
-    return more if more > 0 else None
-
-
-def critical_values(study: StudyInfo, family_size: int) -> tuple[CriticalT, CriticalT]:
-    """Return the |t| of the hardest comparison of the family, and of its equivalence interval."""
-    level = LEVEL / max(1, family_size)
-    if study.is_sequential:
-        effect = study.sequential_effect
-        return (
-            lambda n: critical_t(n, effect=effect, alpha=level),
-            lambda n: critical_t(n, effect=effect, alpha=LEVEL),
-        )
-    return student(level), lambda n: t_quantile(n - 1, 1 - LEVEL)
-
-
-def _with_checks(study: StudyInfo, row: Comparison, pairs: Pairs) -> Comparison:
-    """Add the exact p, the bootstrap interval and the equivalence p, where each is valid."""
-    if study.is_sequential or len(pairs.seeds) < 2:
-        return row
-    check = sign_flip_p if pairs.is_complete else worst_rank_p
-    row = replace(
-        row,
-        p_exact=check(pairs.differences),
-        p_exact_smallest=smallest_p(len(pairs.seeds)),
+def _claims(question: Hypothesis, evidence: Evidence | None) -> Claims:
+    bound = question.smallest_effect
+    if evidence is None:
+        return Claims(difference=NEVER, equivalence=None if bound is None else NEVER)
+    return Claims(
+        difference=evidence.difference,
+        equivalence=None if bound is None else evidence.equivalence(bound),
     )
-    if not pairs.is_complete:
+
+
+def _corrected(
+    row: Comparison, evidence: Evidence, question: Hypothesis, result: Judged
+) -> Comparison:
+    """Return a row with adjusted p and the interval at the level of its test."""
+    bound = question.smallest_effect
+    alike = NEVER if bound is None else evidence.equivalence(bound)
+    is_known = evidence.p is not None
+    return replace(
+        with_interval(row, evidence, result.level),
+        p_adjusted=result.difference if is_known else None,
+        p_equivalence=None if alike is NEVER else min(p for p, _ in alike),
+        p_equivalence_adjusted=None if alike is NEVER else result.equivalence,
+        smallest_effect=bound,
+    )
+
+
+def with_interval(row: Comparison, evidence: Evidence, level: float) -> Comparison:
+    """Return a row with the interval at a level; none while that would be the whole line."""
+    if row.difference is None:
         return row
-    interval = bootstrap_interval(pairs.differences)
-    if interval is not None:
-        row = replace(row, bootstrap_low=interval[0], bootstrap_high=interval[1])
-    if study.smallest_effect is None:
+    low, high = evidence.interval(level)
+    is_known = math.isfinite(low) and math.isfinite(high)
+    return replace(
+        row,
+        level=level * evidence.spent,
+        low=low if is_known else None,
+        high=high if is_known else None,
+    )
+
+
+def _with_verdict(study: StudyInfo, arm: Arm, row: Comparison, pairs: Pairs) -> Comparison:
+    if len(pairs.seeds) > 1 and not study.is_sequential:
+        row = with_checks(row, pairs)
+    if not row.pairs and not row.to_come:
         return row
-    return replace(row, p_equivalence=equivalence(pairs.differences, bound=study.smallest_effect).p)
+    level = study.level
+    if row.p_equivalence_adjusted is not None and row.p_equivalence_adjusted <= level:
+        return replace(row, verdict="equivalent")
+    if row.p_adjusted is not None and row.p_adjusted <= level:
+        return replace(row, verdict=part_verdict(study, arm, row, pairs))
+    return replace(row, verdict="undecided")
 
 
-def _verdict(study: StudyInfo, arm: ArmRow, row: Comparison, pairs: Pairs) -> Verdict:
-    if not row.pairs:
-        return ""
-    if row.p_adjusted is None:
-        return "undecided"
-    if pairs.is_complete and _is_equivalent(study, row):
-        return "equivalent"
-    direction = OUTCOMES[row.metric].direction if row.metric in OUTCOMES else "none"
-    if row.p_adjusted >= LEVEL or direction == "none":
-        return "undecided"
-    arm_is_better = (_sign(row, pairs) > 0) == (direction == "higher")
-    arm_has_part = arm.action == "ADD"
-    return "helps" if arm_is_better == arm_has_part else "hurts"
+# The other outcomes of the family's arms.
 
 
-def _is_equivalent(study: StudyInfo, row: Comparison) -> bool:
-    """Say whether TOST holds; for repeated looks, whether the whole 95 % interval lies inside."""
-    bound = study.smallest_effect
-    if bound is None:
-        return False
-    if study.is_sequential:
-        known = row.low is not None and row.high is not None
-        return known and -bound < (row.low or 0.0) and (row.high or 0.0) < bound
-    return row.p_equivalence is not None and row.p_equivalence < LEVEL
+def _further(
+    study: StudyInfo,
+    rows: Mapping[Key, Comparison],
+    evidence: Mapping[Key, Evidence],
+    asked: Mapping[Key, Hypothesis],
+) -> dict[Key, Comparison]:
+    """Return them adjusted by Holm among themselves; metrics without any value do not count."""
+    measured = {metric for (_, metric), row in rows.items() if row.n}
+    keys = [
+        key for key in rows if key[0] in study.family and key[1] in measured and key not in asked
+    ]
+    claims = [Claims(difference=evidence[key].difference, equivalence=None) for key in keys]
+    return {
+        key: replace(rows[key], p_adjusted=None if evidence[key].p is None else result.difference)
+        for key, result in zip(keys, closed_family(claims, study.level), strict=True)
+    }
 
 
-def _sign(row: Comparison, pairs: Pairs) -> float:
-    if pairs.is_complete and row.difference is not None:
-        return row.difference
-    return float(np.sum(worst_rank_scores(pairs.differences)))
+# How many more seeds would decide.
+
+
+def _with_more_seeds(study: StudyInfo, row: Comparison) -> Comparison:
+    is_open = row.verdict in ("", "undecided") and row.arm not in study.stopped
+    if not is_open or row.to_come or row.why == "no test images" or not row.n:
+        return row
+    least, most = more_seeds(study, row) or (None, None)
+    return replace(row, more_seeds_least=least, more_seeds=most)
+
+
+def more_seeds(study: StudyInfo, row: Comparison) -> tuple[int, int] | None:
+    """Return how many more seeds should decide: at the spread seen, and at an upper limit of it.
+
+    None where that cannot be said. The observed difference plays no part.
+    """
+    bound, spread, size = row.smallest_effect, row.difference_spread, len(study.questions)
+    if study.looks == "first look" and (not spread or row.pairs < 3 or bound is None):
+        needed = max(LEAST_EXTENSION, LEAST_PAIRS - row.pairs)
+        return (needed, needed) if row.pairs < LEAST_PAIRS else None
+    if bound is None or not spread or row.pairs < 3:
+        return None
+    if study.looks == "first look":
+        return extension_size(row.pairs, bound / spread, size)
+    return _more_afterwards(study, row.pairs, bound / spread, size)
+
+
+def _more_afterwards(study: StudyInfo, n: int, effect: float, size: int) -> tuple[int, int] | None:
+    """Return the same where further seeds are judged by the rule for looks without end."""
+    study = study if study.is_sequential else replace(study, added=study.seeds, added_later=(0,))
+    real, alike = critical_values(study, size)
+    needed = seeds_for_effect(effect, real), seeds_for_equivalence(effect, alike)
+    known = [found for found in needed if found is not None]
+    more = max(*known, LEAST_PAIRS) - n if len(known) == len(needed) else 0
+    return (more, more) if more > 0 else None

@@ -1,32 +1,52 @@
-"""Pairs of values under the same seed, and the rule for seeds that have no plain value.
+"""Pairs: arm minus baseline under the same seed, which seeds have none, and the floor of each.
 
 A seed that never reached its target has the value inf. A seed whose training met a NaN or infinite
-loss diverged: on the primary metric it counts as the worst outcome there is. Neither is dropped,
-which would favour the arm that fails: the size of such a difference is unknown, its sign is not, so
-the pairs are compared by signed ranks with these ranked above all others (`worst_rank_scores`).
-Seeds that were lost otherwise, or are still to come, are unpaired, and named.
+loss diverged: on a primary metric it counts as the worst outcome there is. Neither is dropped,
+which would favour the arm that fails. Seeds that were lost otherwise, or are still to come, are
+unpaired, and named.
 """
 
+import base64
+import binascii
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from icckd.spec.metrics import OUTCOMES
+from icckd.results.types import StudyInfo
 from icckd.stats.paired import FloatArray
+from icckd.study.metrics import Metric
+from icckd.study.records import STAGE_KINDS
+
+if TYPE_CHECKING:
+    from icckd.results.store import Store
 
 BySeed = Mapping[int, float]
 Outcomes = Mapping[str, Mapping[str, BySeed]]
-_KINDS = ("teacher", "student")
+Hits = NDArray[np.bool_]
+"""Of each test image whether a model was right, shape (images,)."""
+Right = Mapping[str, Mapping[str, Mapping[int, tuple[Hits, ...]]]]
+"""The hits of each model by kind of stage, arm and seed; students of one teacher in order."""
+NONE_KNOWN: Right = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pairs:
     """Arm minus baseline, seed by seed.
 
-    `differences` has one entry a seed: infinite where one of the pair never reached its target or
-    diverged, NaN where both did. `never` says whether some never reached their target.
+    Attributes:
+        seeds: The seeds that both have.
+        unpaired: Those that one of them has.
+        differences: One entry a seed: infinite where one of the pair never reached its target or
+            diverged, NaN where both did; shape (S,).
+        baseline_mean: Mean of the baseline over pairs with a finite difference.
+        never: Whether some never reached their target.
+        floors: The least variance of each difference, in its unit squared, shape (S,); None where
+            the metric is a count and it is not known of what.
     """
 
     seeds: tuple[int, ...]
@@ -34,6 +54,7 @@ class Pairs:
     differences: FloatArray
     baseline_mean: float | None
     never: bool
+    floors: FloatArray | None = None
 
     @property
     def finite(self) -> FloatArray:
@@ -50,7 +71,7 @@ def diverged_seeds(outcomes: Outcomes, arm: str) -> frozenset[int]:
     """Return the seeds in which a stage of an arm met a NaN or infinite loss."""
     return frozenset(
         seed
-        for kind in _KINDS
+        for kind in STAGE_KINDS
         for seed, steps in outcomes.get(f"{kind}.nonfinite_steps", {}).get(arm, {}).items()
         if steps > 0
     )
@@ -70,24 +91,158 @@ def pair(arm: BySeed, baseline: BySeed) -> Pairs:
         differences=differences,
         baseline_mean=float(finite.mean()) if finite.size else None,
         never=not np.isfinite(differences).all(),
+        floors=np.zeros(len(seeds)),
     )
 
 
-def pair_with_diverged(outcomes: Outcomes, metric: str, arms: tuple[str, str]) -> Pairs:
-    """Return the pairs of an arm and the baseline, diverged seeds counted as worst.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmValues:
+    """An arm on one metric: its values by seed, and which of its seeds have none or diverged.
+
+    Attributes:
+        arm: What the arm is called where it is compared.
+        info: The metric.
+        by_seed: Its values; inf where a target was never reached.
+        planned: The seeds that it was given.
+        diverged: Seeds in which a stage met a NaN or infinite loss.
+        right: By seed, for each model of it, which test images it was right about.
+    """
+
+    arm: str
+    info: Metric
+    by_seed: BySeed
+    planned: tuple[int, ...]
+    diverged: frozenset[int]
+    right: Mapping[int, tuple[Hits, ...]] = field(default_factory=dict)
+
+    def with_diverged_as_worst(self) -> BySeed:
+        """Return the values with the worst there is for seeds that diverged without a value."""
+        direction = self.info.direction
+        if direction == "none":
+            return self.by_seed
+        worst = -math.inf if direction == "higher" else math.inf
+        return {**dict.fromkeys(self.diverged, worst), **self.by_seed}
+
+
+def arm_values(
+    study: StudyInfo, outcomes: Outcomes, arm: str, metric: str, right: Right = NONE_KNOWN
+) -> ArmValues:
+    """Return an arm of a study on a metric."""
+    return ArmValues(
+        arm=arm,
+        info=study.metric(metric),
+        by_seed=outcomes.get(metric, {}).get(arm, {}),
+        planned=study.planned_seeds(arm),
+        diverged=diverged_seeds(outcomes, arm),
+        right=right.get(metric.partition(".")[0], {}).get(arm, {}),
+    )
+
+
+def pair_arms(arm: ArmValues, baseline: ArmValues, *, counts_diverged: bool) -> Pairs:
+    """Return the pairs of two arms.
 
     Args:
-        outcomes: Every outcome by metric, arm and seed.
-        metric: The metric; without a better direction nothing is worst.
-        arms: The arm and the baseline.
+        arm: The arm.
+        baseline: What it is compared with.
+        counts_diverged: Whether seeds that diverged count as the worst outcome; else they are
+            unpaired.
     """
-    plain = [outcomes.get(metric, {}).get(arm, {}) for arm in arms]
-    direction = OUTCOMES[metric].direction if metric in OUTCOMES else "none"
-    if direction == "none":
-        return pair(plain[0], plain[1])
-    worst = -math.inf if direction == "higher" else math.inf
-    whole = [
-        {**dict.fromkeys(diverged_seeds(outcomes, arm), worst), **values}
-        for arm, values in zip(arms, plain, strict=True)
+    plain = pair(arm.by_seed, baseline.by_seed)
+    if counts_diverged:
+        whole = pair(arm.with_diverged_as_worst(), baseline.with_diverged_as_worst())
+        plain = replace(whole, never=plain.never)
+    has_size = np.isfinite(plain.differences)  # others are ranked, whatever they are counts of
+    floors = [
+        _floor(arm, baseline, seed) if known else 0.0
+        for seed, known in zip(plain.seeds, has_size.tolist(), strict=True)
     ]
-    return replace(pair(whole[0], whole[1]), never=pair(plain[0], plain[1]).never)
+    known = [floor for floor in floors if floor is not None]
+    return replace(plain, floors=np.array(known) if len(known) == len(floors) else None)
+
+
+# The least variance that a paired difference can have.
+#
+# An accuracy is a count over N test images. Where two models judge d of them differently, the
+# variance of the difference of their counts is not taken for less than d + 1, however equal the
+# differences of a few seeds happen to be. Where it is not known which images they judge
+# differently, d is as large as their counts allow. A counted epoch is not known better than to one
+# epoch.
+
+_PERCENT = 100.0
+
+
+def _floor(arm: ArmValues, baseline: ArmValues, seed: int) -> float | None:
+    """Return the floor of a pair in the metric's unit squared; None where it is not known."""
+    counts = arm.info.counts
+    if counts == "":
+        return 0.0
+    if counts == "epochs":
+        return 1.0
+    mine, theirs = arm.right.get(seed, ()), baseline.right.get(seed, ())
+    if not mine or len(mine) != len(theirs):
+        return None
+    images = len(mine[0])
+    if any(len(hits) != images for hits in (*mine, *theirs)):
+        return None
+    if arm.info.name.endswith(".top1"):
+        discordant = [int((a != b).sum()) for a, b in zip(mine, theirs, strict=True)]
+    else:
+        values = arm.by_seed.get(seed, math.nan), baseline.by_seed.get(seed, math.nan)
+        discordant = [_most_discordant(*values, images)] * len(mine)
+    of_mean = sum(count + 1 for count in discordant) / len(mine) ** 2  # students are averaged
+    return of_mean * (_PERCENT / images) ** 2
+
+
+def _most_discordant(mine: float, theirs: float, images: int) -> int:
+    """Return in how many images two shares in percent can differ at most."""
+    if not (math.isfinite(mine) and math.isfinite(theirs)):
+        return images
+    right = (mine + theirs) / _PERCENT * images
+    return math.ceil(min(right, 2 * images - right) - 1e-6)
+
+
+# Reading outcomes and hits.
+
+_VALUES = """
+select metric, arm, seed, value
+from every_outcome
+where study = ? and revision = ?
+order by metric, arm, seed
+"""
+_RIGHT = """
+select need.kind, need.arm, need.seed, test_right.images, test_right.bits
+from every_stage_of_trial as need
+inner join test_right using (attempt)
+where need.study = ? and need.revision = ? and need.state = 'complete'
+order by need.kind, need.arm, need.seed, need.position
+"""
+
+
+def read_outcomes(store: "Store", study: StudyInfo) -> Outcomes:
+    """Return every outcome by metric, arm and seed."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for metric, arm, seed, value in store.select(_VALUES, list(study.key)):
+        found.setdefault(metric, {}).setdefault(arm, {})[seed] = value
+    return found
+
+
+def read_right(store: "Store", study: StudyInfo) -> Right:
+    """Return which test images every complete stage was right about, where that is recorded."""
+    found: dict[str, dict[str, dict[int, tuple[Hits, ...]]]] = {}
+    for kind, arm, seed, images, bits in store.select(_RIGHT, list(study.key)):
+        hits = _hits(images, bits)
+        if hits is not None:
+            by_seed = found.setdefault(kind, {}).setdefault(arm, {})
+            by_seed[seed] = (*by_seed.get(seed, ()), hits)
+    return found
+
+
+def _hits(images: int, bits: str) -> Hits | None:
+    """Return the hits that a journal tells; None where it makes no sense."""
+    try:
+        packed = np.frombuffer(base64.b64decode(bits, validate=True), dtype=np.uint8)
+    except (binascii.Error, ValueError):
+        return None
+    if not 0 < images <= 8 * packed.size < images + 8:
+        return None
+    return np.unpackbits(packed, count=images).astype(bool)

@@ -1,44 +1,147 @@
-"""The values that reports and screens see; nothing else crosses this line.
+"""The values that reports and screens see.
 
 Units: accuracy in percent, time in seconds, memory in bytes, loss in nats. Times of day are Unix
 seconds. A metric that was never reached is `math.inf`, one that has no value is None.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icckd.journal.events import State
-from icckd.results.comparison import Comparison as Comparison
-from icckd.results.comparison import Effect as Effect
-from icckd.results.comparison import Verdict as Verdict
+from icckd.study.metrics import OUTCOMES, Metric, metric_named
+from icckd.study.records import Arm, Hypothesis, Rule, State
 
-Role = Literal["baseline", "ablation", "control", "combination", "variant"]
+LEVEL = 0.05
+LEVEL_AFTERWARDS = 0.01
+
+Verdict = Literal["", "helps", "hurts", "equivalent", "undecided"]
+Test = Literal[
+    "",
+    "t",
+    "worst-rank",
+    "sequential",
+    "sequential sign",
+    "first look",
+    "two looks",
+    "first look, worst-rank",
+    "two looks, worst-rank",
+]
+Why = Literal["", "too few seeds", "seeds to come", "no test images"]
+"""Why there cannot be a verdict yet, whatever the values."""
+Looks = Literal["once", "first look", "two looks", "always"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An arm on one metric, against the baseline over paired seeds.
+
+    Attributes:
+        n: Seeds with a value in the arm (the trained teacher is the unit; students of one
+            teacher are averaged first).
+        never: How many of them never reached the target (value inf).
+        missing: Planned seeds without a value in this arm: failed, or still to come.
+        mean, spread: Mean and standard deviation over seeds; None when `never` > 0 or n is
+            too small.
+        median: Median over seeds, defined also with never-reached ones (may be inf).
+        pairs: Paired seeds behind the difference.
+        difference, low, high: Mean of arm minus baseline, its 95 % interval (of Student's t, or of
+            the confidence sequence where `test` is sequential); None for the baseline, with fewer
+            than two pairs, or when a pair never reached the target. The interval alone is None
+            while a confidence sequence has too few pairs.
+        p, p_adjusted: Of `test`, two-sided, and Holm-adjusted within the study's family (primary
+            metric only).
+        verdict: About the *part*, for arms of the family on the primary metric.
+        test: What p comes from: paired t test, exact sign flips of the signed worst ranks where a
+            seed never reached its target or diverged, or their counterparts for interim analyses.
+        unpaired: Seeds that have a value in one of arm and baseline only.
+        diverged: Planned seeds whose training in the arm met a NaN or infinite loss.
+        baseline_mean: Mean of the baseline over the pairs behind the difference.
+        difference_spread: Standard deviation of the paired differences.
+        effect_size: d_z with Hedges' correction.
+        p_exact, p_exact_smallest: Exact sign-flip p as a check, the smallest that so many pairs
+            allow; judged arms only, and not with interim analyses.
+        p_equivalence: Of two one-sided tests against the smallest effect; judged arms only.
+        bootstrap_low, bootstrap_high: 95 % BCa bootstrap interval, judged arms from ten pairs on.
+        more_seeds: For "undecided": how many more seeds would decide, by smallest effect and
+            an upper limit of the spread; None where that cannot be said.
+        more_seeds_least: The same at the spread seen; None where the rule gives one number.
+        level: Level of the test that the interval belongs to, which so excludes 0 exactly when
+            that test finds a difference; None where the rule gives every interval 95 %.
+        p_equivalence_adjusted: The equivalence p adjusted within the family.
+        smallest_effect: Of judged arms: the smallest difference that matters.
+        why: Why there cannot be a verdict yet.
+        to_come: Planned seeds of this comparison that are still to come.
+    """
+
+    arm: str
+    metric: str
+    unit: str
+    n: int
+    never: int
+    missing: tuple[int, ...]
+    mean: float | None
+    spread: float | None
+    median: float | None
+    pairs: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+    verdict: Verdict
+    test: Test = ""
+    unpaired: tuple[int, ...] = ()
+    diverged: tuple[int, ...] = ()
+    baseline_mean: float | None = None
+    difference_spread: float | None = None
+    effect_size: float | None = None
+    p_exact: float | None = None
+    p_exact_smallest: float | None = None
+    p_equivalence: float | None = None
+    bootstrap_low: float | None = None
+    bootstrap_high: float | None = None
+    more_seeds: int | None = None
+    more_seeds_least: int | None = None
+    level: float | None = None
+    p_equivalence_adjusted: float | None = None
+    smallest_effect: float | None = None
+    why: Why = ""
+    to_come: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effect:
+    """A main effect or two-way interaction of a factorial design, on the primary metric.
+
+    Attributes:
+        factors: Names of the one or two factors.
+        levels: The level of each that is set against its reference.
+        n: Seeds in which every combination of levels has a finite value.
+        mean, low, high: Mean over seeds in the metric's unit and its 95 % interval; an interaction
+            is a difference of differences.
+        p, p_adjusted: Two-sided, and Holm-adjusted over all effects shown.
+    """
+
+    factors: tuple[str, ...]
+    levels: tuple[str, ...]
+    n: int
+    mean: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_adjusted: float | None
+
+    @property
+    def name(self) -> str:
+        """Factors and levels in one word."""
+        pairs = zip(self.factors, self.levels, strict=True)
+        return " x ".join(f"{factor}={level}" for factor, level in pairs)
+
+
 SessionStatus = Literal["live", "ended", "interrupted", "none"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChangeRow:
-    """One setting in which an arm differs from the baseline."""
-
-    path: str
-    before: Any
-    after: Any
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmRow:
-    """An arm of the study, in the study's order; the baseline comes first."""
-
-    name: str
-    role: Role
-    title: str
-    action: str
-    control_for: str | None
-    changes: tuple[ChangeRow, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,11 +153,20 @@ class StudyInfo:
         smallest_effect: Smallest difference of the primary metric that matters, in its unit.
         family: Arms whose primary comparisons are corrected together.
         resolved: The whole study as planned, defaults included.
-        sequential_effect: What the rule for repeated looks is made for (`study.sequential.effect`).
+        sequential_effect: What the rule for interim analyses is made for
+            (`study.sequential.effect`).
         always_sequential: Whether the study declared that rule for every report.
         added: Seeds that were planned after results of others had been seen.
         left_out: Seeds with results in earlier sessions that the newest one did not plan.
         stopped: Arms that were given no more seeds, with how many each was given.
+        is_newest: Whether no other revision of the study was planned later.
+        trials, complete: How many trials it planned, and how many of them are complete.
+        is_complete: Whether all of them are complete, or diverged, and one at least is complete.
+        rule: How verdicts are reached; "" for studies journalled before rules were.
+        hypotheses: The primary questions, one family; empty for such studies, whose family has one
+            on the primary metric for each arm.
+        always_declared: Whether that rule for every report was declared before the first result.
+        added_later: Those of `added` that came after results of other added ones had been seen.
     """
 
     name: str
@@ -63,7 +175,7 @@ class StudyInfo:
     baseline: str
     primary: str
     metrics: tuple[str, ...]
-    arms: tuple[ArmRow, ...]
+    arms: tuple[Arm, ...]
     seeds: tuple[int, ...]
     smallest_effect: float | None
     family: tuple[str, ...]
@@ -74,18 +186,78 @@ class StudyInfo:
     added: tuple[int, ...] = ()
     left_out: tuple[int, ...] = ()
     stopped: Mapping[str, int] = field(default_factory=dict)
+    is_newest: bool = True
+    trials: int = 0
+    complete: int = 0
+    is_complete: bool = False
+    rule: Rule = ""
+    hypotheses: tuple[Hypothesis, ...] = ()
+    added_later: tuple[int, ...] = ()
+    always_declared: bool = True
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and revision: what its rows are found by."""
+        return self.name, self.revision
 
     def against(self, arm: str) -> "StudyInfo":
         """Return the study with another arm in the baseline's place, and no family.
 
         Nothing is judged then: verdicts are about parts of the declared baseline.
         """
-        return self if arm == self.baseline else replace(self, baseline=arm, family=())
+        if arm == self.baseline:
+            return self
+        return replace(self, baseline=arm, family=(), hypotheses=())
+
+    @property
+    def looks(self) -> Looks:
+        """How often results may be looked at: what decides intervals, p values and verdicts."""
+        if self.always_sequential:
+            return "always"
+        if self.rule == "one extension" and not self.added_later:
+            return "two looks" if self.added else "first look"
+        return "always" if self.added else "once"
 
     @property
     def is_sequential(self) -> bool:
-        """Whether comparisons must stand up to looking before the last seed."""
-        return self.always_sequential or bool(self.added)
+        """Whether comparisons must stand up to looking as often as one likes."""
+        return self.looks == "always"
+
+    @property
+    def level(self) -> float:
+        """Chance of any false verdict that is left.
+
+        Looking as often as one likes after a report that had a level of its own gets the little
+        that keeps both together at 0.05 (docs/statistics.md).
+        """
+        is_later = self.is_sequential and not (self.always_sequential and self.always_declared)
+        return LEVEL_AFTERWARDS if self.rule and is_later else LEVEL
+
+    @property
+    def questions(self) -> tuple[Hypothesis, ...]:
+        """The primary questions: pairs of an arm and a metric."""
+        if self.rule:
+            return self.hypotheses
+        bound = self.smallest_effect
+        return tuple(
+            Hypothesis(arm=arm, metric=self.primary, smallest_effect=bound) for arm in self.family
+        )
+
+    def metric(self, name: str) -> Metric:
+        """Return what is known of an outcome or a series of this study."""
+        return metric_named(name)
+
+    def in_order(self, names: Iterable[str]) -> list[str]:
+        """Return names of outcomes in the catalogue's order, unknown ones last."""
+        places = {name: place for place, name in enumerate(OUTCOMES)}
+        return sorted(names, key=lambda name: (places.get(name, len(places)), name))
+
+    def convergence_target(self, kind: str) -> float:
+        """Return the validation accuracy, in percent, at which a stage of a kind has converged."""
+        header = self.resolved.get("study")
+        targets = header.get("convergence") if isinstance(header, Mapping) else None
+        target = targets.get(kind) if isinstance(targets, Mapping) else None
+        return float(target) if isinstance(target, (int, float)) else 90.0
 
     def planned_seeds(self, arm: str) -> tuple[int, ...]:
         """Return the seeds that an arm is given."""
@@ -118,7 +290,7 @@ class Progress:
 
     `eta_seconds` is None while nothing allows an estimate, and 0 when nothing is left;
     `newest` is the time of the newest journal line of this study; `paused` says that its session
-    waits for a request to go on, `stalled` why it cannot go on just now, or "".
+    waits for a request to resume, `stalled` why it cannot continue just now, or "".
     """
 
     trials: StateCounts
@@ -133,7 +305,7 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrialRow:
+class TrialStatus:
     """One arm under one seed.
 
     `stage` is the kind that runs, failed, or ran last ("" before the first); `epoch` of `epochs`
@@ -160,7 +332,8 @@ class Curve:
     """A series of one arm over epochs: mean over seeds and its 95 % t interval.
 
     Arrays have one entry per epoch at which at least one seed has a value; `low` and `high` are
-    NaN where fewer than two seeds do. `seeds` holds each seed's own values, NaN where missing.
+    NaN where fewer than two seeds do. `values_SE` holds each seed's own values, NaN where missing.
+    Values are computed in double and held in single precision, for drawing: a monitor holds many.
     """
 
     arm: str
@@ -176,7 +349,7 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogRow:
+class LogEntry:
     """One line of a stage's or the session's log; `arm` is "" for the session."""
 
     time: float
@@ -206,7 +379,7 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AttemptRow:
+class Attempt:
     """One attempt at a stage of a trial; `stage` is the digest, `seconds` what it took so far.
 
     `cause` is the kind of its end when that was without a result, such as `killed`, else "".
@@ -229,3 +402,10 @@ class AttemptRow:
     hint: str
     traceback: str
     cause: str
+
+
+def on_synthetic_data(study: StudyInfo) -> bool:
+    """Whether an arm of the study trains on synthetic data."""
+    replaced = [c.after for arm in study.arms for c in arm.changes if c.path == "data"]
+    tables = [study.resolved.get("data"), *replaced]
+    return any(isinstance(table, dict) and table.get("kind") == "synthetic" for table in tables)

@@ -5,6 +5,7 @@ load than everything else that `icckd status` does.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,3 +124,225 @@ def mean_interval(
     half = stdtrit(freedom, (1 + confidence) / 2) * np.sqrt(variance / count)
     half = np.where(count > 1, half, np.nan)
     return mean, mean - half, mean + half
+
+
+# How large a paired difference is in units of its own spread.
+
+
+def hedges_correction(freedom: int) -> float:
+    """Return the factor that removes the small-sample bias of a standardized mean difference.
+
+    Hedges 1981 (Journal of Educational Statistics 6): with G the gamma function and m degrees of
+    freedom, J(m) = G(m / 2) / (sqrt(m / 2) G((m - 1) / 2)); 0 for m = 1, where the bias is
+    infinite.
+
+    >>> round(hedges_correction(7), 4)
+    0.8882
+    """
+    if freedom < 2:
+        return 0.0
+    half = freedom / 2
+    return math.exp(math.lgamma(half) - math.lgamma(half - 0.5)) / math.sqrt(half)
+
+
+def standardized_effect(differences: FloatArray) -> float | None:
+    """Return Cohen's d_z with Hedges' correction: J(n - 1) * mean / standard deviation.
+
+    d_z is Cohen 1988 (Statistical Power Analysis, section 2.3.5). It is None with fewer than three
+    pairs, and where all differences are equal.
+
+    Args:
+        differences: Differences arm minus baseline, finite, shape (S,), S >= 1.
+    """
+    n = int(differences.size)
+    mean, error = mean_and_error(differences) if n > 2 else (0.0, 0.0)
+    return hedges_correction(n - 1) * mean / (error * math.sqrt(n)) if error else None
+
+
+# Exact tests that assume nothing but that "no difference" leaves every sign to chance.
+#
+# Shapes: S paired seeds.
+
+EXACT_UP_TO = 20  # pairs; beyond, the sign flips are sampled
+SAMPLES = 99_999
+_TIE_DIGITS = 9  # of the largest size: differences of equal accuracies differ by rounding
+_TOLERANCE = 1e-12  # of the sum of absolute values: sums of equal numbers differ by rounding
+
+
+def smallest_p(n: int) -> float:
+    """Return the smallest two-sided p that a sign-flip or signed-rank test of n pairs can reach.
+
+    >>> smallest_p(5), smallest_p(6)
+    (0.0625, 0.03125)
+    """
+    return min(1.0, 2.0 ** (1 - n))
+
+
+def sign_flip_p(differences: FloatArray) -> float:
+    """Return the exact two-sided p of "no difference" over all 2^S ways to flip signs.
+
+    Fisher 1935 (The Design of Experiments, section 21): the share of flips whose absolute sum is at
+    least that observed. Beyond `EXACT_UP_TO` pairs the flips are drawn, always the same ones, and
+    the observed one is counted in (Phipson and Smyth 2010).
+
+    Args:
+        differences: Differences arm minus baseline, finite, shape (S,), S >= 1.
+    """
+    ordered = np.sort(np.abs(differences))
+    observed = abs(float(np.sort(differences).sum())) - _TOLERANCE * float(ordered.sum())
+    sums = _flipped_sums(ordered)
+    extreme = np.abs(sums) >= observed
+    return float(extreme.mean()) if ordered.size <= EXACT_UP_TO else _counted_in(extreme)
+
+
+def one_sided_flip_p(differences: FloatArray) -> float:
+    """Return the one-sided p against a positive mean, as `sign_flip_p` the two-sided one."""
+    ordered = np.sort(np.abs(differences))
+    observed = float(np.sort(differences).sum()) - _TOLERANCE * float(ordered.sum())
+    sums = _flipped_sums(ordered)
+    if ordered.size > EXACT_UP_TO:
+        return _counted_in(sums >= observed)
+    return float(((sums >= observed).mean() + (-sums >= observed).mean()) / 2)
+
+
+def _flipped_sums(sizes: FloatArray) -> FloatArray:
+    """Return the sums over all ways to give sizes a sign but the first's, or over a sample."""
+    if sizes.size > EXACT_UP_TO:
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (SAMPLES, sizes.size))
+        return np.asarray(signs @ sizes)
+    sums = sizes[:1]  # flipping all signs turns a sum into its opposite
+    for size in sizes[1:]:
+        sums = np.concatenate([sums + size, sums - size])
+    return sums
+
+
+def _counted_in(extreme: np.ndarray) -> float:
+    """Return the share of drawn flips, the observed one counted in."""
+    return (int(extreme.sum()) + 1) / (SAMPLES + 1)
+
+
+def worst_rank_scores(differences: FloatArray) -> FloatArray:
+    """Return signed ranks of differences, infinite ones ranked above all finite ones.
+
+    A pair in which the arm alone never reached its target, or diverged, has an infinite difference:
+    its size is unknown, its sign is not (Lachin 1999, Controlled Clinical Trials 20). Equal sizes
+    share their mean rank; zeros, also pairs in which both never did (NaN), score zero.
+
+    Args:
+        differences: Oriented so that the sign is meant; infinite or NaN allowed, shape (S,).
+
+    >>> worst_rank_scores(np.array([0.5, -np.inf, 2.0, np.nan])).tolist()
+    [2.0, -4.0, 3.0, 0.0]
+    """
+    sizes = np.abs(np.nan_to_num(differences, nan=0.0, posinf=math.inf, neginf=-math.inf))
+    largest = float(sizes[np.isfinite(sizes)].max(initial=0.0))
+    grid = np.where(np.isfinite(sizes), np.round(sizes / (largest or 1.0), _TIE_DIGITS), np.inf)
+    below = (grid[:, None] > grid[None, :]).sum(axis=1)
+    same = (grid[:, None] == grid[None, :]).sum(axis=1)
+    ranks = below + (same + 1) / 2
+    return np.where(grid > 0, np.sign(differences) * ranks, 0.0)
+
+
+def worst_rank_p(differences: FloatArray) -> float:
+    """Return the exact two-sided p of the signed worst ranks; see `worst_rank_scores`."""
+    return sign_flip_p(worst_rank_scores(differences))
+
+
+# Is a difference too small to matter?
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Equivalence:
+    """Two one-sided tests against +-bound: the larger p, and the 1 - 2 * alpha interval.
+
+    The interval lies inside the bounds exactly when p < alpha.
+    """
+
+    p: float
+    low: float
+    high: float
+
+
+def equivalence(
+    differences: FloatArray,
+    *,
+    bound: float,
+    alpha: float = 0.05,
+) -> Equivalence:
+    """Test that a mean paired difference lies within +-bound, by TOST.
+
+    Schuirmann 1987 (Journal of Pharmacokinetics and Biopharmaceutics 15): with mean m and its
+    standard error e over n pairs, p is the larger of P(t > (m + bound) / e) and
+    P(t > (bound - m) / e) with n - 1 degrees of freedom.
+
+    Args:
+        differences: Differences arm minus baseline, finite, shape (S,), S >= 2.
+        bound: Smallest difference that matters, in the unit of the differences, above 0.
+        alpha: Level of each one-sided test.
+    """
+    if differences.ndim != 1 or differences.size < 2 or not bound > 0:
+        raise ValueError("n >= 2 differences and a bound above 0 are needed")
+    mean, error = mean_and_error(differences)
+    freedom = int(differences.size) - 1
+    half = t_quantile(freedom, 1 - alpha) * error
+    p = max(t_tail(freedom, mean + bound, error), t_tail(freedom, bound - mean, error))
+    return Equivalence(p=p, low=mean - half, high=mean + half)
+
+
+# Several comparisons at once.
+
+
+def holm(p_values: Sequence[float], *, family_size: int | None = None) -> tuple[float, ...]:
+    """Return Holm-adjusted p values (Holm 1979, Scandinavian Journal of Statistics 6).
+
+    Sorted ascending, the i-th of m (from 0) becomes the largest of (m - j) * p_j over j <= i, at
+    most 1. Rejecting where it is below alpha keeps the chance of any false rejection below alpha.
+
+    Args:
+        p_values: Raw p values, in any order.
+        family_size: m, when some comparisons of the family have no p value yet; at least
+            len(p_values). Counting them keeps an arm that is missing from favouring the others.
+
+    Returns:
+        Adjusted p values in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    (0.03, 0.06, 0.06)
+    """
+    size = len(p_values) if family_size is None else family_size
+    if size < len(p_values):
+        raise ValueError("a family is at least as large as its p values are many")
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (size - rank) * p_values[index]))
+        adjusted[index] = highest
+    return tuple(adjusted)
+
+
+# Bootstrap intervals, from ten pairs on.
+
+BOOTSTRAP_FROM = 10
+RESAMPLES = 9_999
+
+
+def bootstrap_interval(
+    differences: FloatArray, *, confidence: float = 0.95
+) -> tuple[float, float] | None:
+    """Return the BCa bootstrap interval of the mean (Efron 1987, JASA 82), always the same one.
+
+    None with fewer than ten pairs, where it covers far too seldom, and for equal differences.
+
+    Args:
+        differences: Differences arm minus baseline, finite, shape (S,).
+        confidence: Coverage of the interval.
+    """
+    if differences.size < BOOTSTRAP_FROM or np.ptp(differences) == 0:
+        return None
+    from scipy.stats import bootstrap
+
+    interval = bootstrap(
+        (np.sort(differences),), np.mean, confidence_level=confidence, n_resamples=RESAMPLES,
+        method="BCa", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return float(interval.low), float(interval.high)

@@ -20,6 +20,11 @@ def student(alpha: float) -> CriticalT:
     return lambda n: t_quantile(n - 1, 1 - alpha / 2)
 
 
+def one_sided(alpha: float) -> CriticalT:
+    """Return the critical t of a one-sided t test at level alpha."""
+    return lambda n: t_quantile(n - 1, 1 - alpha)
+
+
 def power(n: int, effect: float, critical: CriticalT) -> float:
     """Return the probability that |t| of n pairs exceeds its critical value.
 

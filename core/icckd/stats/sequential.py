@@ -17,7 +17,9 @@ and Grunwald, "E-statistics, group invariance and anytime-valid testing", Annals
 """
 
 import math
+from dataclasses import dataclass
 
+from icckd.stats.fixed import Sample
 from icckd.stats.paired import FloatArray, PairedDifference, mean_and_error
 
 
@@ -84,6 +86,40 @@ def sequential_difference(
         high=mean + half,
         p=anytime_p(n, t, effect=effect),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SequentialTest:
+    """The rule for a sample whose spread is not taken for less than its floor allows.
+
+    A larger spread than the one seen makes |t| smaller, and so p larger and intervals wider: what
+    held for every number of seeds still holds.
+    """
+
+    sample: Sample
+    effect: float
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return max(self.sample.moments[1], self.sample.floor_error)
+
+    def p(self, value: float) -> float:
+        """Return the anytime p of "the mean is a value"."""
+        distance = abs(self.sample.mean - value)
+        t = distance / self.error if self.error else math.inf if distance else 0.0
+        return anytime_p(self.sample.n, t, effect=self.effect)
+
+    def equivalence_p(self, bound: float) -> float:
+        """Return the anytime p of "the mean lies outside of +-bound"."""
+        is_inside = abs(self.sample.mean) < bound
+        return max(self.p(-bound), self.p(bound)) if is_inside else 1.0
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Return the values whose p is above a level; all of them while seeds are too few."""
+        critical = critical_t(self.sample.n, effect=self.effect, alpha=level)
+        half = math.inf if math.isinf(critical) else critical * self.error
+        return self.sample.mean - half, self.sample.mean + half
 
 
 def anytime_sign_p(signs: FloatArray) -> float:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from icckd.errors import MachineError, UsageError
-from icckd.report.export.runs import TrackedRun, tracked_runs
-from icckd.results.read import Results
+from icckd.report.export.trackers import TrackedRun, tracked_runs
+from icckd.results.query import Results
 from icckd.results.types import StudyInfo
 
 Exporter = Callable[[StudyInfo, Sequence[TrackedRun], Path], None]

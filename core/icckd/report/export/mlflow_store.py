@@ -8,8 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icckd.report.export.environment import only
-from icckd.report.export.runs import TrackedRun
+from icckd.report.export.trackers import TrackedRun, only
 from icckd.results.types import StudyInfo
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icckd.report.export.runs import TrackedRun, as_folder
+from icckd.report.export.trackers import TrackedRun, as_folder
 from icckd.results.types import StudyInfo
 
 if TYPE_CHECKING:

@@ -5,8 +5,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from icckd.report.export.environment import only
-from icckd.report.export.runs import TrackedRun
+from icckd.report.export.trackers import TrackedRun, only
 from icckd.results.types import StudyInfo
 
 

@@ -1,37 +1,69 @@
-"""Figures for a paper, drawn with matplotlib (the extra `figures`), imported here alone.
+"""Figures for a paper, drawn with matplotlib (the extra `figures`), which `plots` alone imports.
 
 Each figure is written as PDF, SVG and PNG, one column wide, text as text.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from icckd.errors import MachineError
-from icckd.report.lines import Axes, DrawnLine
-from icckd.results.read import Results
-from icckd.results.synthetic import on_synthetic_data
-from icckd.results.types import StudyInfo
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from icckd.results.query import Results
+    from icckd.results.types import StudyInfo
 
 FORMATS = ("pdf", "svg", "png")
+Floats = NDArray[np.floating[Any]]
 
 
-def draw_figures(results: Results, study: StudyInfo, folder: Path) -> list[Path]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Axes:
+    """Titles, a note above, the shown part of x, and which axes are logarithmic."""
+
+    x: str
+    y: str
+    low: float
+    high: float
+    log_x: bool = False
+    log_y: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DrawnLine:
+    """One arm: its mean with an interval, its seeds, or both. `place` in the study gives color.
+
+    Shape suffixes: E epochs, S seeds.
+    """
+
+    name: str
+    place: int
+    x_E: Floats  # noqa: N815
+    mean_E: Floats | None  # noqa: N815
+    low_E: Floats | None  # noqa: N815
+    high_E: Floats | None  # noqa: N815
+    seeds_SE: Floats | None  # noqa: N815
+
+
+def draw_figures(results: "Results", study: "StudyInfo", folder: Path) -> list[Path]:
     """Write every figure that the results allow into a folder; return the files.
 
     Raises:
         MachineError: matplotlib is not installed.
     """
     _need_matplotlib()
-    from icckd.report.figures.style import saved, style
+    from icckd.report.figures.plots import report_figures, saved, style
+    from icckd.results.types import on_synthetic_data
 
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     with style():
-        for name, figure in _figures(results, study).items():
+        for name, figure in report_figures(results, study).items():
             if figure is not None:
                 if on_synthetic_data(study):
                     figure.suptitle("synthetic data")
@@ -40,14 +72,13 @@ def draw_figures(results: Results, study: StudyInfo, folder: Path) -> list[Path]
 
 
 def draw_lines(axes: Axes, lines: Sequence[DrawnLine], path: Path) -> None:
-    """Write lines as they stand on a screen, in the format of the suffix.
+    """Write the lines of a chart, in the format of the suffix.
 
     Raises:
         MachineError: matplotlib is not installed.
     """
     _need_matplotlib()
-    from icckd.report.figures.lines import lines_figure
-    from icckd.report.figures.style import saved, style
+    from icckd.report.figures.plots import lines_figure, saved, style
 
     with style():
         saved(lines_figure(axes, lines), path)
@@ -55,28 +86,9 @@ def draw_lines(axes: Axes, lines: Sequence[DrawnLine], path: Path) -> None:
 
 def _need_matplotlib() -> None:
     try:
-        import icckd.report.figures.style  # noqa: F401
+        import icckd.report.figures.plots  # noqa: F401
     except ModuleNotFoundError as error:
         raise MachineError(
             "figures need matplotlib, which is not installed",
             hint="pip install 'icckd[figures]'",
         ) from error
-
-
-def _figures(results: Results, study: StudyInfo) -> "dict[str, Figure | None]":
-    from icckd.report.figures.cost import draw_cost
-    from icckd.report.figures.curves import draw_curves
-    from icckd.report.figures.forest import draw_forest
-    from icckd.report.figures.heatmap import draw_heatmap
-
-    curves = {
-        f"curves-{metric}": draw_curves(results, study, metric)
-        for metric in results.series(study)
-        if metric.endswith(".val_top1")
-    }
-    return {
-        **curves,
-        "forest": draw_forest(results, study),
-        "heatmap": draw_heatmap(results, study),
-        "cost": draw_cost(results, study),
-    }

@@ -1,0 +1,695 @@
+"""`icckd run`: own the state folder, train what is missing, print the report.
+
+Or, with a screen, do so in a background process and watch it. `--add-seeds` and `--until` run one
+session after another, each with more seeds.
+"""
+
+import contextlib
+import math
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from icckd.cli import streams
+from icckd.cli.source import source_notices
+from icckd.errors import GateError, Interrupted, UsageError
+from icckd.journal import requests
+from icckd.journal.folder import StateFolder
+from icckd.journal.owner import owner_lock
+from icckd.report.formats import write_report
+from icckd.report.numbers import duration
+from icckd.report.text import display
+from icckd.resources import choose_device
+from icckd.resources.processes import own_environment, python
+from icckd.results.bits import stages_to_retrain
+from icckd.results.query import Results, open_results
+from icckd.results.seeds import (
+    Condition,
+    Goal,
+    hopeless_arms,
+    not_known,
+    parse,
+    same_study,
+    seeds_missing,
+    study_as_planned,
+)
+from icckd.results.store import Store
+from icckd.results.types import Comparison, StudyInfo
+from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
+from icckd.run.leaving import GRACE_SECONDS
+from icckd.run.prepare import (
+    Device,
+    complete_stages,
+    data_root,
+    make_plan,
+    with_more_seeds,
+)
+from icckd.run.schedule import Transition
+from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
+from icckd.stats.two_stage import LEAST_EXTENSION
+from icckd.study.load import load
+from icckd.study.model import Study
+from icckd.study.plan import Plan
+from icckd.study.records import Stage
+from icckd.train.data.files import Survey
+
+TICK_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedSeeds:
+    """How seeds are added.
+
+    Attributes:
+        step: Seeds to add at a time.
+        until: Condition at which no more are added; None adds them once.
+        most: Greatest number of seeds, with a condition.
+        stop_hopeless: Whether arms that are surely worse than the baseline get no more.
+    """
+
+    step: int
+    until: str | None = None
+    most: int | None = None
+    stop_hopeless: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """What the command line asked for, at `requested_at` in Unix seconds."""
+
+    study: Path
+    overrides: tuple[str, ...]
+    device: Device
+    jobs: int | None
+    force: bool = False
+    retrain_mixed: bool = False
+    accept_code: bool = False
+    executor: str = DEFAULT
+    added_seeds: AddedSeeds | None = None
+    grace: float = GRACE_SECONDS
+    requested_at: float = field(default_factory=time.time)
+
+
+def run_here(options: RunOptions) -> int:
+    """Run a study in this process and print its report; return the exit code."""
+    if options.added_seeds is not None:
+        return run_with_added_seeds(options, options.added_seeds)
+    study = load(options.study, options.overrides)
+    code = train(with_device(options), study)
+    print_table(study.study.name)
+    return code
+
+
+def run_and_watch(options: RunOptions) -> int:
+    """Run a study in a session of its own and watch it; leaving asks what becomes of it."""
+    from icckd_tui.app import run_watch
+    from icckd_tui.terminal import need_screen
+
+    need_screen()
+    study, options = load(options.study, options.overrides), with_device(options)
+    _plan(options, study)  # shows mistakes here, at once
+    find_executor(options.executor)
+    folder = StateFolder.current()
+    folder.create()
+    name = study.study.name
+    log = folder.sessions / f"{time.strftime('%Y%m%dT%H%M%S')}.log"
+    with log.open("ab") as output:
+        child = subprocess.Popen(
+            python("icckd.cli.main", *_arguments(options)),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=own_environment(),
+            start_new_session=True,
+        )
+    answer = run_watch(folder, name, request_stop=lambda: _request_stop(folder, name))
+    if child.poll() is None and answer != "stop":
+        say(f"{name} continues in the background; `icckd watch {name}` shows it, log: {log}")
+        return 0
+    if child.poll() is None:
+        say("finishing the running stages")
+    code = child.wait()
+    print_table(name)
+    return code
+
+
+def _arguments(options: RunOptions) -> list[str]:
+    added = options.added_seeds
+    return [
+        "run",
+        str(options.study),
+        *options.overrides,
+        "--no-tui",
+        f"--device={options.device}",
+        *([f"--executor={options.executor}"] if options.executor != DEFAULT else []),
+        *([f"--jobs={options.jobs}"] if options.jobs else []),
+        *(["--force"] if options.force else []),
+        *(["--retrain-mixed"] if options.retrain_mixed else []),
+        f"--grace={options.grace:g}",
+        *(["--accept-code"] if options.accept_code else []),
+        *(_added_seeds_arguments(added) if added else []),
+    ]
+
+
+def _added_seeds_arguments(added: AddedSeeds) -> list[str]:
+    return [
+        f"--add-seeds={added.step}",
+        *([f"--until={added.until}"] if added.until else []),
+        *([f"--max-seeds={added.most}"] if added.most else []),
+        *(["--stop-hopeless"] if added.stop_hopeless else []),
+    ]
+
+
+def _request_stop(folder: StateFolder, study: str) -> None:
+    requests.submit(folder, requests.Wanted(kind="stop", study=study))
+
+
+def train(options: RunOptions, study: Study, *, stopped: Mapping[str, int] | None = None) -> int:
+    """Run sessions until the study has all the seeds that viewers asked for.
+
+    Args:
+        options: How to run it.
+        study: What to run; the file is not read again, it may change meanwhile.
+        stopped: Arms that are given only so many of the first seeds.
+
+    Returns:
+        The exit code.
+    """
+    plan = _plan(options, study, stopped)
+    find_executor(options.executor)
+    folder = StateFolder.current()
+    with own_results(folder) as results:
+        signals = Signals()
+        results.refresh()
+        retrain = _to_retrain(options, plan, results)
+        for note in results.code_epoch_notes(plan, results.complete_stages()):
+            say(note)
+        while True:
+            results.refresh()
+            done = complete_stages(folder, results.complete_stages()) - retrain
+            for notice in source_notices(plan, done):
+                say(notice)
+            request = RunRequest(
+                study=study,
+                plan=plan,
+                complete=done,
+                arguments=sys.argv[1:],
+                data_root=data_root(),
+                requested_at=options.requested_at,
+                retrain=retrain,
+                stopped=stopped or {},
+            )
+            code, session = run_session(folder, results, request, options, signals.stopping)
+            if code == INTERRUPTED and signals.is_urgent:
+                raise interrupted()  # without a report, which may take longer than there is
+            if not session.more_seeds or code == INTERRUPTED:
+                return code
+            study, retrain = with_more_seeds(study, session.more_seeds), frozenset()
+            plan = _plan(options, study, stopped)
+
+
+def _plan(options: RunOptions, study: Study, stopped: Mapping[str, int] | None = None) -> Plan:
+    return make_plan(
+        study,
+        device=options.device,
+        root=data_root(),
+        stopped=stopped,
+        accept_code=options.accept_code,
+        surveyed=_say_left_out,
+    )
+
+
+def _to_retrain(options: RunOptions, plan: Plan, results: Results) -> frozenset[str]:
+    """Return the finished stages that the user wants trained again."""
+    if options.force:
+        return frozenset(plan.stages)
+    if not options.retrain_mixed:
+        return frozenset()
+    mixed = stages_to_retrain(plan.stages, results.finished_stages())
+    if not mixed:
+        say("no finished stage was made by another torch or device model: nothing to train again")
+    return mixed
+
+
+@contextlib.contextmanager
+def own_results(folder: StateFolder) -> Iterator[Results]:
+    """Own a state folder, made if need be; yield results read from its database."""
+    folder.create()
+    with (
+        owner_lock(folder, waiting=lambda: say("another run owns this state folder; waiting")),
+        Store.open_file(folder, notice=say) as store,
+    ):
+        yield Results(store)
+
+
+def run_session(
+    folder: StateFolder,
+    results: Results,
+    request: RunRequest,
+    options: RunOptions,
+    stopping: Callable[[], Stopping],
+) -> tuple[int, Session]:
+    """Run a session to its end; return its exit code, and the session."""
+    with progress_listener(results, request) as listener:
+        context = ExecutorContext(
+            folder=folder, plan=request.plan, jobs=options.jobs, notice=listener.notice
+        )
+        executor = make_executor(options.executor, context)
+        session = Session(
+            folder, request, executor, listener, stopping, grace_seconds=options.grace
+        )
+        return session.run(), session
+
+
+def interrupted() -> Interrupted:
+    """Return the error that ends a command which a signal interrupted."""
+    command = display(shlex.join(["icckd", *sys.argv[1:]]))
+    return Interrupted("interrupted", hint=f"the same command resumes where it stopped: {command}")
+
+
+_STEPS: tuple[Stopping, ...] = ("", "finish", "save", "kill")
+
+
+class Signals:
+    """What Ctrl-C and the signals of schedulers ask for.
+
+    The first Ctrl-C lets running stages finish, the second saves them at the end of their epochs,
+    the third leaves at once. SIGTERM, and SIGHUP when the terminal goes, save. A signal that was
+    ignored when the command began, as under nohup, stays ignored.
+    """
+
+    def __init__(self) -> None:
+        self._step = 0
+        self._has_told = False
+        for number, handle in (
+            (signal.SIGINT, self._next),
+            (signal.SIGTERM, self._save),
+            (signal.SIGHUP, self._save),
+        ):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handle)
+
+    def _next(self, number: int, frame: FrameType | None) -> None:
+        self._step = min(self._step + 1, len(_STEPS) - 1)
+
+    def _save(self, number: int, frame: FrameType | None) -> None:
+        self._step = max(self._step, _STEPS.index("save"))
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the session was to leave before its stages were finished."""
+        return _STEPS[self._step] in ("save", "kill")
+
+    def stopping(self) -> Stopping:
+        """Return what the signals so far ask for; tell what the first Ctrl-C does."""
+        if _STEPS[self._step] == "finish" and not self._has_told:
+            self._has_told = True  # not in the handler: the signal may have come amid a print
+            say("finishing the running stages; Ctrl-C again saves them and leaves")
+        return _STEPS[self._step]
+
+
+def with_device(options: RunOptions) -> RunOptions:
+    """Return the options with `auto` resolved; errors as `device_for`."""
+    return replace(options, device=device_for(options.device))
+
+
+def device_for(wanted: Device) -> Device:
+    """Return the kind of device to train on; tell what the user should know about the choice.
+
+    Raises:
+        MachineError: A GPU is asked for, and none can be used.
+    """
+    choice = choose_device(wanted)
+    for notice in choice.notices:
+        say(notice)
+    return choice.device
+
+
+def print_table(name: str) -> None:
+    """Print the report of a study that was run."""
+    with open_results(StateFolder.current(), notice=say) as results:
+        try:
+            write_report(results, results.study(name), "table", sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:  # nobody reads it: what the study came to is the exit code
+            streams.discard_output()
+
+
+def say(text: str) -> None:
+    """Print a notice beside the output."""
+    print(f"icckd: {text}", file=sys.stderr, flush=True)
+
+
+# `--add-seeds` and `--until`: session after session, each with more seeds.
+#
+# `--until decided` takes the one extension that a study declares, as large as its first look
+# advises. Other goals are looked at as often as they take: `--until` declares the rule for that
+# (`study.sequential.always`) in the study that it runs, before the first seed is trained.
+
+_ALWAYS = "study.sequential.always=true"
+
+
+def run_with_added_seeds(options: RunOptions, added: AddedSeeds) -> int:
+    """Run a study with more seeds, once or until its goal holds; return the exit code.
+
+    Raises:
+        UsageError: The goal is not a condition, or takes more seeds than allowed.
+        GateError: The goal does not hold with the seeds allowed, or by an estimate will not.
+    """
+    if added.until is not None and (added.most is None or options.force):
+        raise UsageError("--until needs --max-seeds, and no --force", hint="--max-seeds 20")
+    study = load(options.study, options.overrides)
+    by_extension = added.until is not None and _takes_extension(study, added.until)
+    if added.until is not None and not by_extension and _ALWAYS not in options.overrides:
+        options = replace(options, overrides=(*options.overrides, _ALWAYS))
+        study = load(options.study, options.overrides)
+    options = with_device(options)
+    count, stopped = _seeds_run(study)
+    if added.until is None:
+        ran = count or study.study.seeds.count
+        say_looks(study, added.step)
+        code = train(options, _with_seeds(study, ran + added.step), stopped=stopped)
+        print_table(study.study.name)
+        return code
+    count = max(count, study.study.seeds.count)
+    run = _run_extension if by_extension else _run_until
+    return run(options, added, study, count, stopped)
+
+
+def _takes_extension(study: Study, until: str) -> bool:
+    """Whether a goal is reached by the study's one extension."""
+    header = study.study
+    if until.strip() != "decided" or header.extension != "one" or header.sequential.always:
+        return False
+    earlier = _earlier(study)
+    if earlier is None:
+        return True
+    info, results = earlier
+    results.close()
+    return info.rule != ""
+
+
+def say_looks(study: Study, count: int) -> None:
+    """Say by which rule seeds count that are added to a study now."""
+    earlier = _earlier(study)
+    if earlier is None:
+        return
+    info, results = earlier
+    with results:
+        has_results = any(row.n for row in results.comparisons(info))
+    if not has_results or info.rule == "" or info.is_sequential:
+        return
+    if info.looks == "first look":
+        few = f"; fewer than {LEAST_EXTENSION} decide nothing" if count < LEAST_EXTENSION else ""
+        say(f"the study's one extension: {count} more{few}")
+    else:
+        say("results of all declared seeds were seen: from here on the rule for looks without end")
+
+
+def _run_extension(
+    options: RunOptions,
+    added: AddedSeeds,
+    study: Study,
+    count: int,
+    stopped: Mapping[str, int],
+) -> int:
+    """Run a study, and extend it once by what its first look advises where it is undecided."""
+    most = added.most or count
+    goal = _goal(study, added.until or "")
+    code, is_decided, info, rows = _decided(options, study, min(count, most), goal, stopped)
+    if code in (0, 1) and not is_decided and info.looks == "first look":
+        size = _extension(rows, most - count)
+        say(f"continuing with {count + size} seeds: the study's one extension")
+        code, is_decided, info, rows = _decided(options, study, count + size, goal, stopped)
+    print_table(study.study.name)
+    if code in (0, 1) and not is_decided:
+        raise GateError(
+            f"{goal.text!r} does not hold after the study's one extension",
+            hint="--add-seeds continues by the rule for looks without end",
+        )
+    return code
+
+
+def _decided(
+    options: RunOptions, study: Study, count: int, goal: Goal, stopped: Mapping[str, int]
+) -> tuple[int, bool, StudyInfo, tuple[Comparison, ...]]:
+    """Train so many seeds; return the exit code, whether all is decided, and the results."""
+    code = train(options, _with_seeds(study, count), stopped=stopped)
+    with open_results(StateFolder.current(), notice=say) as results:
+        info = results.study(study.study.name)
+        rows = results.comparisons(info)
+    return code, goal.holds(info, rows), info, rows
+
+
+def _extension(rows: Sequence[Comparison], allowed: int) -> int:
+    """Return the seeds that an extension gets: what the first look advises, or what is allowed.
+
+    Raises:
+        GateError: Nothing can be advised, or it takes more than allowed.
+    """
+    open_rows = [row for row in rows if row.verdict == "undecided"]
+    least = [row.more_seeds_least for row in open_rows if row.more_seeds_least is not None]
+    most = [row.more_seeds for row in open_rows if row.more_seeds is not None]
+    if len(most) < len(open_rows) or not most:
+        raise GateError(
+            "'decided' cannot be reached: how many more seeds it takes is not known",
+            hint="`icckd report` says why",
+        )
+    if allowed < max(least):
+        raise GateError(
+            f"'decided' takes {max(least)} to {max(most)} more seeds, and {max(allowed, 0)} are"
+            " allowed",
+            hint="raise --max-seeds",
+        )
+    return min(max(most), allowed)
+
+
+def _run_until(
+    options: RunOptions, added: AddedSeeds, study: Study, count: int, stopped: Mapping[str, int]
+) -> int:
+    most = added.most or count
+    count = min(count, most)
+    goal = _goal(study, added.until or "")
+    if out_of_reach := _out_of_reach(study, goal, most, stopped):
+        raise UsageError(out_of_reach, hint="raise --max-seeds or the target; or use --add-seeds")
+    while True:
+        code = train(options, _with_seeds(study, count), stopped=stopped)
+        if code not in (0, 1):
+            print_table(study.study.name)
+            return code
+        holds, stopped = _check_goal(study, goal, added, count, stopped)
+        if holds or count >= most:
+            break
+        if out_of_reach := _out_of_reach(study, goal, most, stopped):
+            print_table(study.study.name)
+            raise GateError(out_of_reach, hint="raise --max-seeds or the target")
+        count = min(count + added.step, most)
+        say(f"continuing with {count} seeds")
+    print_table(study.study.name)
+    if not holds:
+        raise GateError(f"{goal.text!r} does not hold with the {most} seeds allowed")
+    return code
+
+
+def _goal(study: Study, text: str) -> Goal:
+    info = study_as_planned(study)
+    condition: Condition | None = None
+    if text.strip() != "decided":
+        condition = parse(text, info)
+        if condition.quantity != "halfwidth" or condition.sign not in ("<", "<="):
+            raise UsageError(
+                f"--until {text!r}: seeds are added for precision or until verdicts are there",
+                hint="'halfwidth(student.top1) < 0.3', or: decided",
+            )
+    elif any(asked.smallest_effect is None for asked in info.questions):
+        raise UsageError(
+            "--until decided needs study.smallest_effect: no difference would never be decided",
+            hint="declare the smallest difference that matters",
+        )
+    return Goal(text=text.strip(), condition=condition)
+
+
+def _check_goal(
+    study: Study, goal: Goal, added: AddedSeeds, count: int, stopped: Mapping[str, int]
+) -> tuple[bool, Mapping[str, int]]:
+    """Return whether the goal holds, and the arms that are given no more seeds from here on."""
+    with open_results(StateFolder.current(), notice=say) as results:
+        info = results.study(study.study.name)
+        rows = results.comparisons(info)
+    if not info.is_complete:
+        print_table(study.study.name)
+        raise GateError(not_known([goal.text], info))
+    if added.stop_hopeless:
+        hopeless = [arm for arm in hopeless_arms(info, rows) if arm not in stopped]
+        for arm in hopeless:
+            say(f"{arm} is worse than {info.baseline} beyond doubt: no more seeds for it")
+        stopped = {**stopped, **dict.fromkeys(hopeless, count)}
+    return goal.holds(replace(info, stopped=stopped), rows), stopped
+
+
+def _out_of_reach(study: Study, goal: Goal, most: int, stopped: Mapping[str, int]) -> str:
+    """Return why a goal takes more seeds than allowed, at the spread seen so far, or ""."""
+    earlier = _earlier(study)
+    if earlier is None:
+        return ""
+    info, results = earlier
+    with results:
+        rows = results.comparisons(info)
+    need = seeds_missing(replace(info, stopped=stopped), goal, rows)
+    if need is None or need.sequential <= most:
+        return ""
+    takes = "more than 100,000" if math.isinf(need.sequential) else f"about {need.sequential:.0f}"
+    fixed = "" if math.isinf(need.fixed) else f" ({need.fixed:.0f} if fixed before the first)"
+    return (
+        f"{goal.text!r} takes {takes} seeds{fixed} at the spread of {need.spread:.3g} seen so far;"
+        f" --max-seeds is {most}"
+    )
+
+
+def _earlier(study: Study) -> tuple[StudyInfo, Results] | None:
+    """Return the newest session's plan of this study, whatever its seeds, with open results."""
+    folder = StateFolder.current()
+    if not folder.exists():
+        return None
+    results = open_results(folder, notice=say)
+    if any(info.name == study.study.name for info in results.studies()):
+        for info in results.revisions(study.study.name):
+            if same_study(info, study):
+                return info, results
+    results.close()
+    return None
+
+
+def _seeds_run(study: Study) -> tuple[int, Mapping[str, int]]:
+    """Return how many seeds the newest session planned, and the arms it had stopped."""
+    earlier = _earlier(study)
+    if earlier is None:
+        return 0, {}
+    info, results = earlier
+    results.close()
+    first = study.study.seeds.first
+    return (len(info.seeds), info.stopped) if info.seeds[:1] == (first,) else (0, {})
+
+
+def _with_seeds(study: Study, count: int) -> Study:
+    return with_more_seeds(study, count - study.study.seeds.count)
+
+
+def _say_left_out(found: Survey) -> None:
+    """Say which files of a folder of images no stage reads."""
+    for line in found.inventory.left_out:
+        say(f"not read in {display(str(found.inventory.folder))}: {display(line)}")
+
+
+# Progress: one live line on a terminal, plain lines otherwise.
+
+
+@contextlib.contextmanager
+def progress_listener(results: Results, request: RunRequest) -> Iterator[Listener]:
+    """Yield the listener that fits standard error."""
+    console = Console(stderr=True, highlight=False)
+    if not console.is_terminal:
+        yield _PlainLines(results, request, console)
+        return
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        yield _LiveLine(results, request, console, live)
+
+
+class _PlainLines:
+    """A plain line for every stage that starts or ends."""
+
+    def __init__(self, results: Results, request: RunRequest, console: Console) -> None:
+        self._results = results
+        self._console = console
+        self._plan = request.plan
+        self._started: dict[str, float] = {}
+        self._left = sum(digest not in request.complete for digest in request.plan.stages)
+        self._last_refresh = 0.0
+        self._name = request.study.study.name
+        console.print(
+            f"study {self._name}: {self._left} of {len(request.plan.stages)} stages to train",
+            markup=False,
+        )
+
+    def transition(self, change: Transition, stage: Stage) -> None:
+        now = time.monotonic()
+        took = ""
+        if change.state == "running":
+            self._started[stage.digest] = now
+        elif stage.digest in self._started:
+            took = f" in {duration(now - self._started.pop(stage.digest))}"
+        if change.state in ("complete", "failed", "blocked", "cancelled"):
+            self._left -= 1
+        reason = f": {display(change.reason)}" if change.reason else ""
+        left = f" ({self._left} left)" if change.state != "running" else ""
+        self._print(
+            f"{time.strftime('%H:%M:%S')} {change.state:<9} {_title(self._plan, stage)}"
+            f"{took}{left}{reason}"
+        )
+
+    def notice(self, text: str) -> None:
+        self._print(f"{time.strftime('%H:%M:%S')} {display(text)}")
+
+    def tick(self) -> None:
+        """Bring the database up to date twice a second."""
+        if time.monotonic() - self._last_refresh >= TICK_SECONDS:
+            self._results.refresh()
+            self._last_refresh = time.monotonic()
+            self._after_refresh()
+
+    def _print(self, text: str) -> None:
+        self._console.print(text, markup=False, soft_wrap=True)
+
+    def _after_refresh(self) -> None:
+        """For a subclass that shows more than what changed."""
+
+
+class _LiveLine(_PlainLines):
+    """One live line; only what went wrong stays on the screen."""
+
+    def __init__(self, results: Results, request: RunRequest, console: Console, live: Live) -> None:
+        super().__init__(results, request, console)
+        self._live = live
+
+    def transition(self, change: Transition, stage: Stage) -> None:
+        if change.state in ("failed", "blocked") or change.reason:
+            super().transition(change, stage)
+
+    def _after_refresh(self) -> None:
+        study = self._results.study(self._name)
+        progress = self._results.progress(study)
+        running = [row for row in self._results.trials(study) if row.state == "running"]
+        now = ", ".join(f"{r.arm}/{r.seed} {r.stage} {r.epoch}/{r.epochs}" for r in running[:3])
+        states = progress.stages
+        eta = "?" if progress.eta_seconds is None else duration(progress.eta_seconds)
+        failed = f"  failed {states.failed}" if states.failed else ""
+        bar = _bar(states.complete, states.total)
+        self._live.update(
+            Text(f"{bar} {states.complete}/{states.total} stages{failed}  ETA {eta}  {now}",
+                 no_wrap=True, overflow="ellipsis"),
+            refresh=True,
+        )  # fmt: skip
+
+
+def _bar(done: int, total: int, width: int = 24) -> str:
+    full = round(width * done / total) if total else width
+    if (sys.stderr.encoding or "").lower().startswith("utf"):
+        return "━" * full + "╌" * (width - full)
+    return "#" * full + "-" * (width - full)
+
+
+def _title(plan: Plan, stage: Stage) -> str:
+    users = plan.users(stage.digest)
+    arms = "+".join(dict.fromkeys(trial.arm for trial in users))
+    replicate = f" #{stage.replicate}" if stage.replicate else ""
+    return f"{arms}/{stage.seed} {stage.kind}{replicate}"

@@ -1,0 +1,165 @@
+"""Artifacts: files of a finished stage, under its digest, whole or not there at all."""
+
+import errno
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from icckd.errors import MachineError
+from icckd.journal.file import first_line, last_line, ordinal_of, sync
+from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.locks import PREFIX, remove_free_locks, try_stage_lock
+
+MANIFEST = "manifest.json"
+MOST_ATTEMPTS = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """What an artifact holds: SHA-256 by file name, and bytes in all."""
+
+    files: dict[str, str]
+    bytes: int
+
+
+def workspace(folder: StateFolder, attempt: str) -> Path:
+    """Return a fresh folder in which an attempt prepares its artifact."""
+    path = folder.artifacts / f".tmp-{attempt}"
+    path.mkdir()
+    return path
+
+
+def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
+    """Move prepared files to their digest, durably. What lies there whole and equal stays.
+
+    Every file is synced before the folder gets its name, and a name that is taken is never
+    overwritten: a reader sees all of an artifact or none of it.
+
+    Raises:
+        OSError: The disk refuses it; nothing was published then, and it may be tried again.
+    """
+    names = sorted(path.name for path in prepared.iterdir() if path.name != MANIFEST)
+    manifest = Manifest(
+        files={name: _sha256(prepared / name) for name in names},
+        bytes=sum((prepared / name).stat().st_size for name in names),
+    )
+    text = json.dumps({"stage": digest, "files": manifest.files, "bytes": manifest.bytes})
+    (prepared / MANIFEST).write_text(text)
+    for name in [*names, MANIFEST]:
+        sync(prepared / name)
+    sync(prepared)
+    target = folder.artifacts / digest
+    if not _rename_no_replace(prepared, target):
+        if _is_whole(target, manifest):
+            shutil.rmtree(prepared)
+        else:
+            _put_aside(target, prepared)
+    sync(folder.artifacts)
+    return manifest
+
+
+def _rename_no_replace(prepared: Path, target: Path) -> bool:
+    """Give a folder its name unless that is taken; return whether it was free.
+
+    rename(2) puts a folder in the place of an empty one only, and an artifact is never empty.
+    """
+    try:
+        prepared.rename(target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            return False
+        raise
+    return True
+
+
+def _is_whole(path: Path, manifest: Manifest) -> bool:
+    try:
+        return all(_sha256(path / name) == digest for name, digest in manifest.files.items())
+    except OSError:
+        return False
+
+
+def _put_aside(target: Path, prepared: Path) -> None:
+    """Replace what is damaged, or differs where bits do not repeat."""
+    old = prepared.with_name(f"{prepared.name}.old")
+    target.rename(old)
+    prepared.rename(target)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def verified(folder: StateFolder, digest: str) -> Path:
+    """Return the folder of an artifact after checking every file against its manifest.
+
+    Raises:
+        MachineError: It is missing or damaged.
+    """
+    path = folder.artifacts / digest
+    try:
+        files = _files_of(json.loads((path / MANIFEST).read_bytes()))
+        damaged = [name for name, digest in files.items() if _sha256(path / name) != digest]
+    except (OSError, ValueError, RecursionError) as error:
+        raise MachineError(
+            f"artifact {digest[:16]} is missing or has no manifest",
+            hint="run with --force to train that stage again",
+        ) from error
+    if damaged:
+        raise MachineError(
+            f"artifact {digest[:16]} is damaged: {damaged[0]}",
+            hint="run with --force to train that stage again",
+        )
+    return path
+
+
+def _files_of(manifest: Any) -> dict[str, str]:
+    """Return SHA-256 by name of the files in a manifest, all in its own folder.
+
+    Raises:
+        ValueError: It is not a manifest.
+    """
+    files = manifest.get("files") if isinstance(manifest, dict) else None
+    if not isinstance(files, dict) or any(name != Path(name).name for name in files):
+        raise ValueError("it names no files, or some elsewhere")
+    return files
+
+
+def is_published(folder: StateFolder, digest: str) -> bool:
+    """Whether an artifact is there, without reading its files."""
+    return (folder.artifacts / digest / MANIFEST).is_file()
+
+
+def is_complete(folder: StateFolder, digest: str) -> bool:
+    """Whether a stage's artifact is there and its newest attempt that ended is complete.
+
+    The caller holds the stage's lock: nobody attempts it meanwhile.
+    """
+    if not is_published(folder, digest):
+        return False
+    newest: tuple[int, float, bool] = (-1, 0.0, False)
+    for path in folder.attempts.glob(f"{digest[:PREFIX]}-*/{JOURNAL}"):
+        header, close = first_line(path), last_line(path)
+        if header is None or close is None or close.kind != "z":
+            continue
+        if header.body.get("stage") == digest:
+            is_good = close.body.get("state") == "complete"
+            newest = max(newest, (ordinal_of(header, MOST_ATTEMPTS), header.time, is_good))
+    return newest[2]
+
+
+def sweep(folder: StateFolder) -> None:
+    """Remove what killed attempts left behind; what another process still works on stays.
+
+    Only the owner may call this, before and after a session's work.
+    """
+    for left in folder.artifacts.glob(".tmp-*"):
+        with try_stage_lock(folder, left.name.removeprefix(".tmp-")) as is_free:
+            if is_free:
+                shutil.rmtree(left, ignore_errors=True)
+    remove_free_locks(folder)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,108 @@
+"""The report for other programs: CSV, JSON and Parquet, one record a comparison.
+
+Numbers have ten significant digits: beyond them versions of scipy differ. Bytes stay bytes. In JSON
+a target never reached is the word "inf", as in the journals.
+"""
+
+import csv
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, TextIO
+
+from icckd.report.document import ReportDocument
+from icckd.report.text import display
+from icckd.results import export
+from icckd.results.types import Comparison
+from icckd.results.values import strict
+from icckd.study.records import Arm
+
+_FIELDS = tuple(field.name for field in fields(Comparison))
+
+
+def write_csv(document: ReportDocument, out: TextIO) -> None:
+    """Write one line for each arm and metric; missing seeds are separated by spaces."""
+    study = document.study
+    arms = {arm.name: arm for arm in study.arms}
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["study", "revision", "role", "control_for", *_FIELDS])
+    for row in document.comparisons:
+        arm = arms[row.arm]
+        lead = [study.name, study.revision, arm.role, arm.control_for]
+        writer.writerow([_csv_value(value) for value in [*lead, *_values(row)]])
+
+
+def write_json(document: ReportDocument, out: TextIO) -> None:
+    """Write one JSON document: the study, its arms, every comparison, and the notes."""
+    study = document.study
+    content = {
+        "study": study.name,
+        "revision": study.revision,
+        "planned": study.planned_at,
+        "is_newest": study.is_newest,
+        "newer_revisions": [
+            {
+                "revision": each.revision,
+                "planned": each.planned_at,
+                "complete": each.complete,
+                "trials": each.trials,
+            }
+            for each in document.newer
+        ],
+        "question": study.question,
+        "baseline": study.baseline,
+        "primary": study.primary,
+        "seeds": list(study.seeds),
+        "family": list(study.family),
+        "smallest_effect": study.smallest_effect,
+        "arms": [_arm(arm) for arm in study.arms],
+        **({"answers": list(document.answers)} if document.answers else {}),
+        "comparisons": [
+            dict(zip(_FIELDS, _values(row), strict=True)) for row in document.comparisons
+        ],
+        "effects": [_rounded(asdict(effect)) for effect in document.effects],
+        "added_seeds": list(study.added),
+        "left_out_seeds": list(study.left_out),
+        "stopped": dict(study.stopped),
+        "warnings": list(document.warnings),
+        "incomplete": list(document.incomplete),
+        "notes": list(document.notes),
+    }
+    json.dump(strict(content), out, indent=2, allow_nan=False)
+    out.write("\n")
+
+
+def write_parquet(document: ReportDocument, target: Path) -> None:
+    """Write every comparison as one Parquet file, numbers in full.
+
+    Raises:
+        MachineError: The file cannot be written.
+    """
+    study = document.study
+    rows = [
+        [study.name, study.revision, *(getattr(row, name) for name in _FIELDS)]
+        for row in document.comparisons
+    ]
+    export.write_parquet(["study", "revision", *_FIELDS], rows, target)
+
+
+def _values(row: Comparison) -> list[Any]:
+    return list(_rounded({name: getattr(row, name) for name in _FIELDS}).values())
+
+
+def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: float(f"{value:.10g}") if isinstance(value, float) else value
+        for name, value in fields.items()
+    }
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return " ".join(map(str, value))
+    return display(value) if isinstance(value, str) else value
+
+
+def _arm(arm: Arm) -> dict[str, Any]:
+    """Return the public columns of an arm."""
+    return {key: value for key, value in asdict(arm).items() if key not in ("metrics", "levels")}

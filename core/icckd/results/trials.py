@@ -1,0 +1,402 @@
+"""How far a study is: trials, stages, the queue, attempts, requests and log lines."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from icckd.journal.folder import OUTPUT
+from icckd.results.types import (
+    Attempt,
+    Estimate,
+    LogEntry,
+    Progress,
+    SessionStatus,
+    StateCounts,
+    StudyInfo,
+    TrialStatus,
+)
+from icckd.study.records import State
+
+if TYPE_CHECKING:
+    from icckd.results.store import Store
+
+_TRIALS = """
+select arm, seed, state, stage_kind, epoch, epochs, attempts, seconds, reason
+from every_trial
+where study = ? and revision = ?
+order by arm_position, seed
+"""
+_STAGES = """
+select
+    any_value(stage_now.kind), any_value(stage_now.shape), any_value(stage_now.state),
+    any_value(stage_now.epoch), any_value(stage_now.epochs), any_value(stage_now.seconds),
+    stage.stage, any_value(stage.inputs)
+from study
+inner join stage using (session)
+inner join stage_now using (stage)
+where study.study = ? and study.revision = ?
+group by stage.stage
+"""
+_SESSION = """
+select
+    session.started, session_end.session is not null, live_session.session is not null,
+    coalesce(live_session.paused, false), coalesce(live_session.stalled, '')
+from study
+inner join session using (session)
+left join session_end using (session)
+left join live_session using (session)
+where study.study = ? and study.revision = ?
+"""
+_NEWEST = """
+select max(journal.newest)
+from journal
+where (source = 'session' and name in
+        (select unnest(sessions) from revision where study = $1 and revision = $2))
+    or (source = 'attempt' and name in (
+        select attempt.attempt
+        from attempt
+        inner join stage using (stage)
+        inner join study on study.session = stage.session
+        where study.study = $1 and study.revision = $2))
+"""
+_WORKERS = """
+select count(*)
+from stage_now
+inner join stage using (stage)
+inner join live_session using (session)
+where stage_now.state = 'running'
+"""
+_ESTIMATES = "select shape, seconds, memory_bytes, disk_bytes, count from stage_cost"
+
+
+@dataclass(frozen=True, slots=True)
+class _Stage:
+    kind: str
+    shape: str
+    state: State
+    epoch: int
+    epochs: int
+    seconds: float
+    digest: str
+    inputs: str
+
+
+def read_estimates(store: Store) -> dict[str, Estimate]:
+    """Return what complete stages took, by shape."""
+    return {
+        shape: Estimate(seconds=seconds, memory_bytes=memory, disk_bytes=disk, count=count)
+        for shape, seconds, memory, disk, count in store.select(_ESTIMATES)
+    }
+
+
+def read_trials(
+    store: Store, study: StudyInfo, primary: Mapping[str, Mapping[int, float]]
+) -> tuple[TrialStatus, ...]:
+    """Return every trial, arm by arm in the study's order.
+
+    Args:
+        store: Where the rows are.
+        study: The study.
+        primary: Values of the primary outcome by arm and seed.
+    """
+    return tuple(_trial(row, study, primary) for row in store.select(_TRIALS, list(study.key)))
+
+
+def _trial(
+    row: tuple[Any, ...], study: StudyInfo, primary: Mapping[str, Mapping[int, float]]
+) -> TrialStatus:
+    arm, seed, state, stage, epoch, epochs, attempts, seconds, reason = row
+    value = primary.get(arm, {}).get(seed) if state == "complete" else None
+    paired = primary.get(study.baseline, {}).get(seed) if arm != study.baseline else None
+    return TrialStatus(
+        arm=arm,
+        seed=seed,
+        state=state,
+        stage=stage,
+        epoch=epoch,
+        epochs=epochs,
+        attempts=attempts,
+        seconds=seconds,
+        primary=value,
+        difference=None if value is None or paired is None else value - paired,
+        reason=reason,
+    )
+
+
+def read_progress(
+    store: Store,
+    study: StudyInfo,
+    trials: tuple[TrialStatus, ...],
+    estimates: Mapping[str, Estimate],
+) -> Progress:
+    """Return where a study stands."""
+    stages = [_Stage(*row) for row in store.select(_STAGES, list(study.key))]
+    started, has_ended, is_live, paused, stalled = store.select(_SESSION, list(study.key))[0]
+    workers = store.select(_WORKERS)[0][0] if is_live else 0
+    status: SessionStatus = "live" if is_live else "ended" if has_ended else "interrupted"
+    return Progress(
+        trials=_counts([trial.state for trial in trials]),
+        stages=_counts([stage.state for stage in stages]),
+        session=status,
+        started=started,
+        newest=store.select(_NEWEST, list(study.key))[0][0],
+        eta_seconds=_eta(stages, estimates, workers),
+        workers=workers,
+        paused=paused,
+        stalled=stalled,
+    )
+
+
+def _counts(states: list[State]) -> StateCounts:
+    counts: dict[str, int] = Counter(states)
+    return StateCounts(**counts)
+
+
+def _eta(stages: list[_Stage], estimates: Mapping[str, Estimate], workers: int) -> float | None:
+    """Return the seconds left: work over workers, but no less than the longest chain of stages."""
+    unfinished = [stage for stage in stages if stage.state in ("pending", "running")]
+    if not unfinished:
+        return 0.0
+    left: dict[str, float] = {}
+    for stage in unfinished:
+        seconds = _whole(stage, stages, estimates)
+        if seconds is None or not workers:
+            return None
+        done = stage.epoch / stage.epochs if stage.state == "running" and stage.epochs else 0.0
+        left[stage.digest] = seconds * max(0.0, 1.0 - done)
+    chains = [
+        seconds + sum(left.get(digest, 0.0) for digest in json.loads(stage.inputs).values())
+        for stage, seconds in zip(unfinished, left.values(), strict=True)
+    ]
+    return max(sum(left.values()) / workers, *chains)
+
+
+def _whole(stage: _Stage, stages: list[_Stage], estimates: Mapping[str, Estimate]) -> float | None:
+    """Return what a stage takes from its start: as others of its shape, else of its kind."""
+    if stage.shape in estimates:
+        return estimates[stage.shape].seconds
+    alike = [s for s in stages if s.kind == stage.kind and s.epoch > 0]
+    rates = [s.seconds / s.epoch for s in alike if s.shape == stage.shape]
+    rates = rates or [s.seconds / s.epoch for s in alike]
+    return fmean(rates) * stage.epochs if rates else None
+
+
+# The plan as a queue: every stage in the plan's order, and what the session was asked.
+
+_QUEUE_STAGES = """
+with users as (
+    select stage,
+        list(arm order by arm_position, seed) as arms,
+        list(seed order by arm_position, seed) as seeds
+    from every_stage_of_trial
+    where study = $1 and revision = $2
+    group by stage
+)
+select stage.stage, stage.kind, stage.shape, stage.replicate, stage_now.state, stage_now.epoch,
+    stage_now.epochs, stage_now.seconds, stage_now.started, stage_now.attempts, stage_now.attempt,
+    stage_now.reason, users.arms, users.seeds, attempt.host, attempt.boot, attempt.pid
+from study
+inner join stage using (session)
+inner join stage_now using (stage)
+inner join users using (stage)
+left join attempt on attempt.attempt = stage_now.attempt
+where study.study = $1 and study.revision = $2
+order by stage.position
+"""
+_SPREADS = """
+select attempt.shape, stddev_samp(attempt_end.seconds)
+from attempt
+inner join attempt_end using (attempt)
+where attempt_end.state = 'complete'
+group by attempt.shape
+having count(*) > 1
+"""
+_REQUESTS = """
+select request.time, request.kind, request.answer, request.request
+from request
+inner join session using (session)
+where session.study = ?
+order by request.time, request.sequence
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageStatus:
+    """A stage of the plan. `trials` are the arms and seeds that need it.
+
+    `left` is what it still takes in seconds and `spread` the standard deviation of that over
+    complete attempts of its shape, `memory` their median peak in bytes; None where nothing is
+    known. `pid` is that of its attempt, which ran on `host` since its start `boot`.
+    """
+
+    stage: str
+    kind: str
+    replicate: int
+    state: State
+    epoch: int
+    epochs: int
+    seconds: float
+    started: float | None
+    attempts: int
+    attempt: str | None
+    reason: str
+    trials: tuple[tuple[str, int], ...]
+    left: float | None
+    spread: float | None
+    memory: float | None
+    host: str
+    boot: str
+    pid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredRequest:
+    """A request that a session answered."""
+
+    time: float
+    kind: str
+    answer: str
+    name: str
+
+
+def read_queue(
+    store: Store, study: StudyInfo, estimates: Mapping[str, Estimate]
+) -> tuple[StageStatus, ...]:
+    """Return every stage of the newest plan, in its order."""
+    spreads = dict(store.select(_SPREADS))
+    rows = []
+    for row in store.select(_QUEUE_STAGES, list(study.key)):
+        (stage, kind, shape, replicate, state, epoch, epochs, seconds, started, attempts, attempt,
+         reason, arms, seeds, host, boot, pid) = row  # fmt: skip
+        whole = estimates[shape].seconds if shape in estimates else None
+        done = epoch / epochs if state == "running" and epochs else 0.0
+        if whole is None and state == "running" and epoch:
+            whole = seconds * epochs / epoch
+        open_ = state in ("running", "pending")
+        rows.append(
+            StageStatus(
+                stage=stage,
+                kind=kind,
+                replicate=replicate,
+                state=state,
+                epoch=epoch,
+                epochs=epochs,
+                seconds=seconds,
+                started=started,
+                attempts=attempts,
+                attempt=attempt,
+                reason=reason,
+                trials=tuple(zip(arms, seeds, strict=True)),
+                left=whole * (1.0 - done) if whole is not None and open_ else None,
+                spread=spreads[shape] * (1.0 - done) if shape in spreads and open_ else None,
+                memory=estimates[shape].memory_bytes if shape in estimates else None,
+                host=host or "",
+                boot=boot or "",
+                pid=pid,
+            )
+        )
+    return tuple(rows)
+
+
+def read_requests(store: Store, study: StudyInfo) -> tuple[AnsweredRequest, ...]:
+    """Return what sessions of this study were asked and answered, oldest first."""
+    return tuple(
+        AnsweredRequest(time=time, kind=kind, answer=answer, name=name)
+        for time, kind, answer, name in store.select(_REQUESTS, [study.name])
+    )
+
+
+# Attempts behind one trial.
+
+_TAIL_BYTES = 1 << 14
+_ATTEMPTS = """
+select
+    attempt.attempt, attempt.stage, attempt.kind, attempt.replicate, attempt_state.state,
+    attempt_state.epoch, attempt_state.epochs, attempt_state.started, attempt_state.seconds,
+    attempt_state.reason, attempt.host, attempt.environment, attempt.numerics, attempt.settings,
+    coalesce(attempt_end.failure_hint, ''), coalesce(attempt_end.failure_traceback, ''),
+    attempt_state.cause
+from every_stage_of_trial as need
+inner join attempt using (stage)
+inner join attempt_state on attempt_state.attempt = attempt.attempt
+left join attempt_end on attempt_end.attempt = attempt.attempt
+where need.study = ? and need.revision = ? and need.arm = ? and need.seed = ?
+order by need.position, attempt_state.ordinal, attempt_state.started
+"""
+
+
+def read_attempts(store: Store, study: StudyInfo, arm: str, seed: int) -> tuple[Attempt, ...]:
+    """Return every attempt at the stages of a trial, stage by stage, oldest first."""
+    return tuple(
+        Attempt(
+            attempt=row[0],
+            stage=row[1],
+            kind=row[2],
+            replicate=row[3],
+            state=row[4],
+            epoch=row[5],
+            epochs=row[6],
+            started=row[7],
+            seconds=row[8],
+            reason=row[9],
+            host=row[10],
+            environment=json.loads(row[11]),
+            numerics=json.loads(row[12]),
+            settings=json.loads(row[13]),
+            hint=row[14],
+            traceback=row[15],
+            cause=row[16],
+        )
+        for row in store.select(_ATTEMPTS, [*study.key, arm, seed])
+    )
+
+
+def output_tail(store: Store, attempt: str, lines: int) -> tuple[str, ...]:
+    """Return the last lines that an attempt's process printed, or none."""
+    try:
+        with (store.folder.attempts / attempt / OUTPUT).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ()
+    return tuple(text.splitlines()[-lines:])
+
+
+# Log lines of a study's stages and sessions.
+
+_COLUMNS = "select time, level, arm, seed, stage_kind, text from every_log"
+_ORDER = "order by time desc, source, name desc, sequence desc, use_number desc limit ?"
+
+
+def read_log(
+    store: Store, study: StudyInfo, limit: int, *, arm: str | None, seed: int | None
+) -> tuple[LogEntry, ...]:
+    """Return the newest lines, the oldest of them first.
+
+    Without arm or seed a line of a shared stage comes once, under the first trial that needs it.
+    """
+    filters = ["study = ?", "revision = ?"]
+    parameters: list[str | int] = [*study.key]
+    if arm is not None:
+        filters.append("arm = ?")
+        parameters.append(arm)
+    if seed is not None:
+        filters.append("seed = ?")
+        parameters.append(seed)
+    sql = f"{_COLUMNS} where {' and '.join(filters)}"
+    sql += (
+        " qualify row_number() over (partition by source, name, sequence order by use_number) = 1"
+    )
+    rows = store.select(f"{sql} {_ORDER}", [*parameters, limit])
+    return tuple(_line(row) for row in reversed(rows))
+
+
+def _line(row: tuple[Any, ...]) -> LogEntry:
+    time, level, arm, seed, stage, text = row
+    return LogEntry(time=time, level=level, arm=arm, seed=seed, stage=stage, text=text)

@@ -1,0 +1,1 @@
+"""Running a study: a session, its schedule, its executors and their workers."""

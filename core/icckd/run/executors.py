@@ -1,0 +1,160 @@
+"""Executors: what attempts the stages of a session, found by name.
+
+`local` is built in. Another package adds one with an entry point in its `pyproject.toml`:
+
+    [project.entry-points."icckd.executors"]
+    slurm = "my_package.slurm:SlurmExecutor"
+
+and `icckd run STUDY --executor slurm` finds it. Its class has the methods of `Executor` and a class
+method `for_session`. Orders are carried out by a process that runs `icckd.run.worker`
+(`icckd.resources.processes.start_helper`), or calls `icckd.run.worker.serve`; `icckd.run.messages`
+has the lines that it exchanges.
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Literal, Protocol, cast
+
+from icckd.errors import MachineError, UsageError
+from icckd.journal.events import Cause
+from icckd.journal.folder import StateFolder
+from icckd.run.messages import Order
+from icckd.study.numerics import NumericsClass
+from icckd.study.plan import Plan
+
+GROUP = "icckd.executors"
+DEFAULT = "local"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What became of an order.
+
+    Attributes:
+        order: The order.
+        what: `started`, `ended` and `stalled` come from the worker. `returned`: it never began.
+            `lost`: its worker died while training it.
+        state: How it `ended`.
+        cause: Why it failed or was lost.
+        reason: The same in words. For `stalled`, why the stage cannot continue just now, "" when
+            it can again; for `returned`, why, if its worker could say; for a `complete` stage, that
+            there was nothing to do.
+    """
+
+    order: Order
+    what: Literal["started", "ended", "stalled", "returned", "lost"]
+    state: Literal["", "complete", "failed"] = ""
+    cause: Cause | None = None
+    reason: str = ""
+
+
+class Executor(Protocol):
+    """Attempts lists of orders, several lists at once. All calls come from one thread.
+
+    Every order submitted leads to exactly one report `ended`, `returned` or `lost`, whatever
+    happens to its worker, unless the executor is killed.
+    """
+
+    capacity: int
+    """Lists at once; it may shrink during a session."""
+
+    def idle(self) -> int:
+        """Return how many lists could start now."""
+
+    def submit(self, orders: Sequence[Order]) -> None:
+        """Begin a list of orders, attempted in this order. Called while `idle()` is above 0."""
+
+    def wait(self, timeout: float) -> list[Report]:
+        """Return what happened, waiting at most `timeout` seconds for something to happen.
+
+        Raises:
+            MachineError: Nothing can be attempted any more.
+        """
+
+    def cancel(self, attempts: Collection[str]) -> None:
+        """End these attempts now; those not begun are `returned`. No other attempt is lost."""
+
+    def retire(self) -> None:
+        """Free what idle workers hold, such as memory."""
+
+    def save(self) -> None:
+        """Save running stages at the end of their epoch; they are `lost`, cause `preempted`."""
+
+    def finish(self) -> None:
+        """Finish running stages, return the rest of their lists, and accept no more."""
+
+    def kill(self) -> None:
+        """End everything now and free it; called last, possibly more than once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExecutorContext:
+    """What an executor is made from.
+
+    Attributes:
+        folder: State folder of the session; logs of workers go to `folder.sessions`.
+        plan: What the session trains.
+        jobs: Lists at once, as asked for by `--jobs`; None leaves it to the executor.
+        notice: Tells the user something.
+    """
+
+    folder: StateFolder
+    plan: Plan
+    jobs: int | None
+    notice: Callable[[str], None]
+
+    @property
+    def numerics(self) -> NumericsClass:
+        """Device, precision and threads; the same for all stages of a plan."""
+        return next(iter(self.plan.stages.values())).numerics
+
+
+class ExecutorClass(Protocol):
+    """A class of executors, as the registry names it."""
+
+    def for_session(self, context: ExecutorContext) -> Executor:
+        """Return an executor for one session."""
+
+
+BUILT_IN = (EntryPoint(DEFAULT, "icckd.run.local:LocalExecutor", GROUP),)
+
+
+def executor_names() -> list[str]:
+    """Return the names that `make_executor` accepts, the built-in ones first."""
+    return list(dict.fromkeys(entry.name for entry in _entries()))
+
+
+def make_executor(name: str, context: ExecutorContext) -> Executor:
+    """Return an executor for one session.
+
+    Raises:
+        UsageError: No executor has this name, or several have.
+        MachineError: Its package cannot be imported.
+    """
+    return find_executor(name).for_session(context)
+
+
+def find_executor(name: str) -> ExecutorClass:
+    """Return the class of an executor; errors as `make_executor`."""
+    found = {entry.value: entry for entry in _entries() if entry.name == name}
+    if not found:
+        known = ", ".join(executor_names())
+        raise UsageError(f"no executor is called {name!r}", hint=f"installed: {known}")
+    if len(found) > 1:
+        raise UsageError(
+            f"several executors are called {name!r}: {', '.join(sorted(found))}",
+            hint="uninstall all but one of their packages",
+        )
+    [entry] = found.values()
+    try:
+        return cast(ExecutorClass, entry.load())
+    except Exception as error:  # whatever the other package raises while it is imported
+        raise MachineError(
+            f"executor {name!r} cannot be loaded from {entry.value}: {error}",
+            hint="reinstall the package that provides it",
+        ) from error
+
+
+def _entries() -> list[EntryPoint]:
+    return [*BUILT_IN, *entry_points(group=GROUP)]

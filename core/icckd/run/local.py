@@ -1,0 +1,415 @@
+"""The executor `local`: worker processes on this machine, each with one list of orders at a time.
+
+A worker is a helper (`icckd.resources.processes`) that runs `icckd.run.worker` in a process group
+of its own, so that Ctrl-C in the terminal reaches the session alone. SIGTERM makes it save its
+stage and die of that signal; when the session dies and its standard input ends, it does the same.
+
+On GPUs each worker sees one of them, by its UUID in CUDA_VISIBLE_DEVICES. A worker whose GPU failed
+ends; a stage that failed so goes to another GPU, where there is one. A GPU that NVML calls lost, or
+that several fresh workers in a row could not use, is left out from then on.
+"""
+
+import contextlib
+import itertools
+import os
+import selectors
+import signal
+import subprocess
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from icckd.errors import MachineError
+from icckd.journal.events import Cause
+from icckd.resources import VISIBLE, Gpu, usable_gpus, why_gone
+from icckd.resources.host import oom_kills
+from icckd.resources.processes import Helper, start_helper
+from icckd.run.executors import ExecutorContext, Report
+from icckd.run.messages import (
+    Order,
+    WorkerMessage,
+    last_line,
+    orders_line,
+    read_worker_line,
+    skip_line,
+)
+from icckd.run.prepare import default_jobs
+from icckd.study.records import Device
+
+MAX_STARTS_WITHOUT_WORK = 3
+
+
+@dataclass(slots=True)
+class _Worker:
+    """One process and the orders it has not finished.
+
+    Attributes:
+        slot: Its number among the running workers; names its log.
+        helper: Its process, with the pipe of its answers.
+        gpu: The GPU that it sees; None on a CPU.
+        orders: What it was given and has not reported as ended or skipped.
+        is_training: Whether it began the first of them.
+        skipped: Attempts that it was told to leave out.
+        has_worked: Whether it ever began an order.
+        unread: The beginning of a line of its output.
+        oom_kills_before: What the kernel had killed for memory when it started.
+        unusable: Why it could not use its GPU, as it said before it began anything.
+    """
+
+    slot: int
+    helper: Helper
+    gpu: Gpu | None = None
+    orders: list[Order] = field(default_factory=list)
+    is_training: bool = False
+    skipped: set[str] = field(default_factory=set)
+    has_worked: bool = False
+    unread: bytes = b""
+    oom_kills_before: int = 0
+    unusable: str = ""
+
+    @property
+    def is_staying(self) -> bool:
+        """Whether it takes further orders."""
+        return not self.stdin.closed
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        return self.helper.process
+
+    @property
+    def stdin(self) -> IO[bytes]:
+        return self.helper.questions
+
+    @property
+    def answers(self) -> IO[bytes]:
+        return self.helper.answers
+
+
+class LocalExecutor:
+    """Keeps up to `capacity` workers, started when first needed and after a death.
+
+    Args:
+        capacity: Workers at once.
+        device: `cpu` hides GPUs from the workers; `cuda` deals them out.
+        gpus: The GPUs to deal out; a new worker gets the one with the fewest.
+        threads: Threads of each worker.
+        logs: Folder of their output outside attempts.
+        notice: Told about a GPU that is left out.
+    """
+
+    def __init__(
+        self,
+        *,
+        capacity: int,
+        device: Device,
+        gpus: Sequence[Gpu],
+        threads: int,
+        logs: Path,
+        notice: Callable[[str], None] | None = None,
+    ) -> None:
+        self.capacity = capacity
+        self._device = device
+        self._gpus = list(gpus)
+        self._workers_a_gpu = -(-capacity // max(1, len(gpus)))
+        self._threads = threads
+        self._logs = logs
+        self._notice = notice
+        self._workers: dict[int, _Worker] = {}
+        self._selector = selectors.DefaultSelector()
+        self._finishing = False
+        self._starts_without_work = 0
+        self._gpu_starts_without_work: Counter[str] = Counter()
+        self._gpus_failed_under: defaultdict[str, set[str]] = defaultdict(set)
+        self._left_out: list[str] = []
+
+    @classmethod
+    def for_session(cls, context: ExecutorContext) -> "LocalExecutor":
+        """Return the executor of a session: one worker a GPU, or as many as fill the CPUs."""
+        device = context.numerics.device
+        return cls(
+            capacity=context.jobs or default_jobs(context.plan),
+            device=device,
+            gpus=usable_gpus() if device == "cuda" else (),
+            threads=context.numerics.threads,
+            logs=context.folder.sessions,
+            notice=context.notice,
+        )
+
+    def idle(self) -> int:
+        """Return how many lists could start now."""
+        busy = sum(1 for worker in self._workers.values() if worker.orders)
+        return 0 if self._finishing or self._has_no_gpu() else max(0, self.capacity - busy)
+
+    def submit(self, orders: Sequence[Order]) -> None:
+        """Hand a list of orders to an idle worker, or to a new one.
+
+        Stages that failed with a GPU go to another one, if any is left; an idle worker that would
+        then be one too many ends.
+        """
+        avoided = self._gpus_to_avoid(orders)
+        staying = [worker for worker in self._workers.values() if worker.is_staying]
+        idle = [worker for worker in staying if not worker.orders]
+        free = [w for w in idle if w.gpu is None or w.gpu.uuid not in avoided]
+        if not free and idle and len(staying) >= self.capacity:
+            _close(idle[0])
+        busy = Counter(w.gpu.uuid for w in staying if w.gpu and w.orders)
+        worker = min(free, key=lambda w: busy[w.gpu.uuid] if w.gpu else 0, default=None)
+        worker = worker or self._start_worker(avoided)
+        worker.orders = list(orders)
+        _send(worker, orders_line(orders))
+
+    def wait(self, timeout: float) -> list[Report]:
+        """Return what workers said, and what became of the orders of workers that ended.
+
+        Raises:
+            MachineError: Workers cannot start, or no GPU is left and nothing runs any more.
+        """
+        if self._has_no_gpu() and not any(worker.orders for worker in self._workers.values()):
+            raise MachineError(
+                "; ".join(["no GPU is left", *self._left_out]),
+                hint="what is finished is kept; when a GPU is back, the same command resumes"
+                " (icckd doctor shows them, dmesg names Xid errors)",
+            )
+        reports: list[Report] = []
+        for key, _ in self._selector.select(timeout):
+            worker: _Worker = key.data
+            data = os.read(worker.answers.fileno(), 1 << 16)
+            if data:
+                reports += self._read_messages(worker, data)
+            else:
+                reports += self._handle_exit(worker)
+        return reports
+
+    def cancel(self, attempts: Collection[str]) -> None:
+        """End attempts now: one that began with its worker, which costs no other attempt."""
+        for worker in self._workers.values():
+            current = worker.orders[:1] if worker.is_training else []
+            if any(order.attempt in attempts for order in current):
+                worker.process.kill()
+            else:
+                _skip(worker, [order for order in worker.orders if order.attempt in attempts])
+
+    def retire(self) -> None:
+        """End idle workers, for the memory that they hold."""
+        for worker in self._workers.values():
+            if not worker.orders:
+                _close(worker)
+
+    def save(self) -> None:
+        """Save running stages at the end of their epoch; their workers end."""
+        for worker in self._workers.values():
+            if worker.orders:
+                worker.process.terminate()
+
+    def finish(self) -> None:
+        """Finish running stages; the rest of the lists comes back."""
+        self._finishing = True
+        for worker in self._workers.values():
+            if not worker.stdin.closed:
+                _send(worker, last_line())
+                _close(worker)
+
+    def kill(self) -> None:
+        """End every worker now."""
+        self._finishing = True
+        for worker in self._workers.values():
+            worker.process.kill()
+        for worker in list(self._workers.values()):
+            self._remove_worker(worker)
+        self._selector.close()
+
+    def _start_worker(self, avoided: Collection[str] = ()) -> _Worker:
+        slot = next(n for n in itertools.count() if n not in self._workers)
+        gpu = self._pick_gpu(avoided)
+        with self._log_of(slot).open("ab") as log:
+            helper = start_helper(
+                "icckd.run.worker", environment=self._environment(gpu), output=log, errors=log
+            )
+        worker = _Worker(slot=slot, helper=helper, gpu=gpu, oom_kills_before=oom_kills())
+        self._workers[slot] = worker
+        self._selector.register(worker.answers, selectors.EVENT_READ, worker)
+        return worker
+
+    def _environment(self, gpu: Gpu | None) -> dict[str, str]:
+        threads = str(self._threads)
+        return {
+            **os.environ,
+            VISIBLE: gpu.uuid if gpu else "",
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        }
+
+    def _read_messages(self, worker: _Worker, data: bytes) -> list[Report]:
+        *lines, worker.unread = (worker.unread + data).split(b"\n")
+        reports = []
+        for line in lines:
+            reports += self._handle_message(worker, read_worker_line(line))
+        return reports
+
+    def _handle_message(self, worker: _Worker, message: WorkerMessage) -> list[Report]:
+        order = worker.orders[0]
+        assert message.attempt == order.attempt
+        if message.what == "unusable":
+            worker.unusable = message.reason
+            _close(worker)
+            return []
+        if message.what in ("started", "ended"):
+            worker.is_training = message.what == "started"
+            worker.has_worked = True
+        if message.what == "started" and order.attempt in worker.skipped:
+            worker.process.kill()  # it began the attempt before it read that it should not
+        if message.what in ("ended", "skipped"):
+            worker.orders.pop(0)
+        if message.is_leaving:
+            _close(worker)
+        if worker.gpu is not None and message.what == "started":
+            del self._gpu_starts_without_work[worker.gpu.uuid]
+        self._note_gpu_failure(worker, order, message.cause)
+        self._starts_without_work = 0
+        what = "returned" if message.what == "skipped" else message.what
+        return [
+            Report(
+                order=order,
+                what=what,
+                state=message.state,
+                cause=message.cause,
+                reason=message.reason,
+            )
+        ]
+
+    def _handle_exit(self, worker: _Worker) -> list[Report]:
+        code = self._remove_worker(worker)
+        lost = worker.orders[:1] if worker.is_training else []
+        returned = worker.orders[len(lost) :]
+        unusable = worker.unusable
+        if not worker.has_worked and not unusable and code not in (0, -signal.SIGTERM):
+            unusable = f"{_exit_text(code)}: {self._last_log_line(worker)}"
+        gone = self._check_gpu(worker.gpu, unusable) if worker.gpu and code != 0 else ""
+        if not lost and code != 0 and worker.gpu is None:
+            self._count_start_without_work(worker, code)
+        cause, reason = _exit_cause(code, worker), _exit_text(code)
+        if cause == "out-of-memory":
+            reason = f"out of memory: {reason}"
+        if gone and cause != "preempted":
+            cause, reason = "device", f"{worker.gpu}: {gone}, {reason}"
+        for order in lost:
+            self._note_gpu_failure(worker, order, cause)
+        why_returned = f"{worker.gpu} cannot be used: {unusable}" if unusable and worker.gpu else ""
+        return [
+            *(Report(order=order, what="lost", cause=cause, reason=reason) for order in lost),
+            *(Report(order=order, what="returned", reason=why_returned) for order in returned),
+        ]
+
+    def _remove_worker(self, worker: _Worker) -> int:
+        """Forget a worker that ended or is about to; return its exit code."""
+        self._selector.unregister(worker.answers)
+        worker.answers.close()
+        _close(worker)
+        del self._workers[worker.slot]
+        return worker.process.wait()
+
+    def _count_start_without_work(self, worker: _Worker, code: int) -> None:
+        self._starts_without_work += 1
+        if self._starts_without_work >= MAX_STARTS_WITHOUT_WORK:
+            raise MachineError(
+                f"workers cannot start (exit {code}): {self._last_log_line(worker)}",
+                hint=f"see {self._log_of(worker.slot)}",
+            )
+
+    def _log_of(self, slot: int) -> Path:
+        return self._logs / f"worker-{slot}.log"
+
+    def _last_log_line(self, worker: _Worker) -> str:
+        lines = self._log_of(worker.slot).read_text(errors="replace").splitlines()
+        return lines[-1] if lines else "no output"
+
+    # Which GPU a worker gets, and which are left out.
+
+    def _has_no_gpu(self) -> bool:
+        return self._device == "cuda" and not self._gpus
+
+    def _pick_gpu(self, avoided: Collection[str]) -> Gpu | None:
+        """Return the GPU with the fewest staying workers, the first of equals."""
+        if self._device != "cuda":
+            return None
+        workers = self._workers.values()
+        staying = Counter(w.gpu.uuid for w in workers if w.gpu and w.is_staying)
+        allowed = [gpu for gpu in self._gpus if gpu.uuid not in avoided]
+        return min(allowed, key=lambda gpu: staying[gpu.uuid])
+
+    def _gpus_to_avoid(self, orders: Sequence[Order]) -> set[str]:
+        """Return the GPUs that failed under one of these stages, unless no other is left."""
+        failed = set().union(*(self._gpus_failed_under.get(o.stage.digest, ()) for o in orders))
+        return failed if any(gpu.uuid not in failed for gpu in self._gpus) else set()
+
+    def _note_gpu_failure(self, worker: _Worker, order: Order, cause: Cause | None) -> None:
+        if worker.gpu is not None and cause == "device":
+            self._gpus_failed_under[order.stage.digest].add(worker.gpu.uuid)
+
+    def _check_gpu(self, gpu: Gpu, unusable: str) -> str:
+        """Leave a GPU out that is lost, or that worker after worker cannot use.
+
+        Args:
+            gpu: The GPU of a worker that ended with an error.
+            unusable: Why that worker could not use it; "" when it could.
+
+        Returns:
+            Why NVML calls it lost; "" when it does not.
+        """
+        gone = why_gone(gpu)
+        if unusable and not gone and any(w.gpu == gpu and w.orders for w in self._workers.values()):
+            # Exclusive mode: it serves its first process and refuses others.
+            self.capacity = max(len(self._gpus), self.capacity - 1)
+            self._notify(f"{gpu} takes no further worker: {unusable}")
+            return ""
+        self._gpu_starts_without_work[gpu.uuid] += bool(unusable)
+        starts = self._gpu_starts_without_work[gpu.uuid]
+        if gpu in self._gpus and (gone or starts >= MAX_STARTS_WITHOUT_WORK):
+            self._gpus.remove(gpu)
+            self.capacity = max(1, min(self.capacity, self._workers_a_gpu * len(self._gpus)))
+            self._left_out.append(f"{gpu}: {gone or unusable}")
+            for worker in self._workers.values():
+                if worker.gpu == gpu and not worker.orders:
+                    _close(worker)
+            self._notify(f"{gpu} is left out from now on: {gone or unusable}")
+        return gone
+
+    def _notify(self, text: str) -> None:
+        if self._notice is not None:
+            self._notice(text)
+
+
+def _send(worker: _Worker, line: bytes) -> None:
+    try:
+        worker.stdin.write(line)
+        worker.stdin.flush()
+    except BrokenPipeError:
+        pass  # it died; `wait` sees the end of its output and gives the orders back
+
+
+def _close(worker: _Worker) -> None:
+    """Tell a worker that nothing more comes; closing sends again what could not be sent."""
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.close()
+
+
+def _skip(worker: _Worker, orders: Iterable[Order]) -> None:
+    attempts = [order.attempt for order in orders]
+    worker.skipped.update(attempts)
+    if attempts and not worker.stdin.closed:
+        _send(worker, skip_line(attempts))
+
+
+def _exit_cause(code: int, worker: _Worker) -> Cause:
+    if code == -signal.SIGTERM:
+        return "preempted"
+    if code == -signal.SIGKILL and oom_kills() > worker.oom_kills_before:
+        return "out-of-memory"
+    return "killed"
+
+
+def _exit_text(code: int) -> str:
+    return f"worker killed by signal {-code}" if code < 0 else f"worker ended with exit {code}"

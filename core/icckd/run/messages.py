@@ -1,0 +1,119 @@
+"""Messages between a session and its worker processes: one JSON line each, nothing to unpickle.
+
+A session sends lists of orders, takes some of them back, and says when no more will follow. A
+worker answers for one order at a time: it started, ended, stalled or skipped it; or, before it
+begins any, that it cannot use its GPU.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from icckd.journal.events import Cause
+from icckd.study.numerics import NumericsClass
+from icckd.study.plan import StageJob
+from icckd.study.source import StageSource
+
+DEVICE_FAILED = 4
+"""Exit code of a worker that ends because its GPU failed or cannot be used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """One stage to attempt.
+
+    Attributes:
+        attempt: Identifier of the attempt.
+        session: The session that orders it.
+        state_folder: State folder, as an absolute path.
+        data_root: Folder of the data sets, as an absolute path.
+        stage: What to train.
+        ordinal: Grows with every order of a state folder.
+        force: Whether to train even if the stage was completed meanwhile.
+    """
+
+    attempt: str
+    session: str
+    state_folder: str
+    data_root: str
+    stage: StageJob
+    ordinal: int = 0
+    force: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionMessage:
+    """One line from a session to a worker.
+
+    Attributes:
+        orders: Stages to attempt, in this order.
+        skipped: Attempts not to begin.
+        is_last: Whether the worker ends after its running stage.
+    """
+
+    orders: tuple[Order, ...] = ()
+    skipped: frozenset[str] = frozenset()
+    is_last: bool = False
+
+
+def orders_line(orders: Sequence[Order]) -> bytes:
+    """Return the line that hands a list of orders to a worker."""
+    return json.dumps([asdict(order) for order in orders]).encode() + b"\n"
+
+
+def skip_line(attempts: Sequence[str]) -> bytes:
+    """Return the line that takes orders back, by their attempts."""
+    return json.dumps({"skip": list(attempts)}).encode() + b"\n"
+
+
+def last_line() -> bytes:
+    """Return the line after which no other follows."""
+    return json.dumps({"last": True}).encode() + b"\n"
+
+
+def read_session_line(line: bytes) -> SessionMessage:
+    """Read a line made by one of the three functions above."""
+    content = json.loads(line)
+    if isinstance(content, dict):
+        return SessionMessage(
+            skipped=frozenset(content.get("skip", ())), is_last=content.get("last", False)
+        )
+    orders = (Order(**{**fields, "stage": _stage(fields["stage"])}) for fields in content)
+    return SessionMessage(orders=tuple(orders))
+
+
+def _stage(fields: dict[str, Any]) -> StageJob:
+    numerics, source = NumericsClass(**fields.pop("numerics")), StageSource(**fields.pop("source"))
+    return StageJob(numerics=numerics, source=source, **fields)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerMessage:
+    """One line from a worker to its session.
+
+    Attributes:
+        attempt: The order that it is about.
+        what: `unusable` comes before any stage began, and the worker ends after it.
+        state: How the stage `ended`.
+        cause: Why it failed.
+        reason: The same in words; for `stalled`, why the worker waits, "" when it no longer does.
+        is_leaving: Whether the worker ends now, because its GPU failed.
+    """
+
+    attempt: str
+    what: Literal["started", "ended", "stalled", "skipped", "unusable"]
+    state: Literal["", "complete", "failed"] = ""
+    cause: Cause | None = None
+    reason: str = ""
+    is_leaving: bool = False
+
+
+def worker_line(message: WorkerMessage) -> bytes:
+    """Return a worker's message as a line."""
+    return json.dumps(asdict(message)).encode() + b"\n"
+
+
+def read_worker_line(line: bytes) -> WorkerMessage:
+    """Read a line of a worker."""
+    return WorkerMessage(**json.loads(line))

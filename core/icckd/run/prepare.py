@@ -1,0 +1,143 @@
+"""Everything before the first stage: device, data, plan."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+from icckd import variables
+from icckd.errors import DataError, MachineError
+from icckd.journal.artifacts import is_published
+from icckd.journal.folder import StateFolder
+from icckd.resources import available_cpus, resolve_device, usable_gpus
+from icckd.study.arms import Design, expand, hypotheses, refuse_effect_below_an_image
+from icckd.study.data import Data
+from icckd.study.model import Study
+from icckd.study.numerics import numerics_class
+from icckd.study.plan import UNKNOWN_DATA, Plan, PlanContext, build, datasets, weights_files
+from icckd.train.contract import code_epoch
+from icckd.train.data.files import Survey, fingerprint, read_weights, survey
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+def data_root() -> Path:
+    """Return `ICCKD_DATA_DIR`, or `data` in the current folder: where data sets are kept."""
+    return variables.data_folder()
+
+
+def make_plan(
+    study: Study,
+    *,
+    device: Device,
+    root: Path,
+    absent: Callable[[MachineError], None] | None = None,
+    stopped: Mapping[str, int] | None = None,
+    accept_code: bool = False,
+    surveyed: Callable[[Survey], None] = lambda found: None,
+) -> Plan:
+    """Return the plan of a study on this machine, without importing torch.
+
+    Args:
+        study: The study.
+        device: `auto`, `cpu` or `cuda`.
+        root: Where data sets are kept.
+        absent: Called for each data set that is missing; without it that is an error. Stages on
+            unknown data have digests that no finished stage has.
+        stopped: Arms that are given only so many of the first seeds.
+        accept_code: Whether source that is not known to give equal numbers is taken to do so.
+        surveyed: Called with what each folder of images holds.
+
+    Raises:
+        SpecError: The study's arms are not sound, or a smallest effect is less than a test image.
+        MachineError: The device cannot be used; a data set or a weights file is missing.
+        DataError: Images of a data set are damaged, or its classes are not as a study needs.
+    """
+    counts = stopped or {}
+    given = {arm: study.study.seeds.all()[:count] for arm, count in counts.items()}
+    design = expand(study)
+    trials = tuple(t for t in design.trials if t.seed in given.get(t.arm, (t.seed,)))
+    return plan_design(
+        study,
+        replace(design, trials=trials),
+        device=device,
+        root=root,
+        absent=absent,
+        accept_code=accept_code,
+        surveyed=surveyed,
+    )
+
+
+def plan_design(
+    study: Study,
+    design: Design,
+    *,
+    device: Device,
+    root: Path,
+    absent: Callable[[MachineError], None] | None = None,
+    accept_code: bool = False,
+    surveyed: Callable[[Survey], None] = lambda found: None,
+) -> Plan:
+    """Return the plan of a design of a study; arguments and errors as `make_plan`."""
+    for weights in weights_files(design):
+        read_weights(weights)
+
+    def judged(found: Survey) -> None:
+        surveyed(found)
+        found.require_sound()
+        counts = found.data.counts_of(found.inventory)
+        if counts is not None and found.data == design.methods[study.study.baseline].data:
+            for asked in hypotheses(study, design.arms):
+                refuse_effect_below_an_image(asked, counts.test)
+
+    context = PlanContext(
+        numerics=numerics_class(study.numerics, resolve_device(device)),
+        fingerprints=tuple(
+            (data, _fingerprint(data, root, absent, judged)) for data in datasets(design)
+        ),
+        code_epoch=code_epoch,
+        compile_long=study.numerics.compile == "auto",
+        accept_code=accept_code,
+    )
+    return build(design, context, students_per_teacher=study.study.students_per_teacher)
+
+
+def with_more_seeds(study: Study, count: int) -> Study:
+    """Return a study with `count` seeds after its last one."""
+    seeds = study.study.seeds.model_copy(update={"count": study.study.seeds.count + count})
+    header = study.study.model_copy(update={"seeds": seeds})
+    return study.model_copy(update={"study": header})
+
+
+def _fingerprint(
+    data: Data,
+    root: Path,
+    absent: Callable[[MachineError], None] | None,
+    judged: Callable[[Survey], None],
+) -> str:
+    """Return the fingerprint of data whose images were all looked at, and found fit."""
+    try:
+        found = survey(data, root)
+        if found is not None:
+            judged(found)
+        return fingerprint(data, root)
+    except DataError:
+        raise
+    except MachineError as error:
+        if absent is None:
+            raise
+        absent(error)
+        return UNKNOWN_DATA
+
+
+def default_jobs(plan: Plan) -> int:
+    """Return how many workers to start: one a GPU, or as many as their threads fill the CPUs."""
+    numerics = next(iter(plan.stages.values())).numerics
+    if numerics.device == "cuda":
+        return max(1, len(usable_gpus()))
+    return max(1, available_cpus() // numerics.threads)
+
+
+def complete_stages(folder: StateFolder, closed: frozenset[str]) -> frozenset[str]:
+    """Return the stages that need no training: their attempt is complete, their artifact there."""
+    return frozenset(digest for digest in closed if is_published(folder, digest))

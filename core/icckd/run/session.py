@@ -1,0 +1,488 @@
+"""A session: one `icckd run` of one study.
+
+`Session.run` hands missing stages to the executor, journals what becomes of them, and carries out
+the requests of viewers, until every stage has ended or it is stopped.
+"""
+
+import contextlib
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Literal, Protocol
+
+from icckd import __version__
+from icckd.errors import MachineError
+from icckd.journal import requests
+from icckd.journal.artifacts import sweep
+from icckd.journal.checkpoints import sweep_checkpoints
+from icckd.journal.events import (
+    Cause,
+    Planned,
+    RequestAnswered,
+    SessionClosed,
+    SessionHeader,
+    StageState,
+)
+from icckd.journal.file import DiskRetry, JournalWriter
+from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.live_status import LiveStatus, LiveStatusFile
+from icckd.journal.owner import boot_id, next_session_ordinal
+from icckd.journal.requests import RequestKind, Wanted
+from icckd.run.code_state import capture_code
+from icckd.run.executors import Executor, Report
+from icckd.run.leaving import GRACE_SECONDS, Outlook, outlook
+from icckd.run.messages import Order
+from icckd.run.schedule import POLICIES, Schedule, Transition
+from icckd.study.arms import family, hypotheses, outcome_columns, rule_of
+from icckd.study.model import Study
+from icckd.study.plan import Plan, StageJob, accepted_source, digest_of
+from icckd.study.records import Stage
+
+INTERRUPTED = 130
+POLL_SECONDS = 0.2
+ORDERS_PER_SESSION = 1_000_000
+Stopping = Literal["", "finish", "save", "kill"]
+INTERRUPTED_REASON = "interrupted; `icckd run` resumes where it stopped"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """What a session is to run.
+
+    Attributes:
+        study: The resolved study.
+        plan: Its plan.
+        complete: Digests of the stages that need no training.
+        arguments: Arguments of the command line, for the record.
+        data_root: Folder of the data sets.
+        requested_at: When the user asked for it, in Unix seconds; requests of viewers that are
+            older were meant for an earlier session.
+        retrain: Digests of finished stages that are trained again.
+        stopped: Arms that are given only so many of the first seeds.
+    """
+
+    study: Study
+    plan: Plan
+    complete: frozenset[str]
+    arguments: Sequence[str]
+    data_root: Path
+    requested_at: float
+    retrain: frozenset[str] = frozenset()
+    stopped: Mapping[str, int] = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """Is told what happens, on the session's thread; must be quick and must not raise."""
+
+    def transition(self, change: Transition, stage: Stage) -> None:
+        """A stage entered a state."""
+
+    def notice(self, text: str) -> None:
+        """Something that the user should know."""
+
+    def tick(self) -> None:
+        """Some time passed; the journals may have grown."""
+
+
+class Session:
+    """One `icckd run` on a state folder that the caller owns.
+
+    Args:
+        folder: The state folder; the caller holds its owner lock.
+        request: What to run.
+        executor: Attempts the stages.
+        listener: Is told what happens.
+        stopping: Called often; "finish" stops after the running stages, "save" when they are saved
+            at the end of their epochs, "kill" at once.
+        grace_seconds: How long "save" waits for that.
+    """
+
+    def __init__(
+        self,
+        folder: StateFolder,
+        request: RunRequest,
+        executor: Executor,
+        listener: Listener,
+        stopping: Callable[[], Stopping],
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
+        self._folder = folder
+        self._grace_seconds = grace_seconds
+        self._leave_at: float | None = None
+        self._request = request
+        self._executor = executor
+        self._listener = listener
+        self._stopping = stopping
+        self._schedule = Schedule(request.plan, request.complete)
+        self._control = RequestControl(request.study, self._schedule)
+        self._finishing = False
+        self._stalled: dict[str, str] = {}
+        self._attempts: dict[str, str] = {}
+        self._orders = 0
+        self._name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+
+    @property
+    def more_seeds(self) -> int:
+        """Seeds that viewers asked for beyond the study's."""
+        return self._control.more_seeds
+
+    def run(self) -> int:
+        """Train what is missing; return the exit code."""
+        self._sweep()
+        self._ordinal = next_session_ordinal(self._folder)
+        home = self._folder.sessions / self._name
+        home.mkdir()
+        with contextlib.suppress(OSError):  # only for the record: a full disk must not stop a run
+            capture_code(home, Path.cwd())
+        disk_retry = DiskRetry(
+            stalled=lambda why: self._record_stall("", why),
+            give_up=lambda: self._stopping() == "kill" or self._is_overdue(),
+        )
+        with (
+            contextlib.closing(LiveStatusFile(home)) as self._live_status,
+            JournalWriter(home / JOURNAL, disk_retry=disk_retry) as self._journal,
+        ):
+            header = header_of(self._name, self._ordinal, self._request)
+            self._journal.append(header, planned(self._request), durable=True)
+            code = MachineError.exit_code  # what an exception below ends the command with
+            try:
+                self._run_stages()
+                code = self._exit_code()
+            finally:
+                self._executor.kill()
+                self._record(self._schedule.cancel(*self._why_cancelled()))
+                closed = SessionClosed(exit_code=code, count=self._journal.count)
+                self._journal.append(closed, durable=True)
+        with contextlib.suppress(MachineError):  # a full disk has no room for a lock file
+            self._sweep()
+        return code
+
+    def _sweep(self) -> None:
+        sweep_checkpoints(self._folder)
+        sweep(self._folder)
+
+    def _run_stages(self) -> None:
+        while not self._schedule.is_over():
+            self._submit_ready()
+            for report in self._executor.wait(POLL_SECONDS):
+                self._handle_report(report)
+            self._listener.tick()
+            for request in requests.waiting(self._folder):
+                self._answer(request)
+            self._stop_if_asked()
+            if self._finishing and "running" not in self._schedule.states.values():
+                return
+
+    def _submit_ready(self) -> None:
+        while not self._control.paused and self._executor.idle():
+            stages = self._schedule.next_list(self._executor.capacity, time.monotonic())
+            if not stages:
+                return
+            if self._schedule.runs_alone(stages[0].digest):
+                self._executor.retire()
+            self._executor.submit([self._order(stage) for stage in stages])
+
+    def _order(self, stage: StageJob) -> Order:
+        self._orders += 1
+        attempt = f"{stage.digest[:16]}-{uuid.uuid4().hex[:8]}"
+        self._attempts[stage.digest] = attempt
+        return Order(
+            attempt=attempt,
+            session=self._name,
+            state_folder=str(self._folder.root),
+            data_root=str(self._request.data_root),
+            stage=stage,
+            ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
+            force=stage.digest in self._request.retrain,
+        )
+
+    def _handle_report(self, report: Report) -> None:
+        digest, attempt = report.order.stage.digest, report.order.attempt
+        if self._attempts.get(digest) != attempt:
+            return  # of an attempt that was cancelled, after its stage was asked for again
+        if report.what == "stalled":
+            self._record_stall(attempt, report.reason)
+            return
+        self._record_stall(attempt, "")
+        if report.what != "started":
+            self._attempts.pop(digest, None)
+        schedule = self._schedule
+        if report.what == "started":
+            if schedule.states[digest] == "running":
+                self._record([Transition(stage=digest, state="running")], attempt)
+        elif report.what == "returned":
+            self._record(schedule.returned(digest, report.reason))
+        elif report.cause == "preempted" and self._control.paused:
+            self._record(schedule.returned(digest, "paused"), attempt, report.cause)
+        elif report.what == "lost" and self._leave_at is not None:
+            self._record(schedule.returned(digest, "interrupted"), attempt, "preempted")
+        elif report.state == "complete":
+            trained_here = not report.reason
+            changes = schedule.completed(digest, report.reason)
+            self._record(changes, attempt if trained_here else None)
+        else:
+            assert report.cause
+            words = POLICIES[report.cause].words if POLICIES[report.cause].tries > 1 else ""
+            changes = schedule.failed(
+                digest, report.cause, report.reason or words, time.monotonic()
+            )
+            self._record(changes, attempt, report.cause)
+
+    def _record(
+        self,
+        changes: Iterable[Transition],
+        attempt: str | None = None,
+        cause: Cause | None = None,
+    ) -> None:
+        """Journal transitions; attempt and cause belong to the first of them."""
+        changes = list(changes)
+        events = [
+            StageState(
+                stage=change.stage,
+                state=change.state,
+                attempt=attempt if number == 0 else None,
+                reason=change.reason,
+                cause=cause if number == 0 else None,
+            )
+            for number, change in enumerate(changes)
+        ]
+        if events:
+            self._journal.append(*events, durable=True)
+        for change in changes:
+            self._listener.transition(change, self._request.plan.stages[change.stage])
+
+    def _record_stall(self, attempt: str, why: str) -> None:
+        """Record that an attempt, or the session itself (""), stalls; without a reason, resumes."""
+        if self._stalled.get(attempt, "") == why:
+            return
+        if why:
+            self._listener.notice(f"{why} ({attempt or 'session journal'})")
+            self._stalled[attempt] = why
+        else:
+            self._stalled.pop(attempt)
+        self._write_live_status()
+
+    def _write_live_status(self) -> None:
+        self._live_status.write(LiveStatus(paused=self._control.paused, stalled=self._stalled))
+
+    def _answer(self, request: requests.Request) -> None:
+        """Carry out a request; the answer is durable before the request's file is removed."""
+        was_paused = self._control.paused
+        if request.written < self._request.requested_at:
+            result = RequestResult(answer="the session that it was meant for has ended")
+        else:
+            result = self._control.carry_out(request.wanted)
+        self._journal.append(
+            RequestAnswered(request=request.name, kind=request.wanted.kind, answer=result.answer),
+            durable=True,
+        )
+        request.path.unlink(missing_ok=True)
+        for change in result.changes:
+            has_begun = change.state == "cancelled"
+            self._record([change], self._attempts.get(change.stage) if has_begun else None)
+        cancelled = {c.stage for c in result.changes if c.state == "cancelled"}
+        self._executor.cancel({self._attempts[d] for d in cancelled if d in self._attempts})
+        if request.wanted.kind == "retry":
+            for change in result.changes:
+                if attempt := self._attempts.pop(change.stage, None):
+                    self._record_stall(attempt, "")
+        if self._control.paused and not was_paused:
+            self._executor.save()
+        if self._control.paused != was_paused:
+            self._write_live_status()
+
+    def _stop_if_asked(self) -> None:
+        stopping = self._stopping()
+        if stopping == "kill" or self._is_overdue():
+            self._tell_losses(self._running())
+            self._leave_at = self._leave_at or time.monotonic()
+            self._finishing = True
+            self._executor.kill()
+            self._record(self._schedule.cancel(*self._why_cancelled()))
+            return
+        wants_end = stopping != "" or self._control.finishing
+        if wants_end and not self._finishing:
+            self._finishing = True
+            self._executor.finish()
+        if stopping == "save" and self._leave_at is None:
+            self._save_and_leave()
+
+    def _save_and_leave(self) -> None:
+        """Save what runs; give up at once what would not be saved in time."""
+        self._leave_at = time.monotonic() + self._grace_seconds
+        running = self._running()
+        self._listener.notice(
+            f"interrupted: saving the running stages, leaving within {self._grace_seconds:g} s"
+            if running
+            else "interrupted: no stage is being trained, nothing is lost"
+        )
+        self._executor.save()
+        late = {
+            digest: seen
+            for digest, seen in running.items()
+            if seen.is_too_late(self._grace_seconds)
+        }
+        self._tell_losses(late)
+        self._executor.cancel({self._attempts[digest] for digest in late})
+
+    def _is_overdue(self) -> bool:
+        return self._leave_at is not None and time.monotonic() >= self._leave_at
+
+    def _running(self) -> dict[str, Outlook]:
+        """Return the outlook of each stage that is trained now."""
+        found = {
+            digest: outlook(self._folder, self._attempts[digest], digest)
+            for digest, state in self._schedule.states.items()
+            if state == "running" and digest in self._attempts
+        }
+        return {digest: seen for digest, seen in found.items() if seen.has_begun}
+
+    def _tell_losses(self, stages: Mapping[str, Outlook]) -> None:
+        for digest, seen in stages.items():
+            stage, plan = self._request.plan.stages[digest], self._request.plan
+            arm = plan.users(digest)[0].arm
+            takes = f", its epochs take {seen.epoch_seconds:.0f} s" if seen.epoch_seconds else ""
+            self._listener.notice(
+                f"{arm}/{stage.seed} {stage.kind}: left at once{takes};"
+                f" {seen.at_stake:.0f} s of work since its last checkpoint are lost"
+            )
+
+    def _why_cancelled(self) -> tuple[str, ...]:
+        return (INTERRUPTED_REASON,) if self._leave_at is not None else ()
+
+    def _exit_code(self) -> int:
+        states = set(self._schedule.states.values())
+        if self._finishing and states & {"cancelled", "pending", "running"}:
+            return INTERRUPTED
+        return 1 if states & {"failed", "blocked", "cancelled"} else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestResult:
+    """The answer to a request, and the stages whose state it changed."""
+
+    answer: str
+    changes: tuple[Transition, ...] = ()
+
+
+class RequestControl:
+    """Carries out requests on a schedule, and holds what they ask for from then on.
+
+    Attributes:
+        paused: No stage starts until a request resumes.
+        finishing: No further stage starts.
+        more_seeds: Seeds to add to the study.
+    """
+
+    def __init__(self, study: Study, schedule: Schedule) -> None:
+        self._study = study
+        self._schedule = schedule
+        self.paused = False
+        self.finishing = False
+        self.more_seeds = 0
+
+    def carry_out(self, wanted: Wanted) -> RequestResult:
+        """Do what a request asks for, as far as possible."""
+        if wanted.study != self._study.study.name:
+            return RequestResult(answer="that study is not running")
+        return self._KINDS[wanted.kind](self, wanted)
+
+    def _stop(self, wanted: Wanted) -> RequestResult:
+        self.finishing = True
+        return RequestResult(answer="finishing the running stages")
+
+    def _pause(self, wanted: Wanted) -> RequestResult:
+        self.paused = True
+        return RequestResult(answer="paused: running stages are saved at the end of their epoch")
+
+    def _resume(self, wanted: Wanted) -> RequestResult:
+        self.paused = False
+        return RequestResult(answer="resumed")
+
+    def _cancel(self, wanted: Wanted) -> RequestResult:
+        changes = self._schedule.cancel_trials(wanted.arm, wanted.seed)
+        return self._trial_result(wanted, changes, "cancelled", "nothing left to cancel")
+
+    def _retry(self, wanted: Wanted) -> RequestResult:
+        changes = self._schedule.retry_trials(wanted.arm, wanted.seed)
+        return self._trial_result(wanted, changes, "pending again", "nothing there failed")
+
+    def _first(self, wanted: Wanted) -> RequestResult:
+        changes = self._schedule.put_first(wanted.arm, wanted.seed)
+        return self._trial_result(wanted, changes, "put first", "nothing there waits")
+
+    def _more_seeds(self, wanted: Wanted) -> RequestResult:
+        self.more_seeds += wanted.count
+        seeds = self._study.study.seeds
+        first = seeds.first + seeds.count
+        end = first + self.more_seeds - 1
+        return RequestResult(answer=f"seeds {first} to {end} follow when the present ones are done")
+
+    def _trial_result(
+        self, wanted: Wanted, changes: list[Transition], done: str, nothing: str
+    ) -> RequestResult:
+        place = wanted.arm if wanted.seed is None else f"{wanted.arm}/{wanted.seed}"
+        if not self._schedule.knows(wanted.arm, wanted.seed):
+            return RequestResult(answer=f"{place}: no such trial in this run")
+        words = f"{len(changes)} stages {done}" if changes else nothing
+        return RequestResult(answer=f"{place}: {words}", changes=tuple(changes))
+
+    _KINDS: ClassVar[dict[RequestKind, Callable[["RequestControl", Wanted], RequestResult]]] = {
+        "stop": _stop,
+        "pause": _pause,
+        "resume": _resume,
+        "cancel": _cancel,
+        "retry": _retry,
+        "first": _first,
+        "more-seeds": _more_seeds,
+    }
+
+
+def revision_of(request: RunRequest) -> str:
+    """Return the digest that names this content of the study: what it says, and its stages.
+
+    The same text can come to other stages: on another kind of device, on changed data, or by a
+    later version that trains otherwise. Their results are apart.
+    """
+    plan = planned(request)
+    stages = sorted(stage.digest for stage in plan.stages)
+    return digest_of({"study": plan.study, "stages": stages})[:16]
+
+
+def planned(request: RunRequest) -> Planned:
+    """Return what a session's journal says first: the resolved study and its plan."""
+    plan, study = request.plan, request.study
+    return Planned(
+        study={
+            **study.model_dump(mode="json"),
+            "outcomes": list(outcome_columns(study)),
+            "family": list(family(study, plan.arms)),
+            **({"stopped": dict(request.stopped)} if request.stopped else {}),
+        },
+        rule=rule_of(study),
+        hypotheses=hypotheses(study, plan.arms),
+        arms=plan.arms,
+        trials=plan.trials,
+        stages=tuple(plan.stages.values()),
+    )
+
+
+def header_of(name: str, ordinal: int, request: RunRequest) -> SessionHeader:
+    """Return the first line of a session's journal."""
+    return SessionHeader(
+        session=name,
+        study=request.study.study.name,
+        revision=revision_of(request),
+        arguments=list(request.arguments),
+        host=socket.gethostname(),
+        boot=boot_id(),
+        pid=os.getpid(),
+        version=__version__,
+        ordinal=ordinal,
+        accepted_source=accepted_source(request.plan),
+    )

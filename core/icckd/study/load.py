@@ -1,0 +1,207 @@
+"""Read a study file: limits, TOML, overrides, validation, one clear error."""
+
+import codecs
+import json
+import tomllib
+from collections.abc import Sequence
+from datetime import date, time
+from pathlib import Path
+from typing import Any
+
+from pydantic import PrivateAttr, ValidationError
+
+from icckd.errors import SpecError
+from icckd.study.model import Study
+from icckd.study.origin import Origin
+from icckd.study.paths import assign, is_under, nearest
+from icckd.study.presets import resolve_presets
+from icckd.study.problems import first_problem, toml_problem
+from icckd.study.teacher import with_views_of_losses
+
+MAX_BYTES = 1 << 20
+MAX_LINE = 1 << 14
+MAX_KEY_PARTS = 32
+MAX_DEPTH = 32
+OVERRIDABLE = ("study", "data", "teacher", "student", "numerics")
+
+
+class LoadedStudy(Study):
+    """A study that knows where it was written."""
+
+    _origin: Origin = PrivateAttr(default=Origin())
+
+    @property
+    def origin(self) -> Origin:
+        """Where it was written, for messages."""
+        return self._origin
+
+    def written_in(self, origin: Origin) -> "LoadedStudy":
+        """Return this study, with the place where it was written."""
+        self._origin = origin
+        return self
+
+
+def load(path: Path, overrides: Sequence[str] = ()) -> Study:
+    """Return the study in a TOML file, with `key=value` overrides applied.
+
+    Raises:
+        SpecError: The file cannot be read or is not a valid study; the message names the place.
+    """
+    return parse(read_text(path), where=str(path), overrides=overrides)
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a study file that is small enough and UTF-8.
+
+    Raises:
+        SpecError: It is missing, too large, or not UTF-8.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            f"cannot read {path}: {error.strerror}", hint="give a study file"
+        ) from error
+    if len(data) > MAX_BYTES:
+        raise SpecError(f"{path} is larger than 1 MiB", hint="a study file is a few kilobytes")
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data[:2].count(0) == 1:
+        raise SpecError(f"{path} is not UTF-8 but UTF-16", hint="save it as UTF-8")
+    if b"\r" in data and b"\n" not in data:
+        raise SpecError(
+            f"{path} is one line to TOML: its lines end with a carriage return alone",
+            hint="save it with line ends of Unix or Windows",
+        )
+    try:
+        return data.decode("utf-8-sig")  # editors of Windows begin a file with a byte-order mark
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SpecError(f"{path} is not UTF-8 (line {line})", hint="save it as UTF-8") from error
+
+
+def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
+    """Return the study in a TOML text.
+
+    Args:
+        text: The TOML.
+        where: What to call it in messages.
+        overrides: `path=value` each, full paths, values as in TOML (a bare word is a string).
+    """
+    tables = _tables(text, where)
+    _spread_counts(tables)
+    done: list[tuple[str, str]] = []
+    for override in overrides:
+        path, value = _read_override(override)
+        _refuse_second(done, path, value, override)
+        assign(tables, path, value)
+        _spread_counts(tables)
+        done.append((path, override))
+    origin = Origin(where=where, text=text, overrides=tuple(done))
+    try:
+        tables = with_views_of_losses(resolve_presets(tables))
+        return LoadedStudy.model_validate(tables).written_in(origin)
+    except ValidationError as error:
+        raise first_problem(error, origin) from error
+
+
+def _tables(text: str, where: str) -> dict[str, Any]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        if len(line) > MAX_LINE:
+            raise SpecError(f"{where}, line {number} is longer than {MAX_LINE} characters")
+        if line.split("=", 1)[0].count(".") > MAX_KEY_PARTS:
+            raise SpecError(f"{where}, line {number}: a key has more than {MAX_KEY_PARTS} parts")
+    try:
+        tables = tomllib.loads(text)
+        is_deep = _is_deep(tables, MAX_DEPTH)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise toml_problem(text, where, error) from error
+    if is_deep:
+        raise SpecError(f"{where}: tables and lists nest deeper than {MAX_DEPTH}")
+    return {key: _plain(value) for key, value in tables.items()}
+
+
+def _plain(value: Any) -> Any:
+    """Return a value of TOML as JSON has it: dates become text, for no setting is a date."""
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_plain(inner) for inner in value]
+    return str(value) if isinstance(value, (date, time)) else value
+
+
+def _is_deep(value: Any, depth: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth < 0 or any(_is_deep(item, depth - 1) for item in inner)
+
+
+def _spread_counts(tables: dict[str, Any]) -> None:
+    """Replace `seeds = 8` by the seeds that it stands for: 0 to 7."""
+    header = tables.get("study")
+    if not isinstance(header, dict):
+        return
+    for key in ("seeds", "calibration_seeds"):
+        count = header.get(key)
+        if isinstance(count, int) and not isinstance(count, bool):
+            header[key] = {"first": 0, "count": count}
+
+
+def _read_override(override: str) -> tuple[str, Any]:
+    """Return the path and the value of an override."""
+    path, equals, text = override.partition("=")
+    path = path.strip()
+    if not equals or not path:
+        raise SpecError(
+            f"override {override!r} is not key=value",
+            hint="for example teacher.intra.margin.threshold=0.3",
+        )
+    if path.split(".")[0] not in OVERRIDABLE:
+        raise SpecError(
+            f"override {override!r}: {path.split('.')[0]!r} is not a table of settings",
+            hint=nearest(path.split(".")[0], list(OVERRIDABLE)),
+        )
+    try:
+        return path, _plain(tomllib.loads(f"value = {text}")["value"])
+    except (tomllib.TOMLDecodeError, RecursionError):
+        return path, text
+
+
+def _refuse_second(done: Sequence[tuple[str, str]], path: str, value: Any, override: str) -> None:
+    """Refuse an override of what an earlier one set: which of the two counts, nobody would see."""
+    for earlier, typed in done:
+        if earlier == path or is_under(earlier, path) or _sets(typed, path):
+            raise SpecError(
+                f"{path!r} is overridden twice: {typed!r} and {override!r}",
+                hint="leave one of them out (--seeds A:B overrides study.seeds)",
+            )
+
+
+def _sets(override: str, path: str) -> bool:
+    """Whether an override sets this path with its table."""
+    name, value = _read_override(override)
+    if not is_under(path, name):
+        return False
+    for key in path[len(name) + 1 :].split("."):
+        if not isinstance(value, dict) or key not in value:
+            return False
+        value = value[key]
+    return True
+
+
+# JSON Schema of the study file, for editors.
+#
+# `python -m icckd.study.load > studies/study.schema.json` writes the committed one anew.
+
+
+def study_schema() -> str:
+    """Return the schema as text, the way it is committed in `studies/study.schema.json`."""
+    schema = Study.model_json_schema()
+    seeds = schema["$defs"]["StudyHeader"]["properties"]["seeds"]
+    count = {"type": "integer", "minimum": 1}  # seeds = 8: `_spread_counts`
+    seeds["anyOf"] = [{"$ref": seeds.pop("$ref")}, count]
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "icckd study"
+    return json.dumps(schema, indent=2) + "\n"
+
+
+if __name__ == "__main__":
+    print(study_schema(), end="")

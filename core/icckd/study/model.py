@@ -1,0 +1,257 @@
+"""The study file as settings: its question, arms, seeds and metrics, and what an arm may set."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from icckd.study.data import DATASETS, Data
+from icckd.study.distillers import DISTILLERS, Distiller
+from icckd.study.network import MODELS, Model, image_shape, network_shape
+from icckd.study.registry import default
+from icckd.study.settings import Many, Off, Settings
+from icckd.study.teacher import Teacher
+from icckd.study.training import Numerics, Training
+
+
+class Student(Settings):
+    """The student and how it learns from the teacher; "off" trains it by cross-entropy alone."""
+
+    model: Model = MODELS.default("cnn", widths=(4, 8, 16))
+    distiller: Distiller | Off = DISTILLERS.default("kd")
+    training: Training = Training()
+
+
+# What an arm may change: everything about data, teacher and student that changes numbers.
+
+
+class Method(Settings):
+    """The settings that an arm may change."""
+
+    data: Data = DATASETS.default("digits")
+    teacher: Teacher = default(Teacher)
+    student: Student = default(Student)
+
+    @model_validator(mode="after")
+    def _batches_fit(self) -> "Method":
+        train = getattr(self.data, "train", None)
+        for role, training in (
+            ("teacher", self.teacher.training),
+            ("student", self.student.training),
+        ):
+            if train is not None and training.batch_size > train:
+                raise ValueError(
+                    f"{role}.training.batch_size {training.batch_size} is more than the"
+                    f" {train} training images"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _images_fit(self) -> "Method":
+        image = image_shape(self.data)
+        for role, model in (("teacher", self.teacher.model), ("student", self.student.model)):
+            try:
+                network_shape(model, image)
+            except ValueError as error:
+                raise ValueError(f"{role}.model: {error} ({self.data.kind})") from error
+        return self
+
+
+# The tables of the file.
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=+-]{0,127}$")]
+SettingPath = Annotated[
+    str, StringConstraints(pattern=r"^(data|teacher|student)(\.[a-z0-9_]+)*$", max_length=200)
+]
+Text = Annotated[str, StringConstraints(max_length=2000)]
+DesignKind = Literal["explicit", "leave-one-out", "one-at-a-time", "factorial", "zip", "path"]
+
+
+class Seeds(Settings):
+    """`count` seeds from `first` on; equal seeds are pairs."""
+
+    first: int = Field(default=0, ge=0, le=2**31)
+    count: int = Field(ge=1, le=10_000)
+
+    def all(self) -> tuple[int, ...]:
+        """Return every seed in order."""
+        return tuple(range(self.first, self.first + self.count))
+
+
+class Convergence(Settings):
+    """Validation accuracy, in percent, that counts as converged."""
+
+    teacher: float = Field(default=90.0, gt=0, le=100)
+    student: float = Field(default=90.0, gt=0, le=100)
+
+
+class Sequential(Settings):
+    """The rule for reports after seeds were added: a confidence sequence, valid at every look."""
+
+    effect: float = Field(
+        default=1.0,
+        gt=0,
+        le=100,
+        description="standardized paired effect (d_z) that the rule is made for",
+    )
+    always: bool = Field(
+        default=False, description="use it from the first seed, added seeds or not"
+    )
+
+
+def _without_defaults(
+    model: Settings, written: dict[str, Any], names: Sequence[str]
+) -> dict[str, Any]:
+    fields = type(model).model_fields
+    return {
+        key: value
+        for key, value in written.items()
+        if key not in names or getattr(model, key) != fields[key].default
+    }
+
+
+class StudyHeader(Settings):
+    """The `[study]` table."""
+
+    name: Name
+    question: Text = ""
+    baseline: ArmName
+    primary: str = Field(
+        default="student.top1", description="the outcome that answers the question"
+    )
+    metrics: Many[str] = Field(default=(), description="further outcomes for the table")
+    seeds: Seeds
+    calibration_seeds: Seeds | None = Field(
+        default=None, description="seeds outside the study, for the weights of matched controls"
+    )
+    students_per_teacher: int = Field(default=1, ge=1, le=1000)
+    design: DesignKind = "explicit"
+    forbid: Many[dict[str, Any]] = Field(default=(), description="level combinations left out")
+    convergence: Convergence = Convergence()
+    family: Many[ArmName] | None = Field(
+        default=None, description="arms whose primary comparisons are corrected together"
+    )
+    smallest_effect: float | None = Field(
+        default=None, gt=0, description="smallest difference of the primary metric that matters"
+    )
+    sequential: Sequential = Sequential()
+    extension: Literal["one", "none"] = Field(
+        default="one", description="how often seeds may be added to a first report and still count"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is at its default and came later: revisions of studies stay the same."""
+        return _without_defaults(self, write(self), ("extension",))
+
+    @model_validator(mode="after")
+    def _calibrate_outside_the_study(self) -> "StudyHeader":
+        if self.calibration_seeds is not None:
+            shared = set(self.seeds.all()) & set(self.calibration_seeds.all())
+            if shared:
+                raise ValueError(f"seed {min(shared)} is in both seeds and calibration_seeds")
+        return self
+
+
+class Ablation(Settings):
+    """One ablation in AblationBench's words; yields one arm, or one for each replacement."""
+
+    name: Text
+    arm: ArmName
+    part: SettingPath
+    action: Literal["REMOVE", "REPLACE", "ADD"]
+    replacement: Many[Any] | None = None
+    metrics: Many[str] = ()
+    primary: Many[str] = Field(
+        default=(), description="outcomes that answer for this ablation, instead of study.primary"
+    )
+    smallest_effect: float | dict[str, float] | None = Field(
+        default=None,
+        description="smallest difference that matters; of several outcomes, by outcome",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is at its default and came later: revisions of studies stay the same."""
+        return _without_defaults(self, write(self), ("primary", "smallest_effect"))
+
+    @field_validator("primary", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _effects_fit_outcomes(self) -> "Ablation":
+        effects = self.smallest_effect
+        given = effects.values() if isinstance(effects, dict) else [effects]
+        if any(value is not None and not 0 < value < math.inf for value in given):
+            raise ValueError("smallest_effect must be above 0")
+        if isinstance(effects, dict):
+            unknown = [name for name in effects if name not in self.primary]
+            if unknown:
+                raise ValueError(
+                    f"smallest_effect is about {unknown[0]!r}, which is not in primary"
+                )
+        elif effects is not None and len(self.primary) > 1:
+            raise ValueError("several primary outcomes need smallest_effect = { outcome = value }")
+        return self
+
+    @model_validator(mode="after")
+    def _replacement_fits_action(self) -> "Ablation":
+        if self.action == "REMOVE" and self.replacement is not None:
+            raise ValueError("REMOVE takes no replacement; use action REPLACE")
+        if self.action != "REMOVE" and not self.replacement:
+            raise ValueError(f"{self.action} needs a replacement: a list of values for the part")
+        return self
+
+
+class ArmSpec(Settings):
+    """An arm written out: the configuration as written, with some settings changed."""
+
+    name: ArmName
+    about: Text = ""
+    set: dict[SettingPath, Any] = Field(default_factory=dict)
+    control_for: ArmName | None = None
+
+
+class Factor(Settings):
+    """Something varied on purpose. The first level is the reference."""
+
+    name: Name
+    path: SettingPath
+    levels: Many[Any] = Field(min_length=1, max_length=1000)
+    when: dict[str, Any] | None = Field(
+        default=None, description="vary only where these factors have these levels"
+    )
+
+
+class Study(Settings):
+    """A whole study file."""
+
+    study: StudyHeader
+    data: Data = DATASETS.default("digits")
+    teacher: Teacher = default(Teacher)
+    student: Student = default(Student)
+    numerics: Numerics = Numerics()
+    ablation: Many[Ablation] = ()
+    arm: Many[ArmSpec] = ()
+    factor: Many[Factor] = ()
+
+    def method(self) -> Method:
+        """Return the configuration as written, which every arm starts from."""
+        return Method(data=self.data, teacher=self.teacher, student=self.student)
+
+    def written(self) -> dict[str, Any]:
+        """Return the settings an arm may change, without those left to their defaults."""
+        return self.model_dump(
+            mode="json", exclude_unset=True, include={"data", "teacher", "student"}
+        )

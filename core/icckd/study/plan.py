@@ -1,0 +1,271 @@
+"""From trials to stages: content digests, shared teachers, nothing run twice. Pure.
+
+A stage is identified by what it reads (design law 6, docs/laws.md): its settings without those
+equal to their default, the digests of its inputs, seed, data fingerprint, numerics class, code
+epoch, and source that is not known to give equal numbers. Names, executors and paths are not part
+of it.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from icckd.study.arms import Design
+from icckd.study.data import Data
+from icckd.study.distillers import Distiller
+from icckd.study.model import Method
+from icckd.study.network import WeightsFile
+from icckd.study.numerics import NumericsClass as NumericsClass
+from icckd.study.numerics import numerics_class as numerics_class
+from icckd.study.numerics import of_stage
+from icckd.study.records import Arm, Stage, StageKind, Trial
+from icckd.study.settings import Off
+from icckd.study.source import StageSource, source_of
+from icckd.study.teacher import Teacher
+from icckd.study.training import Training
+
+ALL_KNOWN = StageSource()
+UNKNOWN_DATA = "unknown"
+"""Fingerprint of data that are not on this machine: nothing is trained from such a plan."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanContext:
+    """What a plan depends on besides the design: device class, data, code.
+
+    `code_epoch` gives the epoch of a class of numerics by its device, precision and `compiled`.
+    With `compile_long` the long stages on CUDA are compiled. With `accept_code` source that is not
+    known to give equal numbers is taken to give them.
+    """
+
+    numerics: NumericsClass
+    fingerprints: tuple[tuple[Data, str], ...]
+    code_epoch: Callable[..., int]
+    compile_long: bool = False
+    source: Callable[[StageKind, BaseModel, BaseModel], StageSource] = source_of
+    accept_code: bool = False
+
+    def fingerprint(self, data: Data) -> str:
+        """Return the fingerprint of the raw files behind `data`."""
+        return next(digest for known, digest in self.fingerprints if known == data)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageJob(Stage):
+    """A stage with everything that it is trained from; `settings` are complete."""
+
+    settings: dict[str, Any]
+    fingerprint: str
+    numerics: NumericsClass
+    code_epoch: int
+    source: StageSource = ALL_KNOWN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All stages, each once, inputs before the stages that read them."""
+
+    arms: tuple[Arm, ...]
+    trials: tuple[Trial, ...]
+    stages: dict[str, StageJob]
+
+    def users(self, digest: str) -> tuple[Trial, ...]:
+        """Return the trials that need a stage."""
+        return tuple(trial for trial in self.trials if digest in trial.stages)
+
+
+def build(design: Design, context: PlanContext, *, students_per_teacher: int = 1) -> Plan:
+    """Return the plan that gives every trial of a design its result."""
+    stages: dict[str, StageJob] = {}
+    planned: list[Trial] = []
+    for trial in design.trials:
+        method = design.methods[trial.arm]
+        teacher = _teacher(method, trial.seed, context)
+        students = [
+            _student(method, trial.seed, context, teacher, replicate)
+            for replicate in range(students_per_teacher)
+        ]
+        needed = [teacher, *students]
+        for stage in needed:
+            stages.setdefault(stage.digest, stage)
+        planned.append(replace(trial, stages=tuple(stage.digest for stage in needed)))
+    given = {trial.arm for trial in planned}
+    return Plan(
+        arms=tuple(arm for arm in design.arms if arm.name in given),
+        trials=tuple(planned),
+        stages=stages,
+    )
+
+
+def canonical(model: BaseModel) -> dict[str, Any]:
+    """Return the settings that differ from their default, `kind` always, as JSON values.
+
+    A field added later with a default therefore leaves existing digests alone. Settings that say
+    where something lies are left out.
+    """
+    kept: dict[str, Any] = {}
+    for name, field in type(model).model_fields.items():
+        if name in getattr(model, "places", ()):
+            continue
+        value = getattr(model, name)
+        if name != "kind" and value == field.get_default(call_default_factory=True):
+            continue
+        kept[name] = _canonical_value(value)
+    return kept
+
+
+def _canonical_value(value: Any) -> Any:
+    """Return a setting as JSON values; of a table with free keys, an "off" entry is as none."""
+    if isinstance(value, BaseModel):
+        return canonical(value)
+    if isinstance(value, dict):
+        return {key: _canonical_value(entry) for key, entry in value.items() if entry != "off"}
+    return value
+
+
+def digest_of(content: dict[str, Any]) -> str:
+    """Return the SHA-256 of canonical JSON, in hexadecimal."""
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _teacher(method: Method, seed: int, context: PlanContext) -> StageJob:
+    teacher = method.teacher
+    return _stage(
+        kind="teacher",
+        role=teacher,
+        data=method.data,
+        training=teacher.training,
+        seed=seed,
+        context=context,
+        shape={
+            "model": canonical(teacher.model),
+            "views": teacher.views,
+            **_loss_costs(teacher),
+        },
+        inputs={},
+        replicate=0,
+    )
+
+
+def _loss_costs(teacher: Teacher) -> dict[str, Any]:
+    """Return what tells the cost of each loss that is on."""
+    costs = {name: loss.cost() for name, loss in teacher.losses().items()}
+    return {name: _canonical_value(cost) for name, cost in costs.items()}
+
+
+def _student(
+    method: Method, seed: int, context: PlanContext, teacher: StageJob, replicate: int
+) -> StageJob:
+    is_alone = method.student.distiller == "off"
+    return _stage(
+        kind="student",
+        role=method.student,
+        data=method.data,
+        training=method.student.training,
+        seed=seed,
+        context=context,
+        shape={
+            "model": canonical(method.student.model),
+            "teacher": None if is_alone else canonical(method.teacher.model),
+            "distiller": _methods(method.student.distiller),
+        },
+        inputs={} if is_alone else {"teacher": teacher.digest},
+        replicate=replicate,
+    )
+
+
+def _methods(distiller: Distiller | Off) -> str:
+    """Return which methods a distiller consists of: what decides the cost of a step."""
+    return "off" if distiller == "off" else "+".join(distiller.methods())
+
+
+def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
+    *,
+    kind: StageKind,
+    role: BaseModel,
+    data: Data,
+    training: Training,
+    seed: int,
+    context: PlanContext,
+    shape: dict[str, Any],
+    inputs: Mapping[str, str],
+    replicate: int,
+) -> StageJob:
+    fingerprint = context.fingerprint(data)
+    numerics = of_stage(context.numerics, data, training, compile_long=context.compile_long)
+    code_epoch = context.code_epoch(
+        device=numerics.device, precision=numerics.precision, compiled=numerics.compiled
+    )
+    source = replace(context.source(kind, role, data), accepted=context.accept_code)
+    other_source = source.identity()
+    identity = {
+        "kind": kind,
+        "settings": {"data": canonical(data), kind: canonical(role)},
+        "seed": seed,
+        "replicate": replicate,
+        "inputs": list(inputs.values()),
+        "fingerprint": fingerprint,
+        "numerics": numerics.identity(),
+        "code_epoch": code_epoch,
+        **({"source": other_source} if other_source else {}),
+    }
+    cost = {
+        "kind": kind,
+        "data": fingerprint,
+        "train": getattr(data, "train", None),
+        "epochs": training.last_epoch,
+        "batch": training.batch_size,
+        "numerics": numerics.identity(),
+        **shape,
+    }
+    return StageJob(
+        digest=digest_of(identity),
+        kind=kind,
+        shape=digest_of(cost)[:16],
+        seed=seed,
+        replicate=replicate,
+        epochs=training.last_epoch,
+        inputs=inputs,
+        settings={"data": data.model_dump(mode="json"), kind: role.model_dump(mode="json")},
+        fingerprint=fingerprint,
+        numerics=numerics,
+        code_epoch=code_epoch,
+        source=source,
+    )
+
+
+def changed_source(plan: Plan) -> dict[str, dict[str, str]]:
+    """Return the changed source of each stage that has any, by the stage's digest."""
+    return {
+        digest: dict(stage.source.changed)
+        for digest, stage in plan.stages.items()
+        if stage.source.changed
+    }
+
+
+def accepted_source(plan: Plan) -> dict[str, str]:
+    """Return all source of a plan that is taken to give equal numbers: digests by module."""
+    accepted = [stage.source for stage in plan.stages.values() if stage.source.accepted]
+    return {
+        name: digest
+        for source in accepted
+        for name, digest in {**source.foreign, **source.changed}.items()
+    }
+
+
+def datasets(design: Design) -> tuple[Data, ...]:
+    """Return the distinct data settings of a design's trials."""
+    return tuple(dict.fromkeys(design.methods[trial.arm].data for trial in design.trials))
+
+
+def weights_files(design: Design) -> tuple[WeightsFile, ...]:
+    """Return the distinct weights that networks of a design's trials start from."""
+    methods = [design.methods[trial.arm] for trial in design.trials]
+    models = [model for m in methods for model in (m.teacher.model, m.student.model)]
+    given = [model.weights_file for model in models]
+    return tuple(dict.fromkeys(weights for weights in given if weights != "off"))

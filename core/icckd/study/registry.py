@@ -1,0 +1,224 @@
+"""Registries: a distiller, a teacher loss, a model, a data set or a metric is registered once.
+
+A *part* is one file with the settings of a thing, its code, its metric names and the sentences that
+the documentation says of it. The code is registered for its settings by a decorator:
+
+    @distiller(MyDistiller)
+    class My(Method): ...
+
+The file of settings, the JSON schema, the metric catalogue, the tables of the documentation and the
+contract tests are made from the registries; nothing else lists the parts. This module knows none:
+`icckd/__init__.py` names the packages whose modules are parts, and installed distributions name
+modules of theirs by entry points of the group `icckd.parts`. They are imported when a registry is
+first read. Importing a part must not import torch (`icckd.train.lazy`).
+"""
+
+import importlib
+import pkgutil
+import threading
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Generic, Literal, TypeVar
+
+from icckd.errors import MachineError
+
+GROUP = "icckd.parts"
+LAST = 1000
+"""Order of a part that does not say where it stands in lists: after the others, by its kind."""
+
+S = TypeVar("S")
+B = TypeVar("B", bound=Callable[..., Any])
+
+_packages: list[str] = []
+_registries: dict[str, "Registry[Any]"] = {}
+_then: list[Callable[[], None]] = []
+_lock = threading.RLock()
+_state: Literal["unread", "loading", "loaded"] = "unread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part(Generic[S]):
+    """One registered thing.
+
+    Attributes:
+        kind: Its name in a study file.
+        settings: The class of its settings; its docstring is what the documentation says.
+        build: Makes it from its settings, or computes it.
+        order: Where it stands in lists; equal ones by kind.
+        options: What else its registry knows of it.
+    """
+
+    kind: str
+    settings: type[S]
+    build: Callable[..., Any]
+    order: int
+    options: dict[str, Any]
+
+
+class Registry(Generic[S]):
+    """Parts of one sort by kind.
+
+    Args:
+        noun: What a part is called in messages, such as `distiller`.
+        metrics: Gives what a part of this sort records, for the catalogue of metrics.
+    """
+
+    def __init__(
+        self, noun: str, *, metrics: Callable[["Part[S]"], Iterable[Any]] | None = None
+    ) -> None:
+        self.noun = noun
+        self._parts: dict[str, Part[S]] = {}
+        self._metrics_of = metrics
+        _registries[noun] = self
+
+    def register(
+        self, settings: type[S], *, kind: str = "", order: int = LAST, **options: Any
+    ) -> Callable[[B], B]:
+        """Return a decorator that registers code for its settings.
+
+        Args:
+            settings: Their `kind`, a `Literal` with one value, is the part's name.
+            kind: The name where the settings have no field `kind`.
+            order: Where the part stands in lists.
+            **options: Kept with the part, for its registry's readers.
+
+        Raises:
+            ValueError: The kind is taken, or everything made from the registry exists already.
+        """
+        name = kind or kind_of(settings)
+        if not name:
+            raise ValueError(f"{settings.__name__} needs a field `kind` of type Literal")
+
+        def add(build: B) -> B:
+            other = self._parts.get(name)
+            if other is not None:
+                raise ValueError(
+                    f"{self.noun} {name!r} is registered twice: by {other.build.__module__} and by"
+                    f" {build.__module__}"
+                )
+            if _state == "loaded":
+                raise ValueError(
+                    f"{self.noun} {name!r} comes too late: settings were read already. Import"
+                    f" {build.__module__} first, or name it by an entry point of group {GROUP}"
+                )
+            self._parts[name] = Part(
+                kind=name, settings=settings, build=build, order=order, options=options
+            )
+            return build
+
+        return add
+
+    def parts(self, base: type[Any] = object) -> tuple[Part[S], ...]:
+        """Return the parts whose settings derive from `base`, in their order."""
+        load()
+        chosen = (part for part in self._parts.values() if issubclass(part.settings, base))
+        return tuple(sorted(chosen, key=lambda part: (part.order, part.kind)))
+
+    def kinds(self, base: type[Any] = object) -> tuple[str, ...]:
+        """Return the names of these parts, in their order."""
+        return tuple(part.kind for part in self.parts(base))
+
+    def __iter__(self) -> Iterator[str]:
+        """Return the names of all parts, in their order."""
+        return iter(self.kinds())
+
+    def part(self, kind: str) -> Part[S]:
+        """Return the part of that name.
+
+        Raises:
+            KeyError: There is none.
+        """
+        load()
+        return self._parts[kind]
+
+    def metrics(self) -> Iterator[Any]:
+        """Yield the metrics that all parts record, in their order."""
+        for part in self.parts():
+            yield from () if self._metrics_of is None else self._metrics_of(part)
+
+    def __getitem__(self, kind: str) -> Callable[..., Any]:
+        """Return what builds or computes the part of that name."""
+        return self.part(kind).build
+
+    def default(self, kind: str, **settings: Any) -> Any:
+        """Return a pydantic field whose default are settings of that kind."""
+        return default(lambda: self.part(kind).settings(**settings))
+
+
+def registered() -> tuple[Registry[Any], ...]:
+    """Return all registries, by what their parts are called."""
+    return tuple(registry for _, registry in sorted(_registries.items()))
+
+
+def default(make: Callable[[], Any]) -> Any:
+    """Return a pydantic field whose default is made when it is first needed, not at import."""
+    from pydantic import Field
+    from pydantic_core import to_jsonable_python
+
+    def describe(schema: dict[str, Any]) -> None:
+        schema["default"] = to_jsonable_python(make())
+
+    return Field(default_factory=make, json_schema_extra=describe)
+
+
+def kind_of(settings: type[Any]) -> str:
+    """Return the kind that settings are of, "" for a base of several kinds."""
+    field = getattr(settings, "model_fields", {}).get("kind")
+    annotation = None if field is None else field.annotation
+    return typing.get_args(annotation)[0] if typing.get_origin(annotation) is Literal else ""
+
+
+def add_packages(names: Iterable[str]) -> None:
+    """Name packages all of whose modules are parts, or what parts need; none is imported yet."""
+    _packages.extend(names)
+
+
+def when_loaded(action: Callable[[], None]) -> None:
+    """Call `action` once all parts are registered: at once if they are."""
+    with _lock:
+        if _state == "loaded":
+            action()
+        else:
+            _then.append(action)
+
+
+def load() -> None:
+    """Import all parts, once in a process. Called by whatever reads a registry.
+
+    Raises:
+        MachineError: A module that an installed distribution names cannot be imported.
+    """
+    global _state
+    if _state == "loaded":
+        return
+    with _lock:
+        if _state != "unread":  # loaded meanwhile, or asked by a part that is being imported
+            return
+        _state = "loading"
+        try:
+            for package in _packages:
+                found = importlib.import_module(package)
+                for module in pkgutil.iter_modules(found.__path__):
+                    importlib.import_module(f"{package}.{module.name}")
+            for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
+                _import(entry)
+            for action in _then:
+                action()
+        except BaseException:
+            _state = "unread"
+            raise
+        _state = "loaded"
+
+
+def _import(entry: EntryPoint) -> None:
+    try:
+        entry.load()
+    except Exception as error:
+        origin = entry.dist.name if entry.dist is not None else "an installed distribution"
+        raise MachineError(
+            f"the part {entry.name!r} of {origin} cannot be loaded from {entry.value}:"
+            f" {type(error).__name__}: {error}",
+            hint=f"mend or uninstall {origin}",
+        ) from error

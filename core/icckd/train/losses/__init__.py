@@ -1,0 +1,1 @@
+"""Losses of the teacher besides cross-entropy; every module here is a part."""

@@ -1,0 +1,150 @@
+"""The environment variables that icckd reads: what each must be, checked where a command begins.
+
+A path may begin with `~`, as .env files and service units pass it; a relative one is meant from the
+current folder. An empty variable counts as not set.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from icckd.errors import MachineError, UsageError
+
+HOME = "ICCKD_HOME"
+DATA = "ICCKD_DATA_DIR"
+CHECKPOINT_SECONDS = "ICCKD_CHECKPOINT_SECONDS"
+ALLOW_NETWORK = "ICCKD_ALLOW_NETWORK_HOME"
+GLYPHS = "ICCKD_GLYPHS"
+GLYPH_SETS = ("braille", "ascii")
+CHECKPOINT_EVERY = 30.0
+"""Seconds between two checkpoints of a stage unless the variable says otherwise."""
+
+
+CACHE = "XDG_CACHE_HOME"
+
+
+def check() -> list[str]:
+    """Check every variable that is set; return what the user should know about others.
+
+    Where nobody has a home folder, nothing is cached: neither here nor in processes started here.
+
+    Raises:
+        UsageError: One is not what it must be.
+        MachineError: A path needs the home folder or the current one, and there is none.
+    """
+    for read in _READERS.values():
+        read()
+    try:
+        Path.home()
+    except RuntimeError:  # neither HOME nor a line in /etc/passwd
+        os.environ.setdefault(CACHE, os.devnull)
+    return [
+        f"{name} is not a variable of icckd{_nearest(name)}"
+        for name in sorted(os.environ)
+        if name.startswith("ICCKD_") and name not in _READERS and _nearest(name)
+    ]
+
+
+def state_folder() -> Path:
+    """Return `ICCKD_HOME`, or `.icckd` in the current folder."""
+    return _folder(HOME, ".icckd")
+
+
+def data_folder() -> Path:
+    """Return `ICCKD_DATA_DIR`, or `data` in the current folder."""
+    return _folder(DATA, "data")
+
+
+def checkpoint_seconds() -> float:
+    """Return the seconds between two checkpoints of a stage: `ICCKD_CHECKPOINT_SECONDS`."""
+    text = os.environ.get(CHECKPOINT_SECONDS, "").strip()
+    if not text:
+        return CHECKPOINT_EVERY
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(
+            f"{CHECKPOINT_SECONDS}={text!r} is not a number of seconds",
+            hint=f"for example {CHECKPOINT_SECONDS}=300; without it, {CHECKPOINT_EVERY:g}",
+        )
+    return seconds
+
+
+def allows_network() -> str:
+    """Return `ICCKD_ALLOW_NETWORK_HOME`: "" or "0" for no, "1", or the host that is off."""
+    return os.environ.get(ALLOW_NETWORK, "").strip()
+
+
+def glyphs() -> str:
+    """Return `ICCKD_GLYPHS`: what charts are drawn with; "" lets the terminal decide."""
+    text = os.environ.get(GLYPHS, "").strip()
+    if text and text not in GLYPH_SETS:
+        raise UsageError(f"{GLYPHS}={text!r}: wanted {', '.join(GLYPH_SETS)}", hint="or unset it")
+    return text
+
+
+_READERS: dict[str, Callable[[], object]] = {
+    HOME: state_folder,
+    DATA: data_folder,
+    CHECKPOINT_SECONDS: checkpoint_seconds,
+    ALLOW_NETWORK: allows_network,
+    GLYPHS: glyphs,
+}
+
+
+def expanded(path: str | Path, whose: str = "") -> Path:
+    """Return a path with `~` replaced by the home folder that it means.
+
+    Args:
+        path: The path.
+        whose: The variable that it comes from, for the message.
+
+    Raises:
+        MachineError: There is no such home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        named = f"{whose}={str(path)!r}" if whose else f"{str(path)!r}"
+        raise MachineError(
+            f"{named}: there is no home folder that ~ could mean", hint="write the path in full"
+        ) from error
+
+
+def _folder(name: str, default: str) -> Path:
+    path = expanded(os.environ.get(name) or default, name)
+    try:
+        return path.absolute()
+    except FileNotFoundError as error:
+        raise MachineError(
+            f"the current folder is gone: {str(path)!r} would be in it",
+            hint="cd to a folder that exists",
+        ) from error
+
+
+def _nearest(name: str) -> str:
+    close = difflib.get_close_matches(name, _READERS, n=1, cutoff=0.75)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+# PYTHONPATH: where Python looks for modules. An empty entry means the current folder.
+
+CURRENT_FOLDER = ("", ".", "./")
+_PARENTS = Path(__file__).resolve().parents
+
+
+def leave_current_folder() -> None:
+    """Import nothing from the current folder, unless PYTHONPATH names it in full."""
+    entries = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return
+    if (Path(here) / "icckd_tui" / "app.py").is_file() and here in map(str, _PARENTS):
+        return  # the checkout that this runs from: the monitor is imported from there
+    if here not in entries and any(entry in CURRENT_FOLDER for entry in entries):
+        sys.path[:] = [entry for entry in sys.path if entry not in ("", here)]

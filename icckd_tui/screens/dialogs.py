@@ -1,0 +1,443 @@
+"""Dialogs: confirm, leave, pick a format, help, events, filter, metric, search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import ClassVar, Literal
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
+from textual.fuzzy import Matcher
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Input
+
+from icckd.errors import UsageError
+from icckd.study.metrics import Metric
+from icckd_tui.events import TONES, StudyEvent
+from icckd_tui.export import NAMES, Format
+from icckd_tui.filter import Filter, parse
+from icckd_tui.keys import KeyGroup, key_groups
+from icckd_tui.screens.registry import heading_of, keys_in
+from icckd_tui.tables import Column, Row, Table
+from icckd_tui.text import Span, Spans, display
+from icckd_tui.theme import Glyphs
+from icckd_tui.widgets.lines import LinesWidget
+from icckd_tui.widgets.table import GridTable
+
+
+class Confirm(ModalScreen[bool]):
+    """Asks before work is given up; returns whether the answer was yes. The cursor is on no."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "dismiss(True)", show=False, priority=True),
+        Binding("n,escape,q,ctrl+c", "dismiss(False)", show=False, priority=True),
+    ]
+
+    def __init__(self, question: str, *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._question = question
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        table = GridTable(glyphs=self._glyphs, classes="dialog")
+        table.border_title = Content(self._question)
+        yield table
+
+    def on_mount(self) -> None:
+        rows = tuple(
+            Row(key=key, cells=((Span(key[0], "key"),), (Span(text),)))
+            for key, text in (("no", "No, go on"), ("yes", "Yes, ask the session for it"))
+        )
+        columns = (
+            Column(key="key", titles=(), width=4),
+            Column(key="answer", titles=(), width=40),
+        )
+        table = self.query_one(GridTable)
+        table.show(Table(columns=columns, rows=rows, frozen=2))
+        table.focus()
+
+    @on(GridTable.Chosen)
+    def _chosen(self, event: GridTable.Chosen) -> None:
+        self.dismiss(event.table.key == "yes")
+
+
+Answer = Literal["go-on", "stop", "stay"]
+
+_CHOICES: tuple[tuple[Answer, str, str, str], ...] = (
+    ("go-on", "g", "Keep it going", "training continues without this view"),
+    ("stop", "s", "Stop it", "running stages end; what is complete stays"),
+    ("stay", "esc", "Stay", "back to the study"),
+)
+
+
+class Leaving(ModalScreen[Answer]):
+    """Asks what becomes of the session that this terminal started; each answer has a key."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("g", "dismiss('go-on')", show=False, priority=True),
+        Binding("s", "dismiss('stop')", show=False, priority=True),
+        Binding("escape,q,ctrl+c", "dismiss('stay')", show=False, priority=True),
+    ]
+
+    def __init__(self, *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        choices = GridTable(glyphs=self._glyphs, classes="dialog")
+        choices.border_title = Content("The session is still running")
+        yield choices
+
+    def on_mount(self) -> None:
+        rows = tuple(
+            Row(key=answer, cells=((Span(key, "key"),), (Span(name),), (Span(about, "muted"),)))
+            for answer, key, name, about in _CHOICES
+        )
+        columns = tuple(
+            Column(key=key, titles=(), width=width)
+            for key, width in (("key", 4), ("answer", 14), ("about", 44))
+        )
+        choices = self.query_one(GridTable)
+        choices.show(Table(columns=columns, rows=rows, frozen=3))
+        choices.focus()
+
+    @on(GridTable.Chosen)
+    def _chosen(self, event: GridTable.Chosen) -> None:
+        self.dismiss(next(answer for answer, *_ in _CHOICES if answer == event.table.key))
+
+
+_ABOUT: dict[Format, tuple[str, str]] = {
+    "csv": ("c", "for spreadsheets and pandas"),
+    "md": ("m", "for an issue or a README"),
+    "tex": ("t", "for a paper, with booktabs"),
+    "svg": ("s", "a figure whose text stays text"),
+    "png": ("p", "a figure as a picture"),
+}
+
+
+class FormatMenu(ModalScreen[Format]):
+    """Asks for a format and returns it; each has a key."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(
+            Binding(key, f"pick('{kind}')", show=False, priority=True)
+            for kind, (key, _) in _ABOUT.items()
+        ),
+        Binding("escape,q,ctrl+c", "dismiss(None)", show=False, priority=True),
+    ]
+
+    def __init__(self, title: str, formats: Iterable[Format], *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._title = title
+        self._formats = tuple(formats)
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        table = GridTable(glyphs=self._glyphs, classes="dialog")
+        table.border_title = Content(self._title)
+        yield table
+
+    def on_mount(self) -> None:
+        rows = tuple(
+            Row(
+                key=kind,
+                cells=(
+                    (Span(_ABOUT[kind][0], "key"),),
+                    (Span(NAMES[kind]),),
+                    (Span(_ABOUT[kind][1], "muted"),),
+                ),
+            )
+            for kind in self._formats
+        )
+        columns = tuple(
+            Column(key=key, titles=(), width=width)
+            for key, width in (("key", 2), ("format", 10), ("about", 40))
+        )
+        table = self.query_one(GridTable)
+        table.show(Table(columns=columns, rows=rows, frozen=3))
+        table.focus()
+
+    def action_pick(self, kind: Format) -> None:
+        """Pick a format that is offered."""
+        if kind in self._formats:
+            self.dismiss(kind)
+
+    @on(GridTable.Chosen)
+    def _chosen(self, event: GridTable.Chosen) -> None:
+        self.dismiss(next(kind for kind in self._formats if kind == event.table.key))
+
+
+_NOTES = (
+    ("~14.0", "median; shown where some seeds never reached the target"),
+    ("never 3/8", "three of eight seeds never reached the target"),
+    ("2/8", "seeds with a value so far, of those planned"),
+    ("provisional", "looking often while seeds run finds differences that are not there"),
+)
+
+
+def help_groups(screen: Screen[None]) -> Iterator[KeyGroup]:
+    """Yield the keys of a screen: its own first, then those of its bases, then of its widgets."""
+    yield from key_groups(type(screen))
+    widgets = {type(widget): None for widget in screen.query("*")}
+    owners = [group for widget in widgets for group in key_groups(widget)]
+    yield from {group.owner: group for group in owners}.values()
+
+
+def help_rows(groups: Iterable[KeyGroup], glyphs: Glyphs) -> Iterator[tuple[Spans, Spans]]:
+    """Yield what to press or see on a screen, and what it means."""
+    for group in groups:
+        yield (Span("Keys", "strong"),), (Span(heading_of(group), "strong"),)
+        for key in keys_in(group):
+            yield (Span(f"  {' '.join(key.names)}", "key"),), (Span(key.description),)
+        yield (), ()
+    yield (Span("Signs", "strong"),), ()
+    for state, glyph in glyphs.states.items():
+        yield (Span(f"  {glyph} {state}", state),), (Span(f"a trial that is {state}"),)
+    difference = f"  {glyphs.delta} {glyphs.plus_minus}"
+    meaning = "paired difference and interval: 95 %, of primary questions as their test has it"
+    yield (Span(difference),), (Span(meaning),)
+    yield (Span("  *"),), (Span("that interval excludes 0"),)
+    for sign, about in _NOTES:
+        yield (Span(f"  {sign}"),), (Span(about),)
+
+
+class Help(ModalScreen[None]):
+    """Shows everything that can be pressed here."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,question_mark,f1,ctrl+c", "dismiss(None)", show=False, priority=True),
+    ]
+
+    def __init__(self, screen: Screen[None], *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._groups = tuple(help_groups(screen))
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        yield GridTable(glyphs=self._glyphs, classes="dialog")
+
+    def on_mount(self) -> None:
+        rows = tuple(
+            Row(key=str(place), cells=cells)
+            for place, cells in enumerate(help_rows(self._groups, self._glyphs))
+        )
+        columns = (
+            Column(key="sign", titles=(), width=22),
+            Column(key="about", titles=(), width=62),
+        )
+        table = self.query_one(GridTable)
+        table.set_titles("Help")
+        table.border_subtitle = Content("esc closes")
+        table.show(Table(columns=columns, rows=rows, frozen=2))
+        table.focus()
+
+
+class EventFeed(ModalScreen[tuple[str, int | None] | None]):
+    """Lists what happened, newest first; returns arm and seed of the chosen event."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q,i,ctrl+c", "dismiss(None)", show=False, priority=True),
+    ]
+
+    def __init__(self, events: tuple[StudyEvent, ...], *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._events = events[::-1]
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        yield GridTable(glyphs=self._glyphs, classes="dialog")
+
+    def on_mount(self) -> None:
+        table = self.query_one(GridTable)
+        table.set_titles("Events since this view was opened")
+        table.border_subtitle = Content("enter goes there, esc closes")
+        rows = tuple(
+            Row(
+                key=str(place),
+                cells=(
+                    (Span(time.strftime("%H:%M:%S", time.localtime(event.time)), "muted"),),
+                    (Span(event.what, TONES[event.what]),),
+                    (Span(_where(event)),),
+                    (Span(event.text),),
+                ),
+            )
+            for place, event in enumerate(self._events)
+        )
+        if not rows:
+            nothing = (Span("nothing yet", "muted"),)
+            rows = (Row(key="", cells=((), (), (), nothing)),)
+        columns = tuple(
+            Column(key=key, titles=(), width=width)
+            for key, width in (("time", 8), ("what", 8), ("where", 24), ("text", 60))
+        )
+        table.show(Table(columns=columns, rows=rows, frozen=4))
+        table.focus()
+
+    @on(GridTable.Chosen)
+    def _chosen(self, event: GridTable.Chosen) -> None:
+        if not event.table.key:
+            return
+        chosen = self._events[int(event.table.key)]
+        self.dismiss((chosen.arm, chosen.seed) if chosen.arm else None)
+
+
+def _where(event: StudyEvent) -> str:
+    if not event.arm:
+        return "session"
+    seed = "" if event.seed is None else f" s{event.seed}"
+    return f"{display(event.arm, 20)}{seed}"
+
+
+_HINTS = (
+    "no-cache   seed<3   state:failed   delta<0   has:reason   ci:excludes0",
+    'blank: and   |: or   -: not   ~regular expression   ( )   "with blanks"',
+)
+
+
+class FilterPrompt(ModalScreen[Filter | None]):
+    """Asks for a filter, saying what is wrong while it is typed; returns None for no change."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "dismiss(None)", show=False, priority=True),
+    ]
+
+    def __init__(self, text: str, *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._text = text
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content("Filter trials and arms")
+            dialog.border_subtitle = Content("enter filters, empty shows all, esc closes")
+            yield Input(self._text, placeholder="state:running seed<3", compact=True)
+            yield LinesWidget(glyphs=self._glyphs, id="hints")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+        self._explain("")
+
+    def _explain(self, complaint: str) -> None:
+        first = (Span(complaint, "error"),) if complaint else ()
+        hints = [(Span(hint, "muted"),) for hint in _HINTS]
+        self.query_one("#hints", LinesWidget).set_lines([first, *hints])
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        self._explain(_complaint(event.value))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        if not _complaint(event.value):
+            self.dismiss(parse(event.value))
+
+
+def _complaint(text: str) -> str:
+    try:
+        parse(text)
+    except UsageError as error:
+        return display(f"{error.message}; {error.hint}" if error.hint else error.message)
+    return ""
+
+
+def matching(series: tuple[str, ...], query: str) -> tuple[str, ...]:
+    """Return the names that contain the query's letters in order, best first."""
+    if not query.strip():
+        return series
+    matcher = Matcher(query.strip())
+    scores = {name: matcher.match(name) for name in series}
+    return tuple(
+        sorted((name for name in series if scores[name] > 0), key=lambda name: -scores[name])
+    )
+
+
+class MetricPicker(ModalScreen[str | None]):
+    """Asks for a series by a part of its name; returns None for no change."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "dismiss(None)", show=False),
+        Binding("down,ctrl+n", "step(1)", show=False, priority=True),
+        Binding("up,ctrl+p", "step(-1)", show=False, priority=True),
+    ]
+
+    def __init__(self, series: tuple[Metric, ...], current: str | None, *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._series = {metric.name: metric for metric in series}
+        self._current = current
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content("Metric of the curves")
+            dialog.border_subtitle = Content("enter chooses, esc closes")
+            yield Input(placeholder="type to filter", compact=True)
+            yield GridTable(glyphs=self._glyphs, id="names")
+
+    def on_mount(self) -> None:
+        names = self.query_one(GridTable)
+        names.can_focus = False
+        names.show(self._table(""))
+        if self._current is not None:
+            names.select(self._current)
+        self.query_one(Input).focus()
+
+    @on(Input.Changed)
+    def _filter(self, event: Input.Changed) -> None:
+        names = self.query_one(GridTable)
+        names.show(self._table(event.value))
+        if event.value:
+            names.action_first()
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        key = self.query_one(GridTable).key
+        if key is not None:
+            self.dismiss(key)
+
+    def action_step(self, rows: int) -> None:
+        self.query_one(GridTable).action_move(rows)
+
+    def _table(self, query: str) -> Table:
+        rows = tuple(
+            Row(
+                key=name,
+                cells=(
+                    (Span(display(name, 40), "strong" if name == self._current else ""),),
+                    (Span(self._series[name].about, "muted"),),
+                ),
+            )
+            for name in matching(tuple(self._series), query)
+        )
+        width = max((len(name) for name in self._series), default=0)
+        about = Column(key="about", titles=(), width=60)
+        name = Column(key="name", titles=(), width=min(40, width))
+        return Table(columns=(name, about), rows=rows, frozen=1)
+
+
+class SearchPrompt(ModalScreen[str | None]):
+    """Asks for a text to search the log for; returns None for no change."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "dismiss(None)", show=False, priority=True),
+    ]
+
+    def __init__(self, text: str, *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content("Search the log")
+            dialog.border_subtitle = Content("enter searches, n and N step, esc closes")
+            yield Input(self._text, placeholder="a part of a line", compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        self.dismiss(event.value.strip())

@@ -1,3 +1,0 @@
-from tests.store.conftest import lab
-
-__all__ = ["lab"]

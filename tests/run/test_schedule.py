@@ -1,0 +1,232 @@
+"""The schedule starts what is ready, blocks what lost its input, and always comes to an end."""
+
+import copy
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icckd.run.schedule import POLICIES, Schedule
+from icckd.study.numerics import NumericsClass
+from icckd.study.plan import Plan, StageJob
+from icckd.study.records import Trial
+
+
+def stage(digest, *inputs):
+    return StageJob(
+        kind="student" if inputs else "teacher",
+        settings={}, seed=0, replicate=0, fingerprint="", epochs=1,
+        inputs=dict(zip(("teacher",), inputs, strict=False)),
+        numerics=NumericsClass(device="cpu", threads=1, layout="channels-last"),
+        code_epoch=1, digest=digest, shape="",
+    )  # fmt: skip
+
+
+def plan_of(*stages):
+    return Plan(arms=(), trials=(), stages={s.digest: s for s in stages})
+
+
+def teachers_with_students(count):
+    return plan_of(*(s for i in range(count) for s in (stage(f"t{i}"), stage(f"s{i}", f"t{i}"))))
+
+
+def test_a_student_waits_for_its_teacher():
+    schedule = Schedule(teachers_with_students(1), ())
+
+    assert [s.digest for s in schedule.next_list(1)] == ["t0"]
+    assert schedule.next_list(1) == []
+    schedule.completed("t0")
+    assert [s.digest for s in schedule.next_list(1)] == ["s0"]
+
+
+def test_a_ready_student_goes_before_a_later_teacher():
+    schedule = Schedule(teachers_with_students(3), ["t0"])
+
+    assert schedule.next_list(1)[0].digest == "s0"
+
+
+def test_what_is_complete_is_not_trained_again():
+    plan = teachers_with_students(2)
+
+    assert Schedule(plan, plan.stages).is_over()
+
+
+def test_what_depends_on_a_failed_stage_is_blocked_and_the_rest_goes_on():
+    schedule = Schedule(teachers_with_students(2), ())
+    schedule.next_list(1)
+
+    changes = schedule.failed("t0", "bug")
+
+    assert [(c.stage, c.state) for c in changes] == [("t0", "failed"), ("s0", "blocked")]
+    assert schedule.states["t1"] in ("pending", "running")
+
+
+@pytest.mark.parametrize("cause", POLICIES)
+def test_a_stage_is_tried_as_often_as_the_policy_of_its_cause_says_and_no_more(cause):
+    schedule = Schedule(teachers_with_students(1), ())
+    policy = POLICIES[cause]
+    for ends in range(1, policy.tries):
+        assert schedule.next_list(1, now=1e6 * ends)
+        [change] = schedule.failed("t0", cause, "gone", now=1e6 * ends)
+        assert change.state == "pending"
+        assert "trying again" in change.reason
+    schedule.next_list(1, now=1e9)
+
+    changes = schedule.failed("t0", cause, "gone", now=1e9)
+
+    assert [c.state for c in changes] == ["failed", "blocked"]
+    assert schedule.is_over()
+
+
+def test_only_what_may_pass_by_itself_is_tried_again():
+    assert {cause for cause, policy in POLICIES.items() if policy.tries == 1} == {
+        "non-finite", "machine", "study", "bug",
+    }  # fmt: skip
+
+
+def test_a_killed_stage_waits_longer_before_every_further_attempt():
+    schedule = Schedule(teachers_with_students(1), ())
+    waits = []
+    for moment in (100.0, 200.0):
+        schedule.next_list(1, now=moment)
+        schedule.failed("t0", "killed", now=moment)
+        waits.append(
+            next(w for w in range(60) if Schedule.next_list(copy.deepcopy(schedule), 1, moment + w))
+        )
+
+    assert waits == [1, 2]
+
+
+def test_a_stage_that_ran_out_of_memory_runs_alone():
+    schedule = Schedule(teachers_with_students(3), ())
+    [first], [second] = schedule.next_list(3), schedule.next_list(3)
+    [change] = schedule.failed("t0", "out-of-memory", "out of memory")
+    assert change.reason == "out of memory; trying again alone"
+    assert [s.digest for s in schedule.next_list(3)] == ["t2"]
+    schedule.completed("t1")
+    schedule.completed("t2")
+    others = [s.digest for _ in range(3) for s in schedule.next_list(3)]
+    assert others == ["s1", "s2"]
+
+    assert schedule.next_list(3) == []
+    schedule.completed("s1")
+    assert schedule.next_list(3) == []
+    schedule.completed("s2")
+    assert [s.digest for s in schedule.next_list(3)] == ["t0"]
+    assert schedule.runs_alone("t0")
+    assert (first.digest, second.digest) == ("t0", "t1")
+
+
+def trial(arm, seed, *stages):
+    return Trial(arm=arm, seed=seed, stages=stages)
+
+
+def shared_plan():
+    """Arms a and b share the teacher of seed 0; b alone has one of seed 1."""
+    stages = [stage("t"), stage("sa", "t"), stage("sb", "t"), stage("t1"), stage("sb1", "t1")]
+    trials = (trial("a", 0, "t", "sa"), trial("b", 0, "t", "sb"), trial("b", 1, "t1", "sb1"))
+    return Plan(arms=(), trials=trials, stages={s.digest: s for s in stages})
+
+
+def test_cancelling_an_arm_gives_up_what_no_other_arm_needs():
+    schedule = Schedule(shared_plan(), ())
+
+    changes = schedule.cancel_trials("b", None)
+
+    assert {c.stage for c in changes} == {"sb", "t1", "sb1"}
+    assert schedule.states["t"] == "pending"
+    assert schedule.cancel_trials("b", None) == []
+
+
+def test_cancelling_one_trial_leaves_the_other_seeds():
+    schedule = Schedule(shared_plan(), ())
+
+    assert {c.stage for c in schedule.cancel_trials("b", 1)} == {"t1", "sb1"}
+
+
+def test_a_cancelled_stage_whose_worker_is_then_lost_stays_cancelled():
+    schedule = Schedule(shared_plan(), ())
+    while schedule.next_list(1):
+        pass
+    schedule.cancel_trials("b", 1)
+
+    assert schedule.failed("t1", "killed", "killed") == []
+    assert schedule.returned("t1") == []
+    assert schedule.states["t1"] == "cancelled"
+
+
+def test_retrying_a_trial_frees_everything_that_its_teacher_blocked():
+    schedule = Schedule(shared_plan(), ())
+    schedule.failed("t", "bug")
+    assert schedule.states["sa"] == schedule.states["sb"] == "blocked"
+
+    changes = schedule.retry_trials("a", 0)
+
+    assert {c.stage: c.state for c in changes} == dict.fromkeys(("t", "sa", "sb"), "pending")
+    schedule.completed("t")
+    assert schedule.retry_trials("a", 0) == []
+
+
+def test_a_trial_put_first_starts_before_what_was_planned_earlier():
+    schedule = Schedule(shared_plan(), ())
+
+    changes = schedule.put_first("b", 1)
+
+    assert [(c.stage, c.state, c.reason) for c in changes] == [
+        ("t1", "pending", "first on request"), ("sb1", "pending", "first on request"),
+    ]  # fmt: skip
+    assert [s.digest for s in schedule.next_list(4)] == ["t1"]
+    assert schedule.put_first("a", 0)[0].stage == "t"
+    assert [s.digest for s in schedule.next_list(4)] == ["t"], "the newest wish goes first"
+    schedule.completed("t1")
+    schedule.completed("sb1")
+    assert schedule.put_first("b", 1) == []
+
+
+def test_lists_are_long_at_first_and_single_at_the_end():
+    schedule = Schedule(teachers_with_students(12), ())
+
+    assert len(schedule.next_list(2)) == 3
+    while ready := schedule.next_list(2):
+        last = ready
+    assert len(last) == 1
+
+
+FATES = ["complete", "returned", *POLICIES, "cancel", "retry", "first"]
+
+
+@given(st.integers(1, 4), st.lists(st.sampled_from(FATES), max_size=60))
+def test_every_schedule_ends_with_every_stage_settled_once(workers, fates):
+    schedule = Schedule(shared_plan(), ())
+    fate = iter(fates)
+    completed = []
+    running = []
+    for moment in range(10_000):
+        if schedule.is_over():
+            break
+        running += schedule.next_list(workers, moment * 50.0)
+        for taken in running:
+            match next(fate, "complete"):
+                case "returned":
+                    schedule.returned(taken.digest)
+                case "complete":
+                    schedule.completed(taken.digest)
+                    completed.append(taken.digest)
+                case "cancel":
+                    schedule.cancel_trials("b", 1)
+                    schedule.failed(taken.digest, "killed", now=moment * 50.0)
+                case "retry":
+                    schedule.retry_trials("a", None)
+                    schedule.failed(taken.digest, "killed", now=moment * 50.0)
+                case "first":
+                    schedule.put_first("b", 1)
+                    schedule.completed(taken.digest)
+                    completed.append(taken.digest)
+                case cause:
+                    schedule.failed(taken.digest, cause, now=moment * 50.0)
+        running = []
+    assert schedule.is_over()
+    assert len(completed) == len(set(completed))
+    for digest, found in shared_plan().stages.items():
+        if schedule.states[digest] == "complete":
+            assert all(schedule.states[i] == "complete" for i in found.inputs.values())

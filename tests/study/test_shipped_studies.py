@@ -1,0 +1,51 @@
+"""Every study that ships can be read and planned, whether its data are here or not."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from icckd.study.load import load
+from tests.support.plans import plan_of
+
+STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_has_a_plan(path):
+    study = load(path)
+    plan = plan_of(study, "cuda")
+
+    assert plan.arms[0].name == study.study.baseline
+    assert len(plan.trials) == len(plan.arms) * study.study.seeds.count
+
+
+@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
+def test_a_shipped_study_says_which_views_and_whether_the_intra_class_loss_its_teacher_has(path):
+    """What it trains must not hang on a default."""
+    assert {"views", "intra"} <= tomllib.loads(path.read_text())["teacher"].keys()
+
+
+def test_names_of_shipped_studies_are_their_own():
+    names = [load(path).study.name for path in STUDIES]
+
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "teacher", "student"),
+    [
+        ("cifar100-ablations", (240, 64, 0.05), (240, 64, 0.05)),
+        ("tiny-imagenet", (200, 256, 0.2), (200, 256, 0.2)),
+        ("imagenet", (100, 512, 0.2), (100, 512, 0.2)),
+    ],
+)
+def test_large_studies_train_by_the_published_schedules(name, teacher, student):
+    study = load(next(path for path in STUDIES if path.stem == name))
+
+    for training, expected in (
+        (study.teacher.training, teacher),
+        (study.student.training, student),
+    ):
+        assert (training.epochs, training.batch_size, training.lr) == expected
+    assert all(stage.numerics.compiled for stage in plan_of(study, "cuda").stages.values())
