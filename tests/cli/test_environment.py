@@ -209,6 +209,14 @@ def test_what_is_no_state_folder_is_told_in_a_line(tmp_path, desk):
     assert f"{file}: it is a file" in problem(desk.run("status", code=4))
 
 
+def test_a_state_folder_below_a_file_holds_nothing_and_cannot_be_made(tmp_path, desk):
+    (tmp_path / "file").touch()
+    desk.environment["ICCKD_HOME"] = str(tmp_path / "file" / "home")
+
+    assert "there is no study in" in problem(desk.run("status", code=2))
+    assert "Not a directory" in problem(desk.run("run", "small.toml", code=4))
+
+
 def test_a_state_folder_that_may_not_be_entered_is_told_in_a_line(tmp_path):
     (tmp_path / "home").mkdir(mode=0)
     unprivileged: list[str] = []

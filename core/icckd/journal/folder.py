@@ -124,6 +124,8 @@ class StateFolder:
     def _refuse_lost_link(self) -> None:
         try:
             self.root.stat()  # a link to itself is told by the system: too many levels
+        except NotADirectoryError:  # a file lies above it, so nothing can be here
+            return
         except FileNotFoundError as error:
             if self.root.is_symlink():
                 about = f"it is a link to {os.readlink(self.root)}, which leads nowhere"
