@@ -22,6 +22,7 @@ from tests.support.studies import SMALL
 
 LOOKING = frozenset(
     (
+        "init",
         "plan",
         "report",
         "status",

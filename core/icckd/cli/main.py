@@ -11,6 +11,7 @@ from icckd import __version__, variables
 from icckd.cli import data, report, streams, studies, upkeep
 from icckd.cli import sql as sql_console
 from icckd.cli.doctor import doctor
+from icckd.cli.init import init
 from icckd.errors import IcckdError, MachineError
 
 app = typer.Typer(
@@ -39,6 +40,7 @@ def _options(
         print(f"icckd: {notice}", file=sys.stderr)
 
 
+app.command("init")(init)
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
 app.command("calibrate")(studies.calibrate)
