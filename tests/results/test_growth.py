@@ -140,6 +140,23 @@ def test_only_arms_worse_by_more_than_what_matters_are_hopeless(shift, smallest,
     assert hopeless_arms(info, rows_of(info, shifted(shift, wiggle=0.2))) == hopeless
 
 
+@pytest.mark.parametrize(
+    ("metric", "shift", "hopeless"),
+    [
+        ("teacher.stability", 3.0, ["arm"]),
+        ("teacher.stability", -3.0, []),
+        ("teacher.intra_ratio", 3.0, []),
+        ("teacher.intra_ratio", -3.0, []),
+    ],
+)
+def test_where_lower_is_better_an_arm_above_is_hopeless_and_without_a_direction_none(
+    metric, shift, hopeless
+):
+    info = replace(study(primary=metric, smallest_effect=0.5), always_sequential=True)
+
+    assert hopeless_arms(info, rows_of(info, shifted(shift, wiggle=0.2))) == hopeless
+
+
 def test_without_the_rule_for_repeated_looks_no_arm_is_given_up():
     assert hopeless_arms(study(), rows_of(study(), shifted(-9.0))) == []
 

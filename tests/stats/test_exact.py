@@ -75,6 +75,7 @@ def test_hedges_correction_removes_the_bias_of_d_z():
     assert effects.mean() == pytest.approx(0.8, abs=0.01)
     assert (samples.mean(axis=1) / samples.std(axis=1, ddof=1)).mean() > 0.9  # uncorrected
     assert hedges_correction(5) == pytest.approx(1 - 3 / (4 * 5 - 1), abs=2e-3)  # Hedges' formula
+    assert hedges_correction(1) == 0  # the bias of two values is infinite
     assert standardized_effect(np.array([1.0, 2.0])) is None
     assert standardized_effect(np.ones(5)) is None
 

@@ -47,6 +47,8 @@ def test_the_detectable_effect_is_found_with_the_wanted_power():
     effect = detectable_effect(8, student(0.05))
 
     assert power(8, effect, student(0.05)) == pytest.approx(0.8, abs=1e-3)
+    of_two = detectable_effect(2, student(0.05))
+    assert power(2, of_two, student(0.05)) == pytest.approx(0.8, abs=1e-3)
     assert detectable_effect(1, student(0.05)) is None
 
 

@@ -120,6 +120,18 @@ def test_when_varies_a_factor_only_beside_the_level_it_names():
     ]  # fmt: skip
 
 
+def test_forbid_and_when_name_factors_only():
+    forbid = 'design = "factorial"\nforbid = [{ cache = "off", margim = "off" }]'
+    when = FACTORS + 'when = { margim = "off" }\n'
+
+    assert refusal(FACTORS, "base", forbid) == (
+        "study.forbid[0] names 'margim', which is not a factor"
+    )
+    assert refusal(when, "base", 'design = "factorial"') == (
+        "factor 'cache': when names 'margim', which is not a factor"
+    )
+
+
 def test_zip_needs_equally_many_levels():
     body = FACTORS + '[[factor]]\nname = "w"\npath = "teacher.intra.weight"\nlevels = [1.0]\n'
 

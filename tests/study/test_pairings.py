@@ -94,6 +94,7 @@ def test_a_batch_that_has_nothing_to_compare_is_refused():
     message = refusal("vgg13", "vgg8", 'kind = "rkd"', batch=2)
 
     assert "needs 3 of them, student.training.batch_size is 2" in message
+    assert found("vgg13", "vgg8", 'kind = "rkd"', batch=3)
     assert found("vgg13", "vgg8", 'kind = "kd"', batch=2)
 
 

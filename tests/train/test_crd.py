@@ -70,6 +70,14 @@ def test_stored_embeddings_move_towards_the_fresh_ones_and_stay_of_length_1():
     assert not after.requires_grad
 
 
+def test_stored_embeddings_begin_with_a_length_of_about_1():
+    made = case("crd", dimensions=128).distiller
+
+    for bank in (made.student_bank, made.teacher_bank):
+        assert bank.norm(dim=1).tolist() == pytest.approx([1.0] * 40, abs=0.2)
+    assert not torch.equal(made.student_bank, made.teacher_bank)
+
+
 def test_the_normalisation_is_taken_from_the_first_step_and_kept():
     made = case("crd, drawn")
     made.terms(step=0)

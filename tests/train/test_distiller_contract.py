@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from icckd.study.network import NetworkShape, StageShape
 from icckd.train.data.batch import Batch
 from icckd.train.distillers import build_distiller
+from icckd.train.distillers.base import network_shape
 from icckd.train.networks.base import Output
 from tests.train.distiller_sample import (
     LABELS,
@@ -195,3 +197,16 @@ def test_gradients_are_those_of_finite_differences(name):
         return torch.stack(list(terms.values()))
 
     assert torch.autograd.gradcheck(all_terms, leaves, atol=1e-5, rtol=1e-3, fast_mode=True)
+
+
+def test_the_shape_that_a_distiller_is_built_for_tells_height_from_width():
+    stages = (torch.zeros(2, 3, 8, 4), torch.zeros(2, 5, 4, 2))
+    seen = Output(torch.zeros(2, 6), stages, stages, torch.zeros(2, 10))
+
+    assert network_shape(seen) == NetworkShape(
+        features=6,
+        stages=(
+            StageShape(channels=3, height=8, width=4),
+            StageShape(channels=5, height=4, width=2),
+        ),
+    )

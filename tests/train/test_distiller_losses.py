@@ -349,6 +349,20 @@ def test_a_sum_has_the_terms_of_its_methods_under_its_own_names():
     assert (weights["ce"], weights["kd"], weights["rkd_angle"]) == (1.0, 0.9, 50.0)
 
 
+def test_the_variances_of_vid_begin_at_the_setting():
+    for wanted in (1e-4, 5.0):
+        for scale in case("vid", initial_variance=wanted).distiller.scales:
+            variance = functional.softplus(scale) + 1e-5
+            assert variance.tolist() == pytest.approx([wanted] * len(scale), rel=1e-3)
+
+
+def test_the_large_convolutions_of_reviewkd_begin_at_kaimings_uniform_bound():
+    for fusion in case("reviewkd").distiller.fusions:
+        for weight in (fusion.enter.weight, fusion.leave.weight):
+            bound = (3 / weight[0].numel()) ** 0.5
+            assert 0.75 * bound < weight.abs().max().item() <= bound
+
+
 def test_weights_rise_over_the_warm_up_epochs():
     dkd = case("dkd").distiller
 
