@@ -1,0 +1,70 @@
+"""What is published under a stage's digest, and when it counts as complete."""
+
+import hashlib
+
+import pytest
+
+from icckd.journal.artifacts import is_complete, publish, verified, workspace
+from icckd.journal.file import encode
+from icckd.journal.folder import JOURNAL
+
+DIGEST = "d" * 64
+OTHER = "d" * 63 + "e"  # begins as the other does
+FILES = {"model.bin": b"weights" * 9, "extra.bin": b""}
+
+
+def prepared(folder, attempt, files=FILES):
+    made = workspace(folder, attempt)
+    for name, content in files.items():
+        (made / name).write_bytes(content)
+    return made
+
+
+def attempt(folder, name, ordinal, state, *, stage=DIGEST):
+    """An attempt's journal; one without a state has no end: its worker was killed."""
+    home = folder.attempts / f"{DIGEST[:16]}-{name}"
+    home.mkdir()
+    lines = encode("h", 0, 1.0, {"ordinal": ordinal, "stage": stage})
+    lines += encode("z", 1, 2.0, {"state": state}) if state else encode("m", 1, 2.0, {})
+    (home / JOURNAL).write_bytes(lines)
+
+
+def test_files_are_published_under_their_digest_and_the_same_ones_again_leave_no_trace(folder):
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+
+    first = publish(folder, DIGEST, prepared(folder, "a"))
+    again = publish(folder, DIGEST, prepared(folder, "b"))
+
+    assert (first.files, first.bytes) == (digests, 63)
+    assert again == first
+    assert [path.name for path in folder.artifacts.iterdir()] == [DIGEST]
+    for name, content in FILES.items():
+        assert (verified(folder, DIGEST) / name).read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("attempts", "wanted"),
+    [
+        ([], False),
+        ([("a", 1, "complete")], True),
+        ([("a", 1, "failed"), ("b", 2, "complete")], True),
+        ([("b", 2, "failed"), ("a", 1, "complete")], False),
+        ([("a", 1, "complete"), ("b", 2, None)], True),
+        ([("a", 1, None)], False),
+    ],
+)
+def test_a_stage_is_complete_when_its_newest_attempt_that_ended_is(folder, attempts, wanted):
+    for name, ordinal, state in attempts:
+        attempt(folder, name, ordinal, state)
+    assert not is_complete(folder, DIGEST)
+
+    publish(folder, DIGEST, prepared(folder, "x"))
+
+    assert is_complete(folder, DIGEST) == wanted
+
+
+def test_an_attempt_at_another_stage_whose_digest_begins_alike_does_not_count(folder):
+    publish(folder, DIGEST, prepared(folder, "x"))
+    attempt(folder, "a", 1, "complete", stage=OTHER)
+
+    assert not is_complete(folder, DIGEST)
