@@ -23,6 +23,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # processes beside each other: a thread
 settings.register_profile("icckd", deadline=None, derandomize=True)
 settings.load_profile("icckd")
 
+LANES = {"slow", "long", "gpu"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Refuse a test that would be run twice, or by neither: each is in one lane."""
+    for item in items:
+        lanes = LANES & {mark.name for mark in item.iter_markers()}
+        if len(lanes) > 1:
+            raise pytest.UsageError(f"{item.nodeid} is in more than one lane: {sorted(lanes)}")
+
 
 # Set once in a process: by pytest, by torch's compiler, by the determinism of CUDA.
 SET_FOR_GOOD = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "CUBLAS_WORKSPACE_CONFIG"}

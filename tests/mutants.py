@@ -48,6 +48,7 @@ AREAS = {  # files of the layout before the redesign of November 2026, and of th
 }
 MOST_TESTS, MOST_OF_ONE_FUNCTION, MOST_SECONDS, TIMEOUT = 25, 3, 20.0, 60.0
 LONGEST_REACH = 300.0
+ORDINARY_AND_SLOW = "not long and not gpu"
 REACHED = "_mutant_reached"
 NOTHING = b"\n\n_NOTHING_ELSE = True\n"
 CAUGHT = ("caught", "timeout", "crash")
@@ -199,6 +200,7 @@ def cover(checkout: Path, folder: Path, *tests: Path) -> None:
         "disable_warnings = no-data-collected, module-not-imported, module-not-measured\n"
     )
     options = ["--cov", f"--cov-config={rules}", "--cov-report=", "-q", "-p", "no:cacheprovider"]
+    options += ["-m", ORDINARY_AND_SLOW]
     subprocess.run([sys.executable, "-m", "pytest", *options, *map(str, tests)], check=False)
     command = [sys.executable, "-m", "coverage", "json", "-q", "-i", f"--rcfile={rules}"]
     subprocess.run([*command, "-o", str(report)], check=False)
@@ -425,7 +427,7 @@ def run(checkout: Path, reach: Path, drawn_file: Path, out: Path, *tests: Path) 
             with out.open("a") as lines:
                 print(json.dumps(result), file=lines)
 
-    options = ["-q", "-p", "no:cacheprovider", *map(str, tests)]
+    options = ["-q", "-p", "no:cacheprovider", "-m", ORDINARY_AND_SLOW, *map(str, tests)]
     pytest.main(options, plugins=[Bench(checkout, use)])
 
 

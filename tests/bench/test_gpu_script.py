@@ -105,7 +105,8 @@ def child(*lines):
         (["import os", "os.abort()"], "it ended with exit -6: it said nothing"),
         (["print('a device-side assert')", "raise SystemExit(3)"],
          "it ended with exit 3: a device-side assert"),
-        (["import time", "time.sleep(600)"], "no end within 3 s: it said nothing"),
+        pytest.param(["import time", "time.sleep(600)"], "no end within 3 s: it said nothing",
+                     marks=pytest.mark.slow),
     ],
     ids=["aborts", "exits", "hangs"],
 )  # fmt: skip
@@ -120,6 +121,7 @@ def test_a_step_that_crashes_or_hangs_fails_with_its_last_words(lines, reason, t
     assert not gpu.CHILDREN
 
 
+@pytest.mark.slow
 def test_what_a_hanging_step_started_ends_with_it_in_sessions_of_its_own_too(tiny, monkeypatch):
     monkeypatch.setitem(STEPS, "waits", Step(number=3, run=passed, seconds=1))
     file = tiny.folder / "pid"
@@ -155,6 +157,7 @@ def test_each_step_sees_the_first_gpu_but_those_about_several(tiny, monkeypatch)
     assert set(seen.values()) == {"all", "GPU-1"}
 
 
+@pytest.mark.slow
 def test_one_command_prints_a_table_and_writes_a_file(tmp_path):
     out = tmp_path / "gpu.json"
     command = [sys.executable, "bench/gpu.py", "--device=cpu", "--tiny", f"--out={out}"]
@@ -175,6 +178,7 @@ def test_one_command_prints_a_table_and_writes_a_file(tmp_path):
     assert "not run on cpu: the peak of allocated memory" in done.stdout
 
 
+@pytest.mark.slow
 def test_it_ends_at_once_without_a_gpu(tmp_path):
     done = subprocess.run(
         [sys.executable, str(ROOT / "bench/gpu.py"), "--only=memory"], cwd=tmp_path,

@@ -53,6 +53,7 @@ def test_gates_decide_the_exit_code_after_the_report(finished):
     finished.run("report", "--gate", "nonsense", code=2)
 
 
+@pytest.mark.slow
 def test_figures_come_with_their_provenance(finished, tmp_path):
     finished.run("report", "--figures", str(tmp_path / "figures"))
     names = {path.name for path in (tmp_path / "figures").iterdir()}
@@ -134,6 +135,7 @@ def rule(text):
     return "confidence sequence" in " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_added_seeds_are_the_extension_and_later_ones_are_looks_without_end(desk):
     desk.write(desk.small.replace("count = 2", "count = 3"))
     plan = desk.run("plan", "small.toml").stdout
@@ -152,6 +154,7 @@ def test_added_seeds_are_the_extension_and_later_ones_are_looks_without_end(desk
     assert "by the sequential rule" in plan
 
 
+@pytest.mark.slow
 def test_a_study_without_an_extension_goes_on_with_looks_without_end(desk, finished):
     shutil.copytree(finished.state, desk.state)
     for journal in desk.state.glob("sessions/*/journal.jsonl"):  # as if it had been declared then
@@ -201,6 +204,7 @@ def words(text):
     return " ".join(text.split())
 
 
+@pytest.mark.slow
 def test_until_adds_seeds_up_to_its_limit_and_exits_6_without_the_goal(desk, finished):
     shutil.copytree(finished.state, desk.state)
     desk.write(desk.small.replace('"teacher.top1"', '"teacher.seconds"'))
@@ -246,6 +250,7 @@ def test_a_hopeless_arm_is_given_no_more_seeds_and_the_report_says_so(desk):
     assert "bad was given no more seeds after the first 5" in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_trained_trials_are_read_back_by_tensorboard_with_what_they_trained_with(
     finished, tmp_path
 ):

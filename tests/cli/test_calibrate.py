@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 SMALL = """# my study
 [study]
 name = "small"
@@ -46,6 +48,7 @@ def strengths(desk, study):
     return {arm: sum(values) / len(values) for arm, values in arms.items()}
 
 
+@pytest.mark.slow
 def test_the_weight_found_is_written_matches_and_is_found_again_without_training(desk):
     name = desk.write(SMALL)
 

@@ -32,6 +32,7 @@ def session_headers(desk: Desk) -> list[dict]:
     return [json.loads(path.read_text().partition("\n")[0]) for path in paths]
 
 
+@pytest.mark.slow
 def test_edited_source_is_named_and_given_old_results_only_where_it_is_accepted(edited):
     done = edited.run_apart("plan", "small.toml")
 

@@ -26,6 +26,7 @@ def revisions(desk):
     return [tuple(row.values()) for row in json.loads(done.stdout)]
 
 
+@pytest.mark.slow
 def test_stages_of_an_earlier_code_epoch_are_trained_again_apart_from_its_results(desk, earlier):
     study = desk.write(TWO_STAGES)
     note = "code epoch 1 -> 2: {} stages will be trained again, earlier results stay reportable"

@@ -41,6 +41,7 @@ def test_a_plan_that_has_its_data_says_nothing_about_absence(desk):
     assert "data not here" not in desk.run("plan", "small.toml").stdout
 
 
+@pytest.mark.slow
 def test_synthetic_data_are_named_so_wherever_their_results_are_shown(desk):
     desk.write(SYNTHETIC, "drawn.toml")
     shown = {
@@ -126,6 +127,7 @@ def test_a_plan_says_how_many_images_are_read_and_what_is_not(pictures):
     assert "not read: the folder owl, which has no images and is not a class" in planned
 
 
+@pytest.mark.slow
 def test_a_note_beside_the_images_trains_nothing_again_and_a_new_class_does(pictures):
     pictures.train("run", "pictures.toml")
     (pictures.folder / "data" / "set" / "README.txt").write_text("licence: see the web page")

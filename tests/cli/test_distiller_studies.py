@@ -5,6 +5,7 @@ import pickle
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
@@ -16,6 +17,7 @@ STUDIES = Path(__file__).parents[2] / "studies"
 SHORT = ("teacher.training.epochs=2", "student.training.epochs=2")
 
 
+@pytest.mark.slow
 def test_every_distiller_trains_in_the_shipped_study_and_is_reported(desk):
     study = str(STUDIES / "distillers.toml")
     kinds = {
@@ -56,6 +58,7 @@ set = { "student.distiller" = "off", "teacher.intra" = "off" }
 """
 
 
+@pytest.mark.slow
 def test_terms_with_names_of_their_own_are_series_and_students_alone_share_a_stage(desk):
     desk.write(FAR, "far.toml")
     planned = desk.run("plan", "far.toml").stdout

@@ -99,6 +99,7 @@ def test_a_library_that_refuses_is_named(doctor_on):
     assert "after an update of the driver a reboot helps" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_real_torch_of_this_environment_is_shown(doctor_on):
     done = doctor_on()
 

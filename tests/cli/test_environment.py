@@ -33,6 +33,7 @@ def problem(done):
     return done.stderr
 
 
+@pytest.mark.slow
 def test_files_of_the_user_banners_and_a_log_reader_that_leaves_do_not_end_a_run(tmp_path):
     site = tmp_path / "site"
     site.mkdir()

@@ -5,6 +5,7 @@ import io
 import json
 import re
 
+import pytest
 from typer.testing import CliRunner
 
 from icckd.cli.main import app
@@ -108,6 +109,7 @@ def test_logs_follow_a_trial_until_interrupted(finished):
     assert "no-cache" not in finished.run("logs", "full/0").stdout
 
 
+@pytest.mark.slow
 def test_verbs_do_in_a_process_of_their_own_what_they_do_in_this_one(finished):
     for verb in ("report", "ls", "status"):
         assert finished.run_apart(verb).stdout == finished.run(verb).stdout

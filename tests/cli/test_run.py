@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from icckd.cli.run import Signals
 from icckd.journal.file import encode, first_line
@@ -64,6 +65,7 @@ def test_the_report_is_the_same_after_the_database_is_deleted(finished):
     assert finished.run("report").stdout == finished.first_run.stdout
 
 
+@pytest.mark.slow
 def test_more_seeds_train_only_what_is_missing(desk, finished):
     shutil.copytree(finished.state, desk.state)
 
@@ -73,6 +75,7 @@ def test_more_seeds_train_only_what_is_missing(desk, finished):
     assert len(stages(desk)) == 12
 
 
+@pytest.mark.slow
 def test_force_trains_again_and_yields_the_same_bytes(desk, finished):
     shutil.copytree(finished.state, desk.state)
     models = sorted((desk.state / "artifacts").glob("*/model.safetensors"))
@@ -86,6 +89,7 @@ def test_force_trains_again_and_yields_the_same_bytes(desk, finished):
     assert {path: path.read_bytes() for path in models} == before
 
 
+@pytest.mark.slow
 def test_stages_of_another_torch_are_reused_told_of_and_trained_again_on_request(desk, finished):
     shutil.copytree(finished.state, desk.state)
     (desk.state / "icckd.duckdb").unlink()
@@ -107,6 +111,7 @@ def test_stages_of_another_torch_are_reused_told_of_and_trained_again_on_request
     assert "2.11.0" not in desk.run("report").stdout
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_change_the_bytes(desk, finished):
     desk.run("run", "small.toml", "-j", "1", "--seeds", "0:1")
 
@@ -121,6 +126,7 @@ def test_the_number_of_workers_does_not_change_the_bytes(desk, finished):
     assert alone.items() <= together.items()
 
 
+@pytest.mark.slow
 def test_an_executor_of_another_package_trains_a_study_to_the_same_bytes(desk, finished):
     desk.write(ONE_ARM)
 
@@ -142,6 +148,7 @@ def test_an_executor_that_is_not_there_is_an_error_before_anything_is_made(desk)
     assert not desk.state.exists()
 
 
+@pytest.mark.slow
 def test_a_failed_stage_blocks_its_student_and_the_others_go_on(desk):
     hot = '[[arm]]\nname = "hot"\nset = { "teacher.training.lr" = 1e30 }\n'
     desk.write(desk.small + hot)
@@ -168,6 +175,7 @@ def are_gone(pids):
     return not any(psutil.pid_exists(pid) for pid in pids)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_one_attempt_and_no_result(desk):
     desk.write(desk.small.replace("epochs = 2", "epochs = 20", 1))  # of teachers
     session = desk.start_forked("run", "small.toml", "--seeds", "0:1", "-j", "1")
@@ -182,6 +190,7 @@ def test_a_killed_worker_costs_one_attempt_and_no_result(desk):
     assert "no-cache" in out
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_running_stages_and_the_next_run_trains_the_rest(desk):
     desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
     session = desk.start_forked("run", "small.toml", "--seeds", "0:1", "-j", "1")
@@ -289,6 +298,7 @@ def test_signals_that_were_ignored_when_the_command_began_stay_ignored():
             signal.signal(number, handler)
 
 
+@pytest.mark.slow
 def test_a_killed_session_leaves_a_state_that_the_next_run_completes(desk):
     desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
     session = desk.start_forked("run", "small.toml", "--seeds", "0:1", "-j", "2")
@@ -307,6 +317,7 @@ def test_a_killed_session_leaves_a_state_that_the_next_run_completes(desk):
     assert not list((desk.state / "artifacts").glob(".tmp-*"))
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_same_study_waits_and_trains_nothing_twice(desk):
     desk.write(ONE_ARM)
     first = desk.start_forked("run", "small.toml")
@@ -322,6 +333,7 @@ def test_a_second_run_of_the_same_study_waits_and_trains_nothing_twice(desk):
     assert len(list((desk.state / "attempts").iterdir())) == 4
 
 
+@pytest.mark.slow
 def test_reports_and_status_work_while_a_run_goes_on(desk):
     desk.write(desk.small.replace("epochs = 2", "epochs = 100000"))
     session = desk.start_forked("run", "small.toml", "--seeds", "0:1", "-j", "1")
@@ -363,6 +375,7 @@ def test_a_damaged_teacher_is_noticed_before_a_student_reads_it(desk, finished):
     assert "damaged" in done.stderr + done.stdout + desk.run("logs").stdout
 
 
+@pytest.mark.slow
 def test_students_of_one_teacher_are_averaged_and_n_counts_seeds(desk, finished):
     shutil.copytree(finished.state, desk.state)
     done = desk.train("run", "small.toml", "study.students_per_teacher=2")
@@ -406,6 +419,7 @@ def ask(desk, kind, **more):
     submit(StateFolder(desk.state), Wanted(kind=kind, study="small", **more))
 
 
+@pytest.mark.slow
 def test_a_paused_session_starts_nothing_until_it_is_resumed(desk):
     desk.write(ONE_ARM.replace("epochs = 2", "epochs = 6"))
     session = desk.start_forked("run", "small.toml", "-j", "1")
@@ -427,6 +441,7 @@ def test_a_paused_session_starts_nothing_until_it_is_resumed(desk):
     assert len(list(attempts.iterdir())) in (4, 5), "only a stage saved half-way began twice"
 
 
+@pytest.mark.slow
 def test_an_arm_is_cancelled_on_request_its_running_stage_included(desk):
     desk.write(desk.small.replace("epochs = 2", "epochs = 8"))
     session = desk.start_forked(
@@ -448,6 +463,7 @@ def test_an_arm_is_cancelled_on_request_its_running_stage_included(desk):
     assert "cancelled on request" in desk.run("status").stdout
 
 
+@pytest.mark.slow
 def test_a_failed_trial_is_tried_again_on_request(desk):
     hot = '[[arm]]\nname = "hot"\nset = { "teacher.training.lr" = 1e30 }\n'
     desk.write(ONE_ARM + hot)
@@ -463,6 +479,7 @@ def test_a_failed_trial_is_tried_again_on_request(desk):
     assert sorted(row["attempts"] for row in failed) == [1, 2]
 
 
+@pytest.mark.slow
 def test_more_seeds_follow_in_the_same_run(desk):
     desk.write(ONE_ARM)
     session = desk.start_forked("run", "small.toml", "--seeds", "0:1", "-j", "2")
@@ -477,6 +494,7 @@ def test_more_seeds_follow_in_the_same_run(desk):
     assert "2 seeds" in out or "(2)" in out
 
 
+@pytest.mark.slow
 def test_a_request_for_an_earlier_session_is_answered_and_not_carried_out(desk):
     desk.write(ONE_ARM)
     StateFolder(desk.state).create()

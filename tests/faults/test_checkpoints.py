@@ -132,6 +132,7 @@ def die_at_random(nursery, kills, epochs, *, seed) -> int:
     return in_the_middle
 
 
+@pytest.mark.slow
 def test_a_death_at_every_point_of_saving_leaves_a_whole_checkpoint_or_none(nursery, tmp_path):
     epochs = 18
     die_at(nursery, POINTS, epochs)
@@ -141,6 +142,7 @@ def test_a_death_at_every_point_of_saving_leaves_a_whole_checkpoint_or_none(nurs
     assert weights == undisturbed(nursery, tmp_path / "quiet", epochs)
 
 
+@pytest.mark.slow
 def test_kills_while_a_checkpoint_is_saved_leave_a_whole_checkpoint_or_none(nursery, tmp_path):
     epochs = 30
     assert die_at_random(nursery, 8, epochs, seed=1) > 0

@@ -63,6 +63,7 @@ def copy_at_rest(image: Path, copy: Path) -> None:
             return
 
 
+@pytest.mark.slow
 def test_eight_power_cuts_lose_nothing_that_was_acknowledged_as_durable(tmp_path):
     acknowledged, artifacts = cut_power(tmp_path, 8, seed=3)
 
@@ -109,6 +110,7 @@ def test_a_journal_without_a_thread_of_its_own_syncs_at_every_append(tmp_path, m
     assert len(read_chunk(tmp_path / "j").lines) == 3
 
 
+@pytest.mark.slow
 def test_twenty_full_disks_in_a_row_stall_a_writer_and_lose_nothing(tmp_path):
     """The writer goes on by itself each time when there is room; so does the owner's database."""
     told, notices = [], []

@@ -77,6 +77,7 @@ def each_worker_had_its_own_gpu(desk: Desk, stages: int) -> None:
     assert {(each["device"], each["name"]) for each in used} == {("cuda", H100)}
 
 
+@pytest.mark.slow
 def test_the_shipped_study_on_two_gpus_gives_each_worker_another(tmp_path):
     desk, said = run_shipped(tmp_path, gpu(1), gpu(2), seeds="0:1")
 
@@ -132,6 +133,7 @@ def uuids_training(desk: Desk) -> set[str]:
     }
 
 
+@pytest.mark.slow
 def test_a_lost_gpu_costs_one_attempt_and_the_run_ends_complete_on_the_other(tmp_path):
     desk, machine = desk_with(tmp_path, gpu(1), gpu(2))
     session = desk.start("run", "small.toml", "teacher.training.epochs=60")

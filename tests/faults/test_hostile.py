@@ -270,6 +270,7 @@ def planned_arms():
     return ARMS[:2]
 
 
+@pytest.mark.slow
 def test_lines_with_right_checksums_and_wrong_content_are_counted_never_believed(lab):
     """As in journals that somebody else hands over. Readers look at all views afterwards."""
     originals = whole_lines(lab)
@@ -379,6 +380,7 @@ def test_conditions_and_study_names_of_any_form_are_answered_or_refused(lab):
             results.query("select '\ud800'", rows=1)
 
 
+@pytest.mark.slow
 def test_a_weights_file_of_a_study_is_read_or_refused(tmp_path):
     from icckd.study.network import WeightsFile
     from icckd.train.networks.torchvision import Torchvision, TorchvisionModel

@@ -58,6 +58,7 @@ def mutate(data, chance):
     return bytes(data)
 
 
+@pytest.mark.slow
 def test_of_ten_thousand_mutated_journals_every_intact_line_is_kept_and_every_bad_one_counted(
     tmp_path,
 ):

@@ -35,6 +35,7 @@ POINTS = [
 ]
 
 
+@pytest.mark.slow
 def test_thirty_kills_at_random_moments_lose_double_and_falsify_nothing(folder, tmp_path):
     with Nursery(folder, tmp_path / "acks") as nursery:
         storm(nursery, 32, seed=int(os.environ.get("ICCKD_STORM_SEED", "1")), pause=0.002)
@@ -44,6 +45,7 @@ def test_thirty_kills_at_random_moments_lose_double_and_falsify_nothing(folder, 
     assert tally.rows > 1000
 
 
+@pytest.mark.slow
 def test_a_death_at_every_chosen_point_loses_doubles_and_falsifies_nothing(folder, tmp_path):
     with Nursery(folder, tmp_path / "acks", faults=True) as nursery:
         bystander = nursery.start("emit", str(tmp_path / "acks"), 1000, 0.002)

@@ -45,6 +45,7 @@ def ends(desk) -> list[tuple[str, str | None]]:
     return [(word["state"], word.get("cause")) for word in said if word["attempt"]]
 
 
+@pytest.mark.slow
 def test_a_worker_without_address_space_fails_for_memory_and_its_stage_is_tried_again(tmp_path):
     """The limit is on its process; the second attempt has a fresh one."""
     desk = Desk(tmp_path)

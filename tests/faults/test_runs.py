@@ -121,6 +121,7 @@ def disturb(desk: Desk, troubles, *, chance: random.Random, jobs: int = 2) -> tu
     return said, happened
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_robbed_of_its_database_ends_like_a_quiet_one(tmp_path, quiet):
     table, expected = quiet
     desk = desk_in(tmp_path / "desk")
@@ -152,6 +153,7 @@ def test_forty_troubles_in_a_row_end_like_a_quiet_run(tmp_path, quiet):
         assert desk.run("fsck").stdout.splitlines()[-1].startswith("whole: ")
 
 
+@pytest.mark.slow
 def test_a_run_on_a_full_disk_stalls_says_so_and_goes_on_by_itself(tmp_path, quiet):
     table, expected = quiet
     with tmpfs(tmp_path / "small", megabytes=48) as small:

@@ -50,6 +50,7 @@ def test_the_values_of_secret_variables_are_left_out(value):
     assert left.endswith("/a/path") or value in " after /a/path"
 
 
+@pytest.mark.slow
 def test_a_planted_token_is_in_no_file_of_a_run(tmp_path):
     """In the environment, in the study, in a change of it, and in the address of a git remote."""
     token = "planted-4711-token-value"

@@ -15,10 +15,11 @@ from icckd.report.query import FORMATS, write_query
 from icckd.report.terminal import write_arm, write_status, write_trial
 from icckd.results.query import open_results
 from tests.faults.texts import TEXTS, harm_in, hostile_study, is_json
+from tests.support.lanes import slow_but
 from tests.support.reports import TEXT_FORMATS, report
 
 
-@pytest.fixture(scope="module", params=sorted(TEXTS))
+@pytest.fixture(scope="module", params=slow_but(sorted(TEXTS), *sorted({*TEXTS} - {"megabyte"})))
 def hostile(request, tmp_path_factory):
     """Results of a study that is full of one text."""
     from tests.support.lab import Lab
@@ -95,6 +96,7 @@ def test_status_and_show_are_not_styled_moved_or_broken_by_a_text(hostile):
     assert max(map(len, texts)) < 200_000
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_whatever_a_text_holds(hostile, tmp_path):
     if hostile.text != TEXTS["all"]:
         pytest.skip("drawn once, with all of them; that takes seconds")

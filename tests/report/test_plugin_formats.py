@@ -78,6 +78,7 @@ def named(results, name):
     return replace(build_document(results, study), study=replace(study, name=name))
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_format_that_a_package_brings(package, results, tmp_path):
     printed = command(package, results, "--format", "outline")
     written = command(package, results, "-o", str(tmp_path / "r.outline"))
@@ -89,6 +90,7 @@ def test_the_command_writes_a_format_that_a_package_brings(package, results, tmp
     assert "<p>no-cache: title of no-cache</p>" in printed.stdout
 
 
+@pytest.mark.slow
 def test_a_package_that_cannot_be_loaded_is_named_and_hinders_no_other_format(package, results):
     broken = command(package, results, "--format", "broken")
     plain = command(package, results, "--format", "md")

@@ -222,6 +222,7 @@ def test_a_list_that_names_no_gpu_is_told(machine):
     assert "CUDA_VISIBLE_DEVICES='NVIDIA H100 80GB HBM3' leaves no GPU of 1" in notice
 
 
+@pytest.mark.slow
 def test_torch_is_asked_once_for_each_model_and_what_it_cannot_use_is_left_out(machine):
     no_kernel = "CUDA error: no kernel image is available for execution on the device"
     old = gpu(0xC4, "Tesla T4", torch=no_kernel)
@@ -237,6 +238,7 @@ def test_torch_is_asked_once_for_each_model_and_what_it_cannot_use_is_left_out(m
     assert resources.ask_torch.cache_info().misses == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "more", "hint"),
     [

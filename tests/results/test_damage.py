@@ -37,6 +37,7 @@ def without_database(folder):
         return contents(store)
 
 
+@pytest.mark.slow
 def test_an_owner_whose_file_is_damaged_while_it_works_loses_nothing(lab):
     plan = busy(lab)
     with owner_lock(lab.folder):
@@ -59,6 +60,7 @@ def test_an_owner_whose_file_is_damaged_while_it_works_loses_nothing(lab):
             assert any("rebuilding from the journals" in notice for notice in notices), name
 
 
+@pytest.mark.slow
 def test_a_reader_who_finds_a_damaged_file_reads_the_same_rows(lab):
     busy(lab)
     whole = without_database(lab.folder)
@@ -95,6 +97,7 @@ def flip(lab, count, seed):
                 assert contents(store) == whole, f"flipped at {place}"
 
 
+@pytest.mark.slow
 def test_bytes_changed_at_random_places_of_the_file_change_no_row(lab):
     flip(lab, 6, seed=1)
 

@@ -64,6 +64,7 @@ COMMANDS = {
 }
 
 
+@pytest.mark.slow
 def test_every_command_prints_what_it_printed_then(
     folder: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

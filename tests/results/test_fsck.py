@@ -14,6 +14,7 @@ from icckd.journal.owner import owner_lock
 from icckd.results.fsck import check, repair
 from icckd.results.store import Store
 from tests.support.lab import SHA, WEIGHTS, planned
+from tests.support.lanes import slow_but
 from tests.support.rows import FACTS, contents, in_memory
 
 ROWS = [table for table in FACTS if table != "journal"]
@@ -107,6 +108,9 @@ DAMAGE = {
     ),
     "cannot be read": lambda s: s.database.write_bytes(b"noise" * 5000),
 }
+QUICK = ("1 damaged lines", "no readable journal", "damaged: model.safetensors",
+         "a request that no session answered", "table metric lacks 1 rows")  # fmt: skip
+"""One of each kind of file."""
 LASTING = ("damaged lines", "lines missing", "wrong count", "no header", "header of", "closing",
            "no readable", "its session")  # fmt: skip
 
@@ -120,7 +124,7 @@ def test_a_whole_folder_is_proven_so(study):
     assert found.lines == sum(p.read_bytes().count(b"\n") for p in study.journals())
 
 
-@pytest.mark.parametrize("words", DAMAGE)
+@pytest.mark.parametrize("words", slow_but(DAMAGE, *QUICK))
 def test_every_damage_is_named_and_what_can_be_mended_is(study, words):
     DAMAGE[words](study)
     before = {p: p.read_bytes() for p in study.root.rglob("*") if p.is_file()}

@@ -51,7 +51,10 @@ def test_deleting_the_database_and_rebuilding_gives_the_same_rows(lab):
         assert contents(store) == before
 
 
-@pytest.mark.parametrize(("seed", "chunk"), [(1, 1), (2, 900), (3, 4000)])
+@pytest.mark.parametrize(
+    ("seed", "chunk"),
+    [*(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1), (2, 900))), (3, 4000)],
+)
 def test_order_of_journals_and_size_of_chunks_do_not_matter(lab, seed, chunk):
     busy(lab)
     journals = list(lab.folder.journals())

@@ -17,6 +17,7 @@ from tests.support.executors import (
     plan_of,
     reports_until,
 )
+from tests.support.lanes import slow_but
 from tests.support.waiting import wait_for
 
 FINAL = ("ended", "returned", "lost")
@@ -32,7 +33,7 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(site)
 
 
-@pytest.fixture(params=["local", FRESH_PROCESS])
+@pytest.fixture(params=slow_but(["local", FRESH_PROCESS], FRESH_PROCESS))
 def executor(request, installed, folder, monkeypatch):
     monkeypatch.setenv("ICCKD_CHECKPOINT_SECONDS", "0")
     context = ExecutorContext(folder=folder, plan=plan_of(folder), jobs=1, notice=print)

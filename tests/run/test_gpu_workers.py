@@ -170,6 +170,7 @@ def test_a_new_worker_gets_the_gpu_with_the_fewest_staying_workers_whoever_came_
         assert sum(live.values()) <= 6
 
 
+@pytest.mark.slow
 def test_a_worker_whose_gpu_failed_ends_and_its_stage_goes_to_another_gpu(
     machine, executor_of, folder
 ):
@@ -205,6 +206,7 @@ def test_a_worker_whose_gpu_failed_ends_and_its_stage_goes_to_another_gpu(
     assert executor_of.notices == []
 
 
+@pytest.mark.slow
 def test_a_full_memory_costs_no_worker_and_a_failed_assertion_in_a_kernel_is_a_bug_that_does(
     machine, executor_of, folder
 ):
@@ -255,6 +257,7 @@ def test_a_gpu_that_is_lost_under_a_stage_is_left_out_and_the_other_goes_on(
     assert seen_by(executor) == [gpu(2)["uuid"]]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_with_its_gpu_loses_its_stage_to_the_gpu(machine, executor_of, folder):
     made = machine(gpu(1))
     executor = executor_of(1)

@@ -89,6 +89,7 @@ def test_a_worker_that_is_told_to_end_is_preempted_not_killed(folder, executor):
     assert (lost.cause, lost.reason) == ("preempted", "worker killed by signal 15")
 
 
+@pytest.mark.slow
 def test_a_stage_that_another_worker_holds_is_waited_for_and_not_trained_twice(folder, executor):
     first, _ = orders(folder, "teacher.training.epochs=12")
     first, second = (replace(first, attempt=f"{first.stage.digest[:16]}-{n}") for n in (1, 2))

@@ -67,6 +67,7 @@ def names(kept):
     return sorted(path.name for path in kept.glob("epoch-*")) if kept.is_dir() else []
 
 
+@pytest.mark.slow
 def test_a_stage_whose_workers_were_killed_resumes_in_its_next_attempt(folder, executor):
     first, second, third, whole = (order(folder, name) for name in ("1st", "2nd", "3rd", "whole"))
     kept = folder.checkpoints / first.stage.digest

@@ -37,6 +37,7 @@ def graphs(monkeypatch):
     return seen
 
 
+@pytest.mark.slow
 def test_each_stage_of_a_worker_is_compiled_however_many_came_before(graphs, run_teacher):
     """By itself the compiler runs a function eager after so many variants, without an error."""
     import torch._dynamo.config as dynamo

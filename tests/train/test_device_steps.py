@@ -256,6 +256,7 @@ DIGITS = DigitsData(train=170, validation=40)
 PRECISIONS = ("fp32", "fp16")
 
 
+@pytest.mark.slow
 def test_every_loss_of_a_teacher_stays_on_the_device(tmp_path):
     """Each, in each precision, with each kind of update."""
     seen = set()
@@ -278,6 +279,7 @@ def test_class_balanced_batches_stay_on_the_device(tmp_path):
     run_a_teacher(material_of(DIGITS, tmp_path), settings, "fp32")
 
 
+@pytest.mark.slow
 def test_every_distiller_stays_on_the_device(tmp_path):
     """The whole step of a student, its teacher asked in each, in each precision."""
     for precision in PRECISIONS:
@@ -319,6 +321,7 @@ class Endless:
             yield self._batch
 
 
+@pytest.mark.slow
 def test_every_network_stays_on_the_device(tmp_path):
     """One step: each is like the first, and updates are looked at above.
 

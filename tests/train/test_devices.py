@@ -42,6 +42,7 @@ from icckd.train.networks.base import Output
 from icckd.train.networks.cnn import CnnModel
 from icckd.train.precision import prepare
 from icckd.train.trainer import StepLog, Update
+from tests.support.lanes import ON_EACH_DEVICE_SLOWLY
 from tests.train.conftest import teachers_in
 from tests.train.distiller_sample import SETTINGS, case, require_grad, settings_of
 from tests.train.test_models import CONTRACT
@@ -128,6 +129,7 @@ def test_every_distiller_repeats_its_gradients_and_agrees_with_double_precision(
         assert all(torch.equal(a, b) for a, b in zip(seen[1], seen[2], strict=True)), name
 
 
+@ON_EACH_DEVICE_SLOWLY
 def test_every_network_repeats_its_gradients_and_agrees_with_double_precision(device):
     prepare(device, Numerics())
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -234,6 +236,7 @@ def waiting_forbidden(device):
         torch.cuda.set_sync_debug_mode("default")
 
 
+@ON_EACH_DEVICE_SLOWLY
 def test_no_training_step_waits_for_the_device(
     device, picture_folder, run_teacher, run_student, monkeypatch
 ):
@@ -324,6 +327,7 @@ def accuracy_in_fp32(tmp_path_factory):
     return of
 
 
+@ON_EACH_DEVICE_SLOWLY
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_learns_as_well_as_fp32(
     precision, device, run_teacher, run_student, accuracy_in_fp32

@@ -69,6 +69,7 @@ def peaks(notes, kind="teacher"):
     return {n: notes.values[f"{kind}.memory_{n}"] for n in ("allocated", "reserved")}
 
 
+@pytest.mark.slow
 def test_allocated_memory_is_that_of_training_alone(account, run_teacher, monkeypatch):
     """However many images evaluation looks at, and however little it keeps of them."""
     train = partial(run_teacher, training=BRIEF, intra=IntraLoss())
@@ -86,6 +87,7 @@ def test_allocated_memory_is_that_of_training_alone(account, run_teacher, monkey
     assert many["reserved"] > many["allocated"]
 
 
+@pytest.mark.slow
 def test_allocated_memory_of_a_student_counts_its_teachers_forward_pass(
     account, run_teacher, run_student
 ):
@@ -97,6 +99,7 @@ def test_allocated_memory_of_a_student_counts_its_teachers_forward_pass(
     assert peaks(taught, "student")["allocated"] > peaks(alone, "student")["allocated"]
 
 
+@pytest.mark.slow
 def test_a_larger_batch_takes_more_and_parts_of_one_less(account, run_teacher):
     with account:
         small, large, parts = (
@@ -108,6 +111,7 @@ def test_a_larger_batch_takes_more_and_parts_of_one_less(account, run_teacher):
     assert parts["allocated"] < large["allocated"]
 
 
+@pytest.mark.slow
 def test_the_peak_of_an_earlier_attempt_counts(account, run_teacher, tmp_path, monkeypatch):
     """Here the first attempt takes much, and the second goes on with less."""
     place = {"checkpoint_folder": tmp_path / "kept", "stage": "a"}

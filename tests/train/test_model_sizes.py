@@ -11,6 +11,7 @@ from icckd.study.network import MODELS
 from icckd.train.networks.base import count_macs, count_parameters
 from icckd.train.networks.cifar import CifarModel, CifarName
 from icckd.train.networks.torchvision import TorchvisionModel, TorchvisionName
+from tests.support.lanes import slow_but
 
 # Measured on RepDistiller's and mdistiller's own models at 3x32x32 (identical where both have one):
 # parameters for 100 and for 10 classes, millions of multiply-adds for 100 classes.
@@ -106,7 +107,7 @@ def test_the_documentation_states_the_same_sizes():
         assert float(stated[name][2]) == macs
 
 
-@pytest.mark.parametrize("name", get_args(TorchvisionName))
+@pytest.mark.parametrize("name", slow_but(get_args(TorchvisionName), "resnet18", "mobilenet_v2"))
 def test_a_network_of_torchvision_has_the_size_that_torchvision_states(name):
     stated = models.get_model_weights(name).DEFAULT.meta
     network = on_meta(TorchvisionModel(kind="torchvision", name=name), 1000)

@@ -14,6 +14,7 @@ from icckd.train.networks import build_model
 from icckd.train.networks.cifar import CifarModel
 from icckd.train.networks.cnn import CnnModel
 from icckd.train.networks.torchvision import TorchvisionModel
+from tests.support.lanes import slow_but
 
 LARGE = 4000
 """Numbers from which on a deviation is estimated to a few percent."""
@@ -87,8 +88,8 @@ def test_a_network_of_torchvision_starts_as_torchvision_starts_it(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["densenet121", "mobilenet_v2", "resnet18", "resnext50_32x4d", "shufflenet_v2_x0_5",
-     "vgg11_bn"],
+    slow_but(["densenet121", "mobilenet_v2", "resnet18", "resnext50_32x4d", "shufflenet_v2_x0_5",
+              "vgg11_bn"], "mobilenet_v2", "resnet18"),
 )  # fmt: skip
 def test_the_walk_through_a_network_computes_what_torchvision_computes(name):
     ours = MODELS["torchvision"](torchvision(name), in_channels=3, n_classes=10).eval()

@@ -167,6 +167,7 @@ def test_counting_leaves_the_model_as_it_was(model):
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", EVERY_NAME, ids=label)
 def test_the_maps_of_every_network_are_foretold_at_every_size(settings):
     network = on_meta(settings)

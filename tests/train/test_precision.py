@@ -29,6 +29,7 @@ from icckd.train.precision import (
     output_of,
     prepare,
 )
+from tests.support.lanes import slow_but
 from tests.train.test_models import CONTRACT, label
 
 
@@ -61,7 +62,7 @@ def test_plain_arithmetic_is_the_model_itself():
     assert torch.equal(got.logits, expected.logits)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", slow_but(["bf16", "fp16"], "fp16"))
 def test_a_stage_in_half_precision_repeats_itself_and_learns(precision, run_teacher, run_student):
     settings = {
         "numerics": Numerics(precision=precision),
@@ -107,6 +108,7 @@ def test_tf32_is_on_only_where_it_is_asked_for_and_every_interface_of_torch_agre
         assert set(tf32_as_seen_by_every_interface()) == {precision == "tf32"}, precision
 
 
+@pytest.mark.slow
 def test_a_fresh_process_computes_convolutions_in_fp32():
     """Their switch is on when torch starts, and one of its two interfaces leaves it so."""
     call = (
@@ -142,6 +144,7 @@ def test_evaluation_is_in_fp32_in_a_stage_that_trains_on_tf32(run_teacher, monke
     prepare("cpu", Numerics())
 
 
+@pytest.mark.slow
 def test_a_frozen_network_has_the_bits_that_autocast_gives():
     """Its weights are cast once, not at every step: the same values in the same type."""
     images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))

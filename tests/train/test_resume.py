@@ -13,6 +13,7 @@ from icckd.study.training import Numerics, Optimizer, Training
 from icckd.train.losses.base import ClassMean, ProjectionHead
 from icckd.train.losses.contrastive import IntraLoss, MarginFilter, NegativeCache
 from icckd.train.losses.supcon import SupConLoss
+from tests.support.lanes import slow_but
 from tests.train.conftest import teachers_in
 from tests.train.distiller_sample import SETTINGS, case, settings_of
 
@@ -133,7 +134,7 @@ def test_a_resumed_stage_that_lost_its_cache_would_end_otherwise(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("precision", slow_but(["bf16", "fp16"], "fp16"))
 def test_moments_and_loss_scale_are_kept(optimizer, precision, run_teacher, interrupt):
     training = Training(
         epochs=4, batch_size=32, lr=0.01, accumulate=2, clip_norm=1.0,

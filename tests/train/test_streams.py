@@ -81,6 +81,7 @@ def test_keys_whose_digests_agree_in_32_bits_give_other_draws():
         assert same < 10, (one, other)
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_streams_begin_differently():
     """They would collide about once each time if their states held 32 bits."""
     begun = {

@@ -9,6 +9,7 @@ from icckd.study.calibration import WEIGHT, matched_controls
 from icckd.study.load import load
 from icckd.train.contract import JobContext, StudentJob, TeacherJob
 from icckd.train.stage import train_student, train_teacher
+from tests.support.lanes import slow_but
 from tests.support.plans import plan_of
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -39,7 +40,7 @@ def test_a_study_with_matched_controls_can_be_calibrated(name):
         assert any(change.path == WEIGHT for change in control.changes)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", slow_but(NAMES, "margin"))
 def test_every_arm_of_a_study_trains_teacher_and_student_and_has_its_primary_outcome(
     name, tmp_path, notes_in
 ):

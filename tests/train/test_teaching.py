@@ -77,7 +77,10 @@ def test_a_table_is_made_only_where_it_pays_and_fits(monkeypatch):
     assert choice() is TeacherForward
 
 
-@pytest.mark.parametrize(("kind", "asked_per_step"), [("kd", False), ("rkd", False), ("sp", True)])
+@pytest.mark.parametrize(
+    ("kind", "asked_per_step"),
+    [("kd", False), pytest.param("rkd", False, marks=pytest.mark.slow), ("sp", True)],
+)
 def test_a_student_is_the_same_bit_by_bit_with_a_table_and_asks_less(
     kind, asked_per_step, run_teacher, run_student, monkeypatch
 ):

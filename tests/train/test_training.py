@@ -397,6 +397,7 @@ def test_a_missing_device_is_an_error_of_the_machine(run_teacher):
         run_teacher(device="cuda")
 
 
+@pytest.mark.slow
 def test_training_imports_no_compiler(tmp_path):
     code = f"""
 import sys

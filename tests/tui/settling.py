@@ -26,6 +26,8 @@ async def settled(min_sleep: float = 0.0, max_sleep: float = 1.0) -> None:
 
 
 def is_busy(app: App) -> bool:
+    if app._exit:  # it is about to end: what it still draws nobody sees
+        return False
     pumps = (app, *app._registry)
     if any(pump._message_queue.qsize() or pump._next_callbacks for pump in pumps if pump._running):
         return True

@@ -137,6 +137,7 @@ def test_another_arm_in_focus_sends_less_than_a_third_of_a_screen(watch, updates
     watch(scenario)
 
 
+@pytest.mark.slow
 def test_what_the_terminal_gets_in_parts_adds_up_to_the_screen(watch, updates):
     def seen(char, style):  # a blank shows its ground alone
         return (char, style.bgcolor, style.reverse, *([style.color, style.bold] * (char != " ")))

@@ -170,6 +170,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_any_text_is_a_filter_that_finds_trials_or_one_clear_error(lab, runner):
     """Both statements are run: the database answers them or refuses them."""
     with lab.finished("s1", planned(seeds=(0, 1))) as session:
@@ -203,6 +204,7 @@ filters = st.recursive(
 )
 
 
+@pytest.mark.slow
 def test_the_statement_over_the_views_finds_the_same_trials(lab, runner):
     with lab.finished("s1", planned(seeds=(0, 1, 2))) as session:
         session.train_all(skip=[("no-cache", 2)])

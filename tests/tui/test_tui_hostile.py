@@ -70,6 +70,7 @@ def picture(app):
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
+@pytest.mark.slow
 def test_no_screen_is_styled_moved_or_crashed_by_a_text(hostile):
     async def scenario():
         app = WatchApp(source_in(hostile.folder), None)

@@ -110,6 +110,7 @@ def test_a_flood_of_keys_acts_in_order_and_ctrl_q_overtakes_it(state):
     print(f"ctrl-q behind 2,000 keys: {seconds:.2f} s")
 
 
+@pytest.mark.slow
 def test_leaving_a_monitor_at_rest_skips_the_end_of_the_interpreter(state):
     took = []
     while min(took, default=1.0) >= 1.0 and len(took) < 3:  # of three, on a busy machine
@@ -122,6 +123,7 @@ def test_leaving_a_monitor_at_rest_skips_the_end_of_the_interpreter(state):
     assert min(took) < 1
 
 
+@pytest.mark.slow
 def test_ctrl_q_ends_the_monitor_during_a_paste_without_end(state):
     with Terminal(state) as terminal:
         terminal.until("icc-ablations", "no-margin")
@@ -133,6 +135,7 @@ def test_ctrl_q_ends_the_monitor_during_a_paste_without_end(state):
     print(f"ctrl-q within a paste: {seconds:.2f} s")
 
 
+@pytest.mark.slow
 def test_ctrl_q_ends_a_monitor_whose_terminal_became_too_small_for_the_pane_in_focus(state):
     with Terminal(state) as terminal:
         terminal.until("icc-ablations", "no-margin")
@@ -198,6 +201,7 @@ BROKEN = (
 )
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_monitor_ends_it_with_code_1_and_says_that_training_goes_on(state):
     with Terminal(state, WATCH[0], "-c", BROKEN) as terminal:
         terminal.until("icc-ablations", "no-margin")
@@ -258,6 +262,7 @@ def test_a_signal_and_ctrl_q_end_a_monitor_whose_output_is_stuck(state, how):
     assert ended == -signal.SIGTERM
 
 
+@pytest.mark.slow
 def test_ctrl_z_gives_the_shell_back_and_fg_shows_the_monitor_again(state):
     shell = ("bash", "--norc", "--noprofile", "-i")
     with Terminal(state, *shell, PS1="READY>", ICCKD_TEST=" ".join(WATCH)) as terminal:

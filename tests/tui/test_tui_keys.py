@@ -7,6 +7,7 @@ from icckd_tui.screens.registry import SCREENS, number_keys
 from icckd_tui.widgets.chart import CurveChart
 from icckd_tui.widgets.table import GridTable
 from tests.support import monitor as sample
+from tests.support.lanes import slow_but
 
 
 def pressed_of(*keys):
@@ -42,7 +43,7 @@ async def press_all(it, pressed, name, focus):
         assert it.app.is_running
 
 
-@pytest.mark.parametrize("name", SCREENS)
+@pytest.mark.parametrize("name", slow_but(SCREENS, "sql"))
 def test_every_key_of_the_screen_runs_its_action(watch, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 

@@ -45,6 +45,7 @@ def text_of(app):
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
+@pytest.mark.slow
 def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, monkeypatch):
     folder, brought, apply = StateFolder(tmp_path / "state"), [], AppState.apply
     monkeypatch.setattr(
@@ -85,6 +86,7 @@ def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, mon
     assert sum(isinstance(update, Frame) for update in brought) > 10
 
 
+@pytest.mark.slow
 def test_a_viewer_that_is_killed_leaves_the_writer_its_folder(tmp_path):
     folder = StateFolder(tmp_path / "state")
     writer = start_writer(folder.root, 3)

@@ -92,6 +92,7 @@ def test_a_new_screen_is_reached_by_its_number_and_shows_its_table(watch, speed_
     watch(scenario)
 
 
+@pytest.mark.slow
 def test_a_new_screen_is_in_help_and_palette(watch, speed_screen):
     async def scenario(it):
         await it.press("question_mark")

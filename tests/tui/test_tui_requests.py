@@ -69,6 +69,7 @@ def answers(folder):
     return found
 
 
+@pytest.mark.slow
 def test_what_is_asked_by_keys_is_carried_out_and_confirmed(session, tmp_path):
     folder = StateFolder(tmp_path / "state")
 

@@ -19,6 +19,7 @@ from icckd_tui.widgets.chart import CurveChart
 from icckd_tui.widgets.lines import LinesWidget
 from icckd_tui.widgets.table import GridTable
 from tests.support import monitor as sample
+from tests.support.lanes import slow_but
 
 
 def test_the_wide_screen_shows_every_pane(watch):
@@ -64,6 +65,7 @@ def test_a_terminal_too_small_gets_a_notice(watch, size):
     watch(scenario, size=size)
 
 
+@pytest.mark.slow
 def test_the_smallest_size_works_on_every_screen(watch):
     async def scenario(it):
         for screen in "1234567":
@@ -316,6 +318,7 @@ def test_z_shows_the_pane_alone_and_all_again(watch):
     watch(scenario)
 
 
+@pytest.mark.slow
 def test_help_lists_every_key_of_the_screen(watch):
     async def scenario(it):
         for screen in SCREENS:
@@ -517,7 +520,9 @@ def test_ascii_glyphs_leave_nothing_else_on_the_screen(watch):
     watch(scenario, glyphs=ASCII)
 
 
-@pytest.mark.parametrize("theme", ["icckd-light", "ansi-dark", "ansi-light", "nord"])
+@pytest.mark.parametrize(
+    "theme", slow_but(["icckd-light", "ansi-dark", "ansi-light", "nord"], "nord", "ansi-dark")
+)
 def test_other_themes_work(watch, theme):
     async def scenario(it):
         it.app.theme = theme

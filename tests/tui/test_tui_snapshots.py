@@ -19,6 +19,7 @@ from icckd_tui.host import Host
 from icckd_tui.screens.registry import SCREENS
 from icckd_tui.theme import ASCII, BRAILLE
 from tests.support import monitor as sample
+from tests.support.lanes import slow_but
 from tests.tui.settling import settled
 
 FOLDER = Path(__file__).parent / "snapshots"
@@ -79,7 +80,7 @@ async def all_screens(size, theme):
     return shown
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
+@pytest.mark.parametrize("size", slow_but(SIZES, (80, 24)), ids=lambda size: f"{size[0]}x{size[1]}")
 def test_every_screen_looks_as_it_did(size, monkeypatch, berlin):
     monkeypatch.setattr(sample.socket, "gethostname", lambda: "machine-a")
     shown = {}

@@ -9,6 +9,7 @@ import time
 import pytest
 
 from tests.support.lab import Lab, planned
+from tests.support.lanes import slow_but
 from tests.support.terminal import WATCH, Terminal
 
 SIXTEEN = {*map(str, (*range(30, 38), 39, *range(40, 48), 49, *range(90, 98), *range(100, 108)))}
@@ -26,7 +27,9 @@ def state(tmp_path_factory):
     return lab.folder.root
 
 
-@pytest.mark.parametrize("ignoring", [False, True], ids=["", "where SIGHUP is ignored"])
+@pytest.mark.parametrize(
+    "ignoring", slow_but([False, True], False), ids=["", "where SIGHUP is ignored"]
+)
 def test_a_terminal_that_vanishes_without_a_signal_ends_the_monitor(state, ignoring):
     command = (WATCH[0], "-c", IGNORING) if ignoring else WATCH
     with Terminal(state, *command, controlling=False) as terminal:
@@ -55,6 +58,7 @@ def test_without_color_no_hue_is_written(state):
                 assert code in PLAIN
 
 
+@pytest.mark.slow
 def test_a_terminal_of_sixteen_colors_gets_no_others(state):
     with Terminal(state, TERM="xterm", COLORTERM=None) as terminal:
         terminal.until("icc-ablations", "no-margin", "complete")
@@ -104,6 +108,7 @@ def test_a_terminal_of_no_size_is_drawn_once_and_left_at_q(state, width, height)
         assert terminal.leave() == 0
 
 
+@pytest.mark.slow
 def test_the_c_locale_gets_ascii_alone(state):
     with Terminal(state, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as terminal:
         terminal.until("icc-ablations", "no-margin")
@@ -126,6 +131,7 @@ def test_a_terminal_that_is_too_small_says_so_until_it_grows(state):
         assert terminal.leave() == 0
 
 
+@pytest.mark.slow
 def test_a_storm_of_sizes_ends_in_the_last_one(state):
     with Terminal(state) as terminal:
         terminal.until("no-margin")
@@ -140,6 +146,7 @@ def test_a_storm_of_sizes_ends_in_the_last_one(state):
         assert terminal.leave() == 0
 
 
+@pytest.mark.slow
 def test_o_leaves_the_terminal_to_the_pager_and_comes_back(state, tmp_path):
     kept = tmp_path / "kept.txt"
     pager = tmp_path / "pager"
@@ -158,6 +165,7 @@ def test_o_leaves_the_terminal_to_the_pager_and_comes_back(state, tmp_path):
     assert " info " in kept.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux")
 def test_inside_tmux_the_screen_is_whole_and_keys_arrive(state, tmp_path):
     server = ("tmux", "-L", f"icckd-{tmp_path.name}", "-f", "/dev/null")

@@ -146,6 +146,7 @@ def test_no_other_page_and_no_other_name_of_this_machine_gets_in_even_with_the_c
         visit(server, scenario)
 
 
+@pytest.mark.slow
 def test_beyond_this_machine_only_when_asked_and_then_with_a_warning(state):
     async def scenario(visitor):
         token = server.address.partition("?")[2]
@@ -168,6 +169,7 @@ def test_beyond_this_machine_only_when_asked_and_then_with_a_warning(state):
     assert taken.stderr.startswith(f"icckd: cannot listen on 127.0.0.1, port {server.port}: Addr")
 
 
+@pytest.mark.slow
 def test_a_tab_writes_no_file_and_neither_sizes_nor_nonsense_cost_much(state, tmp_path):
     async def scenario(visitor):
         await visitor.log_in()
@@ -212,6 +214,7 @@ def test_a_tab_writes_no_file_and_neither_sizes_nor_nonsense_cost_much(state, tm
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_tabs_beyond_the_limit_are_told_and_all_end_with_their_server(state):
     async def scenario(visitor):
         await visitor.log_in()
