@@ -321,6 +321,21 @@ def test_positional_and_short_options_stand_in_the_command(study):
     assert f"# {TO_DO}: train.py, line 5: -e has no long form" in text
 
 
+def test_options_with_one_dash_are_words_of_the_command_each(study):
+    found, text = study(
+        "import argparse\np = argparse.ArgumentParser()\np.add_argument('-lr', default=0.1)\n"
+        "p.add_argument('-wd', type=float, default=5e-4)\np.add_argument('-seed', default=0)\n"
+        "p.add_argument('-gpu', action='store_true')\n"
+    )
+
+    assert found["task"]["command"] == [
+        "python", "train.py", "-lr", "{lr}", "-wd", "{wd}", "-seed", "{seed}",
+    ]  # fmt: skip
+    assert found["task"]["config"] == {"lr": 0.1, "wd": 5e-4}
+    assert removed(found) == {"wd": 0.0}
+    assert "-gpu has no long form: it stands in `command` where it is wanted" in text
+
+
 def test_of_several_subcommands_train_is_taken_with_what_its_parents_add(study):
     found, text = study(
         "import argparse\ncommon = argparse.ArgumentParser(add_help=False)\n"
@@ -467,6 +482,8 @@ def test_numbers_that_are_written_are_found(study, text, metrics):
         ("print('rmse:', r)", "rmse: 1e-3", {"rmse": "1e-3"}),
         ("import logging\nlogging.info('f1 %.3f', f)", "INFO:root:f1 0.500", {"f1": "0.500"}),
         ("print(f'loss={l}')", "loss=nan", {"loss": "nan"}),
+        ("print('best acc is {:.2f}'.format(a))", "best acc is 71.25", {"best_acc": "71.25"}),
+        ("print(f'\\nepoch {e}\\nval nll: {x}')", "val nll: 0.5", {"val_nll": "0.5"}),
     ],
 )  # fmt: skip
 def test_an_expression_takes_the_number_out_of_the_line_that_is_printed(study, line, shown, values):
@@ -490,10 +507,17 @@ def test_a_number_in_percent_has_its_unit(study):
     assert units == {"acc": "%", "err": "%", "f1": "%", "loss": None}
 
 
+def test_a_json_file_in_a_folder_that_is_not_known_is_left_to_the_user(study):
+    found, text = study(f"{HEAD}import json\njson.dump({{'acc': a}}, open(f'{{d}}/r.json', 'w'))\n")
+
+    assert found["task"]["metrics"]["acc"]["json"] == "r.json"
+    assert f"# {TO_DO}: its path in the run folder" in text
+
+
 def test_what_is_printed_and_no_result_is_left_alone(study):
     found, text = study(
         f"{HEAD}print(f'saving to {{path}}, device={{d}}, epoch {{e}} took time={{t:.1f}}')\n"
-        "print(f'lr={x:.3f}')\n"
+        "print(f'lr={x:.3f}, Train Time: {t:.1f}s, loss:\\n{table}')\n"
     )
 
     assert list(found["task"]["metrics"]) == ["score"]
@@ -534,6 +558,17 @@ def test_what_comes_later_in_a_defaults_list_wins(study):
 
     assert found["task"]["config"] == {"model": {"width": 3, "depth": 9}}
     assert "model=small is the choice of model/small.yaml" in text
+
+
+def test_where_a_file_of_yaml_puts_its_entries_is_what_its_head_says(study):
+    found, _ = study(
+        MAIN,
+        conf__config_yaml="defaults:\n  - exp: big\n  - opt: sgd\nwidth: 1\n",
+        conf__exp__big_yaml="# @package _global_\nlr: 0.1\n",
+        conf__opt__sgd_yaml="# how it learns\n# @package optim\n_partial_: true\nlr: 0.3\n",
+    )
+
+    assert found["task"]["config"] == {"lr": 0.1, "optim": {"lr": 0.3}, "width": 1}
 
 
 def test_a_structured_configuration_is_its_class(study):

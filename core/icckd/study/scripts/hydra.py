@@ -118,6 +118,9 @@ class _Config:
         root, lines = _composed(path, where)
         if root is None:
             return
+        directive = re.match(r"(?:\s*(?:#.*)?\n)*?\s*#\s*@package\s+(\S+)", "\n".join(lines))
+        if directive is not None and directive[1] != "_group_":
+            package = "" if directive[1] == "_global_" else directive[1]
         own = _Reader(self, where, lines, package)
         defaults = next((v for k, v in root.value if k.value == "defaults"), None)
         rest = [(k, v) for k, v in root.value if k.value != "defaults"]
@@ -219,7 +222,7 @@ class _Reader:
             group = str(key.value)
             if not isinstance(value, yaml.ScalarNode) or "@" in group or " " in group:
                 self.note(line, f"{shortened(group, 40)} of the defaults list is not read")
-            elif value.tag != "tag:yaml.org,2002:null" and not group.startswith("hydra/"):
+            elif value.tag != "tag:yaml.org,2002:null" and group.split("/")[0] != "hydra":
                 group = group.strip("/")
                 package = ".".join(filter(None, [*folder.split("/"), *group.split("/")]))
                 inner = "/".join(filter(None, [folder, group, value.value]))
@@ -234,7 +237,7 @@ class _Reader:
         for key, value in pairs:
             line = key.start_mark.line + 1
             name = str(key.value) if isinstance(key, yaml.ScalarNode) else ""
-            if not name or (not above and name == "hydra"):
+            if not name or name in _OF_INSTANTIATE or (not above and name == "hydra"):
                 continue
             path = f"{above}.{name}" if above else name
             if len(self.config.options) >= MAX_ENTRIES or depth == 0:
@@ -290,6 +293,10 @@ class _Reader:
         except (yaml.YAMLError, ValueError) as error:
             raise Unread(f"of the type {shortened(str(node.tag), 40)}") from error
         return plain(value)
+
+
+_OF_INSTANTIATE = ("_partial_", "_convert_", "_recursive_", "_args_")
+"""Keys that say how Hydra makes an object."""
 
 
 class _Scalars(yaml.constructor.SafeConstructor):

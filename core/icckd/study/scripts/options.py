@@ -33,9 +33,13 @@ def argparse_options(code: Code) -> Found | None:
     for node in code.all(ast.Call):
         if isinstance(node.func, ast.Attribute) and node.func.attr == "set_defaults":
             reader.set_defaults(node)
+    valued = [option for option in reader.options if option.value is not None]
+    by_words = bool(valued) and all(option.flag for option in valued)
+    if not by_words:
+        reader.options = [_in_command(option) for option in reader.options]
     return Found(
         kind="argparse",
-        style="args",
+        style="words" if by_words else "args",
         line=calls[0].lineno,
         options=tuple(reader.options),
         notes=(*parsers.notes(), *reader.notes),
@@ -215,13 +219,14 @@ class _Reader:
         return replace(option, note=about, needed=False, words=(text_of(option.value),))
 
     def _short(self, bare: Option, name: str, settings: dict[str, ast.expr]) -> Option:
-        about = f"{name} has no long form: it stands in `command`"
         if self._action(settings.get("action")) not in ("", "store"):
-            return replace(bare, note=f"{about} where it is wanted")
+            note = f"{name} has no long form: it stands in `command` where it is wanted"
+            return replace(bare, note=note)
         option = _typed(self.code, bare, settings)
         if option.needed:
-            return replace(option, note=about, words=(name, "..."))
-        return replace(option, note=f"{about} where it is to differ", value=None)
+            note = f"{name} has no long form: it stands in `command`"
+            return replace(option, note=note, words=(name, "..."))
+        return replace(option, flag=name)
 
     def set_defaults(self, node: ast.Call) -> None:
         """Take a call of `set_defaults`, which has the last word."""
@@ -239,6 +244,14 @@ class _Reader:
                     self.options[place] = replace(option, value=None, off=None, note=note)
                 else:
                     self.options[place] = replace(option, value=value, note=note, needed=False)
+
+
+def _in_command(option: Option) -> Option:
+    """Return an option that `{args}` cannot give as one that a user may add to the command."""
+    if not option.flag:
+        return option
+    note = f"{option.flag} has no long form: it stands in `command` where it is to differ"
+    return replace(option, value=None, off=None, note=note)
 
 
 _SWITCHES = ("store_true", "store_false", "BooleanOptionalAction")

@@ -22,9 +22,11 @@ HIGHER = _words(
 )
 LOWER = _words("loss error err nll ppl perplexity rmse mse mae wer cer fid ece kl elbo bpc brier")
 STEPS = ("step", "global_step", "epoch", "iteration", "iter", "round")
+_SETS = _words("train training val valid validation test eval dev")
 NO_RESULT = _words(
     "lr seed time seconds sec eta memory mem params batch size epoch epochs step steps iteration"
     " iter round elapsed device learning rate charts sps fps"
+    " consumed took data loading s ms it samples images total"
 )
 NUMBER = "[-+0-9.eE]+|nan|inf"
 MAX_GUESSES = 16
@@ -88,7 +90,7 @@ def metric_name(key: str) -> str:
     ('val_acc', '')
     """
     name = re.sub(r"[^a-z0-9_]+", "_", key.lower()).strip("_")[:64]
-    is_name = bool(re.match(r"[a-z]", name)) and not set(words_of(key)) <= NO_RESULT
+    is_name = bool(re.match(r"[a-z]", name)) and not set(words_of(key)) - _SETS <= NO_RESULT
     return name if is_name else ""
 
 
@@ -388,7 +390,7 @@ class _Writes:
             to_file = any(each.arg == "file" for each in call.keywords)
             if name not in _PRINTERS or not call.args or to_file:
                 continue
-            yield from _numbers_in(_pieces(call), call.lineno)
+            yield from _numbers_in(_pieces(call), call.args[0].lineno)
 
 
 def _is_no_number(node: ast.expr) -> bool:
@@ -491,7 +493,6 @@ def _format_pieces(node: ast.expr) -> list[str | _Field]:
 
 _NAME = re.compile(r"((?:[A-Za-z][\w@/-]* )?[A-Za-z][\w@/-]*)(\s*[=:]\s*|\s+)[\[(]?$")
 _BEFORE = _words("train training val valid validation test eval dev best final mean avg")
-_SETS = _words("train training val valid validation test eval dev")
 
 
 def _numbers_in(pieces: list[str | _Field], line: int) -> Iterator[Guess]:
@@ -501,6 +502,9 @@ def _numbers_in(pieces: list[str | _Field], line: int) -> Iterator[Guess]:
         before = pieces[place - 1] if place else ""
         if not isinstance(piece, _Field) or not isinstance(before, str):
             continue
+        _, line_end, last_line = before.rpartition("\n")
+        if line_end:  # an expression sees one line
+            step, before = "", last_line
         name = _name_before(before)
         if not name:
             continue
@@ -509,7 +513,7 @@ def _numbers_in(pieces: list[str | _Field], line: int) -> Iterator[Guess]:
             step = step or f"{_escaped(written)}(?P<step>[0-9]+)"
             continue
         known = bool(set(words_of(name)) & (HIGHER | LOWER))
-        if not known and not (piece.is_number and "\n" not in written):
+        if not known and not piece.is_number:
             continue
         expression, shown = _escaped(written), _is_percent_at(pieces, place + 1)
         if _is_share(pieces[place + 1 :]):  # Accuracy: 9713/10000 (97%)
@@ -542,7 +546,7 @@ def _opening(pieces: list[str | _Field]) -> str:
 
 def _name_before(text: str) -> str:
     """Return the name that a text ends with before a value, "" where it does not."""
-    named = _NAME.search(text)
+    named = _NAME.search(re.sub(r"\s+(?:is|was|of)(?=[\s:=]*[\[(]?$)", "", text))
     if named is None:
         return ""
     first, _, last = named[1].rpartition(" ")

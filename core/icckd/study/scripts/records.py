@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Style = Literal["args", "overrides", "env", "entry"]
-"""How options reach a script: `--key value`, `key=value`, variables, an argument of a function."""
+Style = Literal["args", "words", "overrides", "env", "entry"]
+"""How options reach a script: `--key value` of all, words of the command for each, `key=value`,
+variables, or an argument of a function.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,7 @@ class Option:
         note: What a user must know besides: why its default is not known, how it is spelled.
         part: For a switch: the name of what it switches.
         needed: The script does not start without it and has no default.
+        flag: How it is spelled, where that is not `--key`.
         words: How it stands in the command, where it cannot be an entry of config.
     """
 
@@ -35,6 +38,7 @@ class Option:
     note: str = ""
     part: str = ""
     needed: bool = False
+    flag: str = ""
     words: tuple[str, ...] = ()
 
 

@@ -135,10 +135,8 @@ class _Study:
     def _command_lines(self) -> Iterator[str]:
         words = list(self._command())
         yield f"command = {_list(words)}"
-        if "{args}" in words:
-            yield "# {args}: every entry of config as --key value; true is --key, false is left out"
-        if "{overrides}" in words:
-            yield "# {overrides}: every entry of config as key=value"
+        if told := _STYLES.get(self.script.found.style):
+            yield f"# {told}"
         for option in self.script.options:
             if option.words:
                 mark = f"{TO_DO}: " if option.needed else ""
@@ -153,13 +151,16 @@ class _Study:
         yield from (_braced(word) for word in found.words)
         for option in self.script.options:
             yield from (_braced(word) for word in option.words)
-        if found.style != "env":
-            yield "{args}" if found.style == "args" else "{overrides}"
-            for option, value in self._placed():
-                if found.style == "args":
-                    yield from (f"--{_braced(option.key)}", value)
-                else:
-                    yield f"{_braced(option.key)}={value}"
+        if found.style in ("args", "overrides"):
+            yield f"{{{found.style}}}"
+        if found.style == "words":
+            for option in self.entries:
+                yield from (option.flag, f"{{{option.key}}}")
+        for option, value in self._placed():
+            if found.style == "overrides":
+                yield f"{_braced(option.key)}={value}"
+            elif found.style != "env":
+                yield from (option.flag or f"--{_braced(option.key)}", value)
 
     def _placed(self) -> Iterator[tuple[Option, str]]:
         """Yield the options that icckd sets itself."""
@@ -178,7 +179,7 @@ class _Study:
         for option in self.left_out:
             mark = f"{TO_DO}: " if option.needed else ""
             told = " ".join(_told(option, self._name))
-            yield f"# {_key_text(option.key)} =".ljust(WIDTH) + f"# {mark}{told}"
+            yield f"# {_key_text(option.key)} =".ljust(WIDTH - 1) + f" # {mark}{told}"
         for note in self.script.found.notes:
             where = f"line {note.line}: " if note.line else ""
             yield f"# {where}{remark(note.text)}"
@@ -276,12 +277,7 @@ class _Study:
         yield from _as_comment(list(self._replacement(taken)))
 
     def _switches(self) -> list[Option]:
-        return [
-            each
-            for each in self.entries
-            if each.off is not None and _is_path(each.key)
-            if not set(words_of(each.part or each.key)) & _NO_PARTS
-        ]
+        return [each for each in self.entries if each.off is not None and _is_method_part(each)]
 
     def _numbers(self) -> list[Option]:
         return [each for each in self.entries if _is_strength(each) and _is_path(each.key)]
@@ -295,8 +291,7 @@ class _Study:
         return [
             each
             for each in self.entries
-            if each.value is False and each.off is None and _is_path(each.key)
-            if not set(words_of(each.key)) & _NO_PARTS
+            if each.value is False and each.off is None and _is_method_part(each)
         ]
 
     def _replacement(self, taken: set[str]) -> Iterator[str]:
@@ -315,6 +310,12 @@ class _Study:
         if numbers:
             most = max(numbers, key=_is_telling)
             yield from _with_value(most, "REPLACE", most.value * 2, taken)
+
+
+_STYLES = {
+    "args": "{args}: every entry of config as --key value; true is --key, false is left out",
+    "overrides": "{overrides}: every entry of config as key=value",
+}
 
 
 # Which options become entries.
@@ -351,6 +352,13 @@ def _is_path(key: str) -> bool:
     return re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", key) is not None
 
 
+def _is_method_part(option: Option) -> bool:
+    """Whether a switch may be a part of a method: not the logging, a device, or a check."""
+    name = (option.part or option.key).rpartition(".")[2]
+    is_other = bool(set(words_of(name)) & _NO_PARTS) or name in ("train", "training", "fit")
+    return _is_path(option.key) and not is_other
+
+
 def _is_steps(option: Option) -> bool:
     name = option.key.replace("-", "_")
     return type(option.value) is int and option.value > 0 and name in STEPS
@@ -370,9 +378,26 @@ STRENGTHS = frozenset(
 def _is_strength(option: Option) -> bool:
     words = words_of(option.key.rpartition(".")[2])
     named = bool(set(words) & STRENGTHS) or (words[-1] in ("weight", "lambda", "coef", "coeff"))
-    is_schedule = "lr" in words or ("rate" in words and "drop" not in words)
+    is_schedule = bool(set(words) & _SCHEDULES) and not set(words) & {"warmup", "drop", "dropout"}
     is_number = isinstance(option.value, int | float) and not isinstance(option.value, bool)
     return bool(named and is_number and option.value and not is_schedule)
+
+
+_SCHEDULES = frozenset(
+    (
+        "lr",
+        "rate",
+        "epoch",
+        "epochs",
+        "step",
+        "steps",
+        "iters",
+        "switch",
+        "start",
+        "ema",
+        "schedule",
+    )
+)
 
 
 def _is_telling(option: Option) -> int:
@@ -412,7 +437,11 @@ def _source(guess: Guess) -> Iterator[str]:
     if guess.source == "log":
         yield "# it comes from run.log(...) or run.summary(...)"
         return
-    yield _entry(guess.source, guess.place, "")
+    if guess.source == "json" and "*" in guess.place:  # a file, not a pattern
+        name = guess.place.rpartition("/")[2]
+        yield _entry("json", name, f"{TO_DO}: its path in the run folder")
+    else:
+        yield _entry(guess.source, guess.place, "")
     if guess.key and guess.key != guess.name:
         yield _entry("key", guess.key, "")
     if guess.step and guess.step != "step" and guess.source in ("csv", "jsonl"):
@@ -513,16 +542,19 @@ def _about(option: Option) -> Iterator[str]:
         yield remark(f"one of {', '.join(map(str, option.choices))}")
     if option.note:
         yield remark(option.note)
+    if option.key.replace("-", "_") in ("config", "cfg", "config_file", "config_path", "conf"):
+        yield "if it names a file of options: {config} in `command` is one with all of these"
     is_path = isinstance(option.value, str) and "://" not in option.value
-    if is_path and set(words_of(option.key)) & _PATHS:
+    if is_path and set(words_of(option.key.rpartition(".")[2])) & _PATHS:
         yield "one beside this file is given with its whole path"
 
 
 _NO_PARTS = frozenset(
-    ("verbose", "debug", "quiet", "accel", "mps", "deterministic", "cuda", "cpu", "gpu", "save",
-     "log", "resume", "dry", "eval", "evaluate", "test", "wandb", "track", "tensorboard",
-     "progress", "download", "plot", "render", "video", "capture", "force",
-     "profile", "distributed", "compile", "checkpoint")
+    ("partial", "strict", "check", "enforce", "print", "ignore", "warnings", "pin", "ddp",
+     "remote", "prefetcher", "trust", "channels", "overwrite", "verbose", "debug", "quiet",
+     "accel", "mps", "deterministic", "cuda", "cpu", "gpu", "save", "log", "resume", "dry", "eval",
+     "evaluate", "test", "wandb", "track", "tensorboard", "progress", "download", "plot", "render",
+     "video", "capture", "force", "profile", "distributed", "compile", "checkpoint")
 )  # fmt: skip
 """Words in names of switches that are no part of a method."""
 _PATHS = frozenset(("data", "root", "path", "dir", "folder", "file", "datadir", "dataroot"))
