@@ -8,6 +8,7 @@ import pytest
 
 from icckd.study.arms import expand
 from icckd.study.load import load
+from icckd.study.model import Study
 from tests.support.desk import Desk
 
 SCRIPTS = Path(__file__).parents[1] / "tasks"
@@ -102,6 +103,49 @@ def test_names_that_a_terminal_would_obey_are_shown_as_text(desk):
     assert "\x1b" not in done.stdout + done.stderr
     assert "\x07" not in done.stdout + done.stderr
     assert tomllib.loads(done.stdout)["task"]["command"][1] == name
+
+
+HAS_TASKS = pytest.mark.skipif(
+    "task" not in Study.model_fields, reason="this version trains with its own engine only"
+)
+
+
+@HAS_TASKS
+@pytest.mark.parametrize(
+    ("name", "arms"),
+    [
+        ("argparse_csv.py", ["full", "no-shuffle", "no-center"]),
+        ("click_jsonl.py", ["full", "no-bias"]),
+        ("typer_stdout.py", ["full", "no-scale", "no-vote"]),
+        ("entry_function.py", ["full", "no-average"]),
+        ("hydra_app/train.py", ["full", "no-augment"]),
+    ],
+)
+def test_a_study_that_nobody_edited_can_be_planned(desk, name, arms):
+    shutil.copytree(SCRIPTS, desk.folder, dirs_exist_ok=True)
+
+    desk.run("init", "--from", name, "--out", "study.toml")
+
+    assert [arm.name for arm in expand(load(desk.folder / "study.toml")).arms] == arms
+    planned = desk.run("plan", "study.toml").stdout
+    assert f"{len(arms)} arms x 8 seeds = {8 * len(arms)} trials" in planned
+
+
+@HAS_TASKS
+def test_a_class_that_nothing_fills_is_planned_once_the_lines_of_the_study_are_in_the_script(desk):
+    script = desk.folder / "train.py"
+    shutil.copy(SCRIPTS / "dataclass_json.py", script)
+    desk.run("init", "--from", "train.py", "--out", "study.toml")
+    refused = desk.run("plan", "study.toml", code=3)
+    lines = (desk.folder / "study.toml").read_text().splitlines()
+    begin = lines.index("#     def icckd_task(config, run):")
+    adapter = "\n".join(line[6:] for line in lines[begin : begin + 3])
+    script.write_text(f"{script.read_text()}\n\n{adapter}\n")
+
+    planned = desk.run("plan", "study.toml")
+
+    assert "icckd_task" in refused.stderr
+    assert "2 arms x 8 seeds = 16 trials" in planned.stdout
 
 
 def test_without_a_script_it_is_a_small_study_that_can_be_planned(desk):

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import time
 import tomllib
 from pathlib import Path
 
@@ -219,6 +220,22 @@ def test_a_computed_name_and_settings_by_stars_are_said(study):
     assert config == {}
     assert "line 4: its name is computed" in text
     assert "some of what it takes is given by ** and was not read" in text
+
+
+def test_a_default_is_what_its_type_makes_of_it(study):
+    config, text = options(
+        study,
+        ["p.add_argument('--a', type=int, default=1e3)",
+         "p.add_argument('--b', type=int, default=1.5)",
+         "p.add_argument('--c', type=float, default='1e-3')",
+         "p.add_argument('--d', type=int, default='x')",
+         "p.add_argument('--e', type=float, default=3)"],
+    )  # fmt: skip
+
+    assert config == {"a": 1000, "c": 1e-3, "e": 3.0}
+    assert isinstance(config["a"], int)
+    assert "its default 1.5 is no int" in text
+    assert "its default 'x' is no int" in text
 
 
 def test_a_required_option_is_left_to_the_user(study):
@@ -638,6 +655,34 @@ def test_a_script_that_cannot_be_read_is_one_error(tmp_path, data, words):
 def test_a_script_that_is_not_there_is_named(tmp_path):
     with pytest.raises(UsageError, match=r"cannot read the script .*none.py: No such file"):
         read_script(tmp_path / "none.py")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "".join(f"p.add_argument('--a{n}', default=1)\n" for n in range(4000)),
+        "f = open('a.csv', 'w')\n" + "w.writerow(['a', 'b'])\n" * 4000,
+        "import json\n" + "".join(f"json.dump(d, open('{n}.json', 'w'))\n" for n in range(4000)),
+        "C0 = 1\n"
+        + "".join(f"C{n} = [{', '.join([f'C{n - 1}'] * 60)}]\n" for n in range(1, 8))
+        + "p.add_argument('--z', default=C7)\n",
+        "d = {}\nd['a'] = d\nimport json\njson.dump(d, open('x.json', 'w'))\n",
+    ],
+    ids=["options", "rows", "files", "lists of lists", "a table in itself"],
+)
+def test_what_a_script_costs_grows_with_its_length_alone(study, lines):
+    began = time.process_time()
+
+    found, text = study(HEAD + lines)
+
+    assert time.process_time() - began < 15.0  # a minute and more where pairs of lines are compared
+    assert found["task"]["config"]["lr"] == 0.1
+    assert len(text) < 200_000
+
+
+def test_classes_that_are_based_on_each_other_are_one_error(study):
+    with pytest.raises(UsageError, match="nests too deep to be read"):
+        study("class A(B): pass\nclass B(A): pass\nclass C(A): x: int = 1\n")
 
 
 TEXTS = [path.read_text() for path in sorted(SCRIPTS.rglob("*.py"))]

@@ -19,6 +19,8 @@ MAX_BYTES = 1 << 20
 MAX_TEXT = 1000
 """Characters of a text that may become a value of config."""
 MAX_DEPTH = 8
+MAX_VALUES = 2000
+"""Values of lists and tables that one default may hold."""
 
 T = TypeVar("T", bound=ast.AST)
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -78,6 +80,7 @@ class Code:
         self.path = path
         self.lines = tuple(re.split("\r\n|\r|\n", text))  # as Python counts lines
         self.tree = tree
+        self._left = 0
         self.nodes = in_order(tree)
         """Every node with a place, in the order of the text."""
 
@@ -172,24 +175,29 @@ class Code:
 
     # Values.
 
-    def value(self, node: ast.expr, depth: int = MAX_DEPTH) -> Any:
+    def value(self, node: ast.expr) -> Any:
         """Return a value that stands in the text: None, booleans, numbers, texts, lists, tables.
 
         Raises:
             Unread: It does not, or is none that a study file can have.
         """
-        if depth == 0:
-            raise Unread("it nests too deep")
+        self._left = MAX_VALUES
+        return self._value(node, MAX_DEPTH)
+
+    def _value(self, node: ast.expr, depth: int) -> Any:
+        self._left -= 1  # a name may stand for a list of names of lists
+        if depth == 0 or self._left < 0:
+            raise Unread("a list or table that is too large")
         if isinstance(node, ast.Constant):
             return plain(node.value)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
             return self._signed(node, depth)
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
-            return [self.value(each, depth - 1) for each in node.elts]
+            return [self._value(each, depth - 1) for each in node.elts]
         if isinstance(node, ast.Dict):
             return self._table(node, depth)
         if isinstance(node, ast.Name) and node.id in self.constants:
-            return self.value(self.constants[node.id], depth - 1)
+            return self._value(self.constants[node.id], depth - 1)
         if isinstance(node, ast.Attribute):
             return self._member(node, depth)
         if isinstance(node, ast.Call) and self.called(node) == "pathlib.Path" and node.args[:1]:
@@ -199,10 +207,10 @@ class Code:
     def _path(self, node: ast.Call, depth: int) -> Any:
         if len(node.args) > 1 or node.keywords:
             raise Unread(f"an expression: {self.text_of(node)}")
-        return self.value(node.args[0], depth - 1)
+        return self._value(node.args[0], depth - 1)
 
     def _signed(self, node: ast.UnaryOp, depth: int) -> Any:
-        number = self.value(node.operand, depth - 1)
+        number = self._value(node.operand, depth - 1)
         if isinstance(number, bool) or not isinstance(number, int | float):
             raise Unread(f"an expression: {self.text_of(node)}")
         return -number if isinstance(node.op, ast.USub) else number
@@ -210,10 +218,10 @@ class Code:
     def _table(self, node: ast.Dict, depth: int) -> dict[str, Any]:
         table: dict[str, Any] = {}
         for key, value in zip(node.keys, node.values, strict=True):
-            name = self.value(key, depth - 1) if key is not None else None
+            name = self._value(key, depth - 1) if key is not None else None
             if not isinstance(name, str):
                 raise Unread(f"a table whose keys are not all texts: {self.text_of(node)}")
-            table[name] = self.value(value, depth - 1)
+            table[name] = self._value(value, depth - 1)
         return table
 
     def _member(self, node: ast.Attribute, depth: int) -> Any:
@@ -223,7 +231,7 @@ class Code:
             return self._member(around, depth)
         members = self.members(around.id) if isinstance(around, ast.Name) else {}
         if node.attr in members:
-            return self.value(members[node.attr], depth - 1)
+            return self._value(members[node.attr], depth - 1)
         raise Unread(f"an expression: {self.text_of(node)}")
 
     def members(self, name: str) -> dict[str, ast.expr]:

@@ -130,7 +130,8 @@ class _Parsers:
                 line=self.line, text=f"the subcommand {self.chosen} was taken; others: {others}"
             )
         above = [node for node in self.holder if not self.belongs(node)]
-        mains = [node for node in above if self.holder[node] not in self.commands.values()]
+        of_commands = set(self.commands.values())
+        mains = [node for node in above if self.holder[node] not in of_commands]
         for node in mains:
             yield Note(
                 line=node.lineno,
@@ -147,6 +148,7 @@ class _Reader:
     parsers: _Parsers
     options: list[Option] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
+    keys: set[str] = field(default_factory=set)
 
     def add(self, node: ast.Call) -> None:
         """Take one call of `add_argument`."""
@@ -168,9 +170,10 @@ class _Reader:
         if any(each.arg is None for each in node.keywords):
             bare = replace(bare, note="some of what it takes is given by ** and was not read")
         option = self._made(bare, names, action, settings)
-        if any(option.key == each.key for each in self.options if not each.words):
+        if option.key in self.keys and not option.words:
             self.notes.append(Note(line=node.lineno, text=f"--{option.key} is added once more"))
         else:
+            self.keys |= set() if option.words else {option.key}
             self.options.append(option)
 
     def _made(
@@ -284,9 +287,12 @@ def typed_value(bare: Option, kind: str, value: Any) -> Option:
     """Return an option with its default as its type ("int", "float", or another) reads it."""
     if kind in NUMBERS and isinstance(value, str | int | float):
         try:
-            value = NUMBERS[kind](value)
+            read = NUMBERS[kind](value)
         except ValueError:
+            read = None
+        if read is None or (not isinstance(value, str) and read != value):
             return replace(bare, note=f"its default {value!r} is no {kind}")
+        value = read
     if isinstance(value, dict):
         return replace(bare, note="its default is a table, which a command line cannot give")
     return replace(bare, value=value)

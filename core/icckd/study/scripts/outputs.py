@@ -7,6 +7,7 @@ import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from icckd.study.scripts.code import Code, Unread
 from icckd.study.scripts.records import Guess, Source
@@ -30,6 +31,9 @@ NO_RESULT = _words(
 )
 NUMBER = "[-+0-9.eE]+|nan|inf"
 MAX_GUESSES = 16
+MAX_SEEN = 1000
+MAX_PLACES = 200
+"""Numbers and paths of a kind that are looked at."""
 
 
 def guesses(code: Code, *, has_folder: bool, logs: bool) -> tuple[Guess, ...]:
@@ -48,7 +52,7 @@ def guesses(code: Code, *, has_folder: bool, logs: bool) -> tuple[Guess, ...]:
         readers = [writes.logged(), *readers]
     own = main_lines(code) if logs else range(0)
     for reader in readers:
-        for guess in reader:
+        for guess in islice(reader, MAX_SEEN):
             name = metric_name(guess.name)
             if guess.source == "log" and name != guess.name:
                 name = guess.name if re.match(r"[A-Za-z]", guess.name) else ""
@@ -113,6 +117,8 @@ class _Writes:
     def __init__(self, code: Code, has_folder: bool) -> None:
         self.code = code
         self.has_folder = has_folder
+        self._places: dict[tuple[str, ...], list[_Place]] = {}
+        self._tables: dict[str, list[str]] = {}
 
     def _name_of(self, node: ast.AST) -> str:
         """Return the last name of what a call calls; "" for anything else."""
@@ -127,7 +133,9 @@ class _Writes:
 
         A file in a folder that is not known is looked for in all folders.
         """
-        found = self._paths(suffixes)
+        if suffixes not in self._places:
+            self._places[suffixes] = list(islice(self._paths(suffixes), MAX_PLACES))
+        found = self._places[suffixes]
         best = max(found, key=lambda each: (each.is_open, -abs(each.line - line)), default=None)
         return best.path if best is not None else ""
 
@@ -237,7 +245,10 @@ class _Writes:
         if depth == 0:
             return []
         if isinstance(node, ast.Name):
-            return self._filled(node.id)
+            if node.id not in self._tables:
+                self._tables[node.id] = []  # a table inside itself
+                self._tables[node.id] = self._filled(node.id)
+            return self._tables[node.id]
         if self.code.called(node) == "dict" and isinstance(node, ast.Call):
             return [each.arg for each in node.keywords if each.arg]
         if not isinstance(node, ast.Dict):

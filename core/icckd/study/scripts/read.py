@@ -112,8 +112,9 @@ def _folder(options: list[Option]) -> Option | None:
         option
         for option in options
         if option.value is None or (isinstance(option.value, str) and _is_folder(option.value))
+        if "." not in option.key or option.key.startswith("path")
+        if not option.note.startswith("action")
     ]
-    left = [option for option in left if not option.note.startswith("action")]
     taken = _taken(left, FOLDERS)
     if taken is not None:
         options.remove(taken)
