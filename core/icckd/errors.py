@@ -8,7 +8,8 @@
     ├── GateError           exit 6: a condition asked for by --gate does not hold
     ├── Interrupted         exit 130: a signal ended the session; the same command resumes it
     ├── StageError          a stage cannot continue; its journal says so, the session continues
-    │   └── NonFiniteError  training diverged: something became NaN or infinite
+    │   ├── NonFiniteError  training diverged: something became NaN or infinite
+    │   └── TaskFailedError a task failed: exit code, signal, time limit, no metric
     └── StagePaused         a stage was asked to stop and can be resumed
 
 A message says what happened and where; the hint says what to do next.
@@ -100,6 +101,20 @@ class NonFiniteError(StageError):
         )
         self.step = step
         self.term = term
+
+
+class TaskFailedError(StageError):
+    """A task failed, or gave no number.
+
+    Attributes:
+        cause: Its kind, one of the causes of failures.
+        output: The last lines that it printed to standard error.
+    """
+
+    def __init__(self, message: str, *, cause: str, hint: str = "", output: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.cause = cause
+        self.output = output
 
 
 class StagePaused(IcckdError):  # noqa: N818  # not a failure

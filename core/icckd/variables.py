@@ -18,6 +18,8 @@ CHECKPOINT_SECONDS = "ICCKD_CHECKPOINT_SECONDS"
 ALLOW_NETWORK = "ICCKD_ALLOW_NETWORK_HOME"
 GLYPHS = "ICCKD_GLYPHS"
 GLYPH_SETS = ("braille", "ascii")
+SEED, FOLDER, RESUME = "ICCKD_SEED", "ICCKD_FOLDER", "ICCKD_RESUME"
+"""What a task is told: seed, run folder, and 1 where it goes on where another attempt stopped."""
 CHECKPOINT_EVERY = 30.0
 """Seconds between two checkpoints of a stage unless the variable says otherwise."""
 

@@ -80,7 +80,7 @@ def test_a_stage_is_tried_as_often_as_the_policy_of_its_cause_says_and_no_more(c
 
 def test_only_what_may_pass_by_itself_is_tried_again():
     assert {cause for cause, policy in POLICIES.items() if policy.tries == 1} == {
-        "non-finite", "machine", "study", "bug",
+        "non-finite", "machine", "study", "bug", "exit-code", "time-limit", "no-metric",
     }  # fmt: skip
 
 

@@ -16,13 +16,6 @@ from icckd.study.scripts.read import read_script
 from icckd.study.scripts.write import TO_DO, part_of, remark, study_name, study_text, toml
 
 SCRIPTS = Path(__file__).parents[1] / "tasks"
-OF_EVERY_SORT = [
-    SCRIPTS / name
-    for name in (
-        "argparse_csv.py", "click_jsonl.py", "typer_stdout.py", "dataclass_json.py",
-        "entry_function.py", "hydra_app/train.py",
-    )
-]  # fmt: skip
 LANE = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
@@ -166,7 +159,7 @@ def test_hydra_with_its_defaults_list_and_tensorboard():
     assert "an interpolation: run-${seed}" in text
 
 
-@pytest.mark.parametrize("path", OF_EVERY_SORT, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(SCRIPTS.rglob("*.py")), ids=lambda path: path.stem)
 def test_every_guess_shows_the_line_it_rests_on(path):
     script = read_script(path)
     _, text = tables(path)
@@ -692,7 +685,7 @@ def test_classes_that_are_based_on_each_other_are_one_error(study):
         study("class A(B): pass\nclass B(A): pass\nclass C(A): x: int = 1\n")
 
 
-TEXTS = [path.read_text() for path in OF_EVERY_SORT]
+TEXTS = [path.read_text() for path in sorted(SCRIPTS.rglob("*.py"))]
 WORDS = [
     "default=", "None", "**x", "f'{x}'", "(", ")", ":", ",", "'''", "\\", "1e999", "'--no-x'", "\n",
     "\x00", "\ud800", "\u202e", "\x1b]52;c;AAAA\x07", "import typer\n", "import click\n", "\t",

@@ -23,7 +23,10 @@ def test_a_shipped_study_has_a_plan(path):
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_a_shipped_study_says_which_views_and_whether_the_intra_class_loss_its_teacher_has(path):
     """What it trains must not hang on a default."""
-    assert {"views", "intra"} <= tomllib.loads(path.read_text())["teacher"].keys()
+    tables = tomllib.loads(path.read_text())
+    if "task" in tables:
+        return  # it trains no teacher
+    assert {"views", "intra"} <= tables["teacher"].keys()
 
 
 def test_names_of_shipped_studies_are_their_own():

@@ -43,6 +43,7 @@ def _options(
 app.command("init")(init)
 app.command("plan")(studies.plan)
 app.command("run")(studies.run)
+app.command("check")(studies.check)
 app.command("calibrate")(studies.calibrate)
 app.command("watch")(studies.watch)
 app.command("report")(report.report)

@@ -9,7 +9,7 @@ from typing import Any
 
 from icckd.cli.data import survey_lines
 from icckd.cli.run import device_for
-from icckd.cli.source import source_notices
+from icckd.cli.source import accepted_files, source_notices, task_file_notices
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.report.numbers import bytes_text, duration
@@ -17,15 +17,18 @@ from icckd.report.terminal import seed_power_lines
 from icckd.report.text import display
 from icckd.resources import models_text, usable_gpus
 from icckd.results.bits import mixed_bits, mixed_note
+from icckd.results.checks import claims
 from icckd.results.query import Results, open_results
 from icckd.results.seeds import same_study, seed_power, study_as_planned
 from icckd.results.types import Comparison, Estimate, StudyInfo
 from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, make_plan
+from icckd.run.task_files import source_of_task
 from icckd.study.arms import Design, expand, outcome_columns
 from icckd.study.load import load
 from icckd.study.model import Method, Study
+from icckd.study.origin import study_folder
 from icckd.study.plan import Plan, StageJob
-from icckd.study.records import STAGE_KINDS
+from icckd.study.tasks import by_name, command_text, uses_engine
 from icckd.study.warnings import chance_level, changed_meaning, study_warnings
 from icckd.train.data.files import Survey
 
@@ -45,6 +48,7 @@ def print_plan(
         root=data_root(),
         absent=absent.append,
         accept_code=accept_code,
+        accepted_files=accepted_files(study, accept_code=accept_code),
         surveyed=found.append,
     )
     folder = StateFolder.current()
@@ -54,6 +58,7 @@ def print_plan(
     pilot: dict[str, Comparison] = {}
     mixed = ""
     raised: tuple[str, ...] = ()
+    edited: list[str] = []
     if folder.exists():
         with open_results(folder) as results:
             done = complete_stages(folder, results.complete_stages())
@@ -61,12 +66,14 @@ def print_plan(
             finished = results.finished_stages()
             mixed = mixed_note(mixed_bits(finished[d] for d in plan.stages if d in done))
             raised = results.code_epoch_notes(plan, done)
+            edited = task_file_notices(plan, results.task_files(study.study.name), done)
             info, pilot = _pilot(results, study, info)
     lines = [
         f"study {study.study.name}: {len(plan.arms)} arms x {study.study.seeds.count} seeds"
         f" = {len(plan.trials)} trials{_synthetic(plan)}",
         *_absent(absent),
         *_trained(study, design.methods[design.arms[0].name]),
+        *_task_lines(study, plan),
         *(line for each in found for line in ("", *survey_lines(each))),
         *_arms(plan),
         *_warnings(study, design, found),
@@ -74,7 +81,7 @@ def print_plan(
         *_stages(plan, done),
         *([f"  {mixed}"] if mixed else []),
         *(f"  {notice}" for notice in source_notices(plan, done)),
-        *(f"  {note}" for note in raised),
+        *(f"  {note}" for note in (*raised, *edited)),
         *_cost(plan, done, estimates, default_jobs(plan)),
     ]
     sys.stdout.write("\n".join(lines) + "\n")
@@ -82,6 +89,8 @@ def print_plan(
 
 def _trained(study: Study, baseline: Method) -> list[str]:
     """Return what the baseline is trained on, and with which losses and views."""
+    if not uses_engine(study.task):
+        return []
     teacher, student, data = baseline.teacher, baseline.student, baseline.data
     counts, classes = data.image_counts(), data.class_count()
     images = "" if counts is None else (
@@ -106,6 +115,40 @@ def _trained(study: Study, baseline: Method) -> list[str]:
     ]
 
 
+def _task_lines(study: Study, plan: Plan) -> list[str]:
+    """Return what each task runs, what its identity covers, and what it does not."""
+    lines: list[str] = []
+    tasks = by_name(study.task)
+    for name, task in tasks.items():
+        stage = next(each for each in plan.stages.values() if each.kind == name)
+        source = source_of_task(task, study_folder(study))
+        python = f"Python {source.python}, " if source.python else ""
+        covered = f"settings, seed, {python}{', '.join(stage.files) or 'no file'}"
+        inputs = f", inputs {_some(list(source.inputs))}" if source.inputs else ""
+        needs = f", the results of {', '.join(task.needs)}" if task.needs else ""
+        folders = f"the content of {', '.join(source.folders)}, " if source.folders else ""
+        lines += [
+            "",
+            f"what {name} runs: {display(command_text(task), 300)}",
+            f"  its identity covers {display(covered, 600)}{inputs}{needs}",
+            f"  and not {display(folders)}installed packages, what it reads without a line in"
+            " inputs, environment variables",
+        ]
+    if tasks:
+        baseline = {d for t in plan.trials if t.arm == study.study.baseline for d in t.stages}
+        files = {plan.stages[d].kind: plan.stages[d].files for d in baseline}
+        lines.append(f"  {display(claims(StateFolder.current(), study.task, files), 1500)}")
+    return lines
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN_INPUTS} more" if len(names) > _SHOWN_INPUTS else ""
+    return f"{display(', '.join(names[:_SHOWN_INPUTS]), 300)}{more}"
+
+
+_SHOWN_INPUTS = 5
+
+
 def _warnings(study: Study, design: Design, surveys: list[Survey]) -> list[str]:
     told = ((each.data, each.data.counts_of(each.inventory)) for each in surveys)
     counts = {data: images for data, images in told if images is not None}
@@ -114,7 +157,8 @@ def _warnings(study: Study, design: Design, surveys: list[Survey]) -> list[str]:
 
 
 def _synthetic(plan: Plan) -> str:
-    kinds = {stage.settings["data"]["kind"] for stage in plan.stages.values()}
+    settings = [stage.settings for stage in plan.stages.values() if not stage.is_task]
+    kinds = {each["data"]["kind"] for each in settings}
     return ", synthetic data" if "synthetic" in kinds else ""
 
 
@@ -171,7 +215,7 @@ def _value(value: Any) -> str:
 def _stages(plan: Plan, done: frozenset[str]) -> list[str]:
     lines = ["", "stages:"]
     users = Counter(digest for trial in plan.trials for digest in trial.stages)
-    for kind in STAGE_KINDS:
+    for kind in dict.fromkeys(stage.kind for stage in plan.stages.values()):
         stages = [stage for stage in plan.stages.values() if stage.kind == kind]
         uses = sum(users[stage.digest] for stage in stages)
         shared = sum(users[stage.digest] > 1 for stage in stages)

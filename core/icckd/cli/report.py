@@ -417,12 +417,13 @@ def compare(
 
     if len(arms) < 2:
         raise UsageError("one arm cannot be compared", hint="icckd compare full no-margin")
-    for name in metric or ():
-        if name not in OUTCOMES:
-            raise UsageError(f"unknown metric {name!r}", hint=nearest(name, list(OUTCOMES)))
     with open_folder() as results:
         default = study_name(study)
         chosen = [select(results, text, default) for text in arms]
+        known = dict.fromkeys([*(m for each in chosen for m in each.study.declared), *OUTCOMES])
+        for name in metric or ():
+            if name not in known:
+                raise UsageError(f"unknown metric {name!r}", hint=nearest(name, list(known)))
         asked = metric or [m for each in chosen for m in each.study.metrics]
         write_comparison(results, chosen, list(dict.fromkeys(asked)), sys.stdout)
 

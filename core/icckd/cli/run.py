@@ -21,7 +21,7 @@ from rich.live import Live
 from rich.text import Text
 
 from icckd.cli import streams
-from icckd.cli.source import source_notices
+from icckd.cli.source import accepted_files, source_notices, task_file_notices
 from icckd.errors import GateError, Interrupted, UsageError
 from icckd.journal import requests
 from icckd.journal.folder import StateFolder
@@ -192,7 +192,10 @@ def train(options: RunOptions, study: Study, *, stopped: Mapping[str, int] | Non
         signals = Signals()
         results.refresh()
         retrain = _to_retrain(options, plan, results)
-        for note in results.code_epoch_notes(plan, results.complete_stages()):
+        complete = results.complete_stages()
+        for note in results.code_epoch_notes(plan, complete):
+            say(note)
+        for note in task_file_notices(plan, results.task_files(study.study.name), complete):
             say(note)
         while True:
             results.refresh()
@@ -225,6 +228,7 @@ def _plan(options: RunOptions, study: Study, stopped: Mapping[str, int] | None =
         root=data_root(),
         stopped=stopped,
         accept_code=options.accept_code,
+        accepted_files=accepted_files(study, accept_code=options.accept_code),
         surveyed=_say_left_out,
     )
 

@@ -1,8 +1,11 @@
 """What the command line says of source that is not known to give the numbers of this version."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from icckd.journal.folder import StateFolder
 from icckd.report.text import display
+from icckd.results.query import open_results
+from icckd.study.model import Study
 from icckd.study.plan import Plan, changed_source
 from icckd.study.source import path_text
 
@@ -33,3 +36,43 @@ def source_notices(plan: Plan, complete: Collection[str]) -> list[str]:
         f"{what}: {missing} of them are trained with it, and earlier results stand apart;"
         " if it changes no number, --accept-code reuses them"
     ]
+
+
+def accepted_files(study: Study, *, accept_code: bool) -> Mapping[str, Mapping[str, str]]:
+    """Return the files under which earlier runs of a study's tasks stand, if they are to count."""
+    folder = StateFolder.current()
+    if study.task is None or not accept_code or not folder.exists():
+        return {}
+    with open_results(folder) as results:
+        return results.task_files(study.study.name)
+
+
+def task_file_notices(
+    plan: Plan, earlier: Mapping[str, Mapping[str, str]], complete: Collection[str]
+) -> list[str]:
+    """Return what the user should know of edited files of tasks, a sentence for each task.
+
+    Args:
+        plan: The plan.
+        earlier: By task, the files under which its newest complete runs stand.
+        complete: The stages that need no run.
+    """
+    found = []
+    for kind, files in earlier.items():
+        stages = [stage for stage in plan.stages.values() if stage.kind == kind]
+        if not stages:
+            continue
+        now = {**stages[0].files, **stages[0].changed_files}
+        changed = sorted(n for n in files.keys() | now.keys() if files.get(n) != now.get(n))
+        if not changed:
+            continue
+        names = display(", ".join(changed), 300)
+        if stages[0].changed_files:
+            found.append(f"{names} changed since it was run; accepted as giving the same numbers")
+            continue
+        missing = sum(stage.digest not in complete for stage in stages)
+        found.append(
+            f"{names} changed since it was run: {missing} {kind} stages are run again; if it"
+            " changes no number, --accept-code reuses what ran before"
+        )
+    return found

@@ -145,6 +145,20 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
     sys.exit(run_and_watch(options) if tui else run_here(options))
 
 
+def check(
+    study: StudyFile,
+    overrides: Overrides = None,
+    seconds: Annotated[
+        float, typer.Option(min=1.0, help="How long one run may take; it is stopped then.")
+    ] = 60.0,
+    device: Device = "auto",
+) -> None:
+    """Run the baseline's code twice under one seed and once under another; say what holds."""
+    from icckd.cli.check import check_here
+
+    sys.exit(check_here(study, tuple(overrides or ()), device, seconds=seconds))
+
+
 def calibrate(
     study: StudyFile,
     arm: Annotated[

@@ -15,6 +15,10 @@ from icckd.journal.locks import PREFIX, remove_free_locks, try_stage_lock
 
 MANIFEST = "manifest.json"
 MOST_ATTEMPTS = 1 << 62
+RUN_MARK = ".icckd"
+"""Folder in the run folder of a task: what icckd and the task tell each other."""
+RUN_FOLDER = "folder"
+"""Name of the run folder of an attempt without a result, beside its journal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,8 @@ def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
     Raises:
         OSError: The disk refuses it; nothing was published then, and it may be tried again.
     """
-    names = sorted(path.name for path in prepared.iterdir() if path.name != MANIFEST)
+    _copy_links(prepared)
+    names = sorted(_files_below(prepared) - {MANIFEST})
     manifest = Manifest(
         files={name: _sha256(prepared / name) for name in names},
         bytes=sum((prepared / name).stat().st_size for name in names),
@@ -50,7 +55,8 @@ def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
     (prepared / MANIFEST).write_text(text)
     for name in [*names, MANIFEST]:
         sync(prepared / name)
-    sync(prepared)
+    for inner in (prepared, *(path for path in prepared.rglob("*") if path.is_dir())):
+        sync(inner)
     target = folder.artifacts / digest
     if not _rename_no_replace(prepared, target):
         if _is_whole(target, manifest):
@@ -59,6 +65,21 @@ def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
             _put_aside(target, prepared)
     sync(folder.artifacts)
     return manifest
+
+
+def _files_below(folder: Path) -> set[str]:
+    """Return the names of all files in a folder and in those inside it, as seen from there."""
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def _copy_links(folder: Path) -> None:
+    """Put files in the place of links to files, and remove other links: an artifact is whole."""
+    for path in folder.rglob("*"):
+        if path.is_symlink():
+            target = path.resolve()
+            path.unlink()
+            if target.is_file():
+                shutil.copyfile(target, path)
 
 
 def _rename_no_replace(prepared: Path, target: Path) -> bool:
@@ -114,15 +135,20 @@ def verified(folder: StateFolder, digest: str) -> Path:
 
 
 def _files_of(manifest: Any) -> dict[str, str]:
-    """Return SHA-256 by name of the files in a manifest, all in its own folder.
+    """Return SHA-256 by name of the files in a manifest, all below its own folder.
 
     Raises:
         ValueError: It is not a manifest.
     """
     files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or any(name != Path(name).name for name in files):
+    if not isinstance(files, dict) or any(_leads_out(name) for name in files):
         raise ValueError("it names no files, or some elsewhere")
     return files
+
+
+def _leads_out(name: str) -> bool:
+    parts = Path(name).parts
+    return not parts or Path(name).is_absolute() or ".." in parts or Path(*parts).as_posix() != name
 
 
 def is_published(folder: StateFolder, digest: str) -> bool:
@@ -155,9 +181,19 @@ def sweep(folder: StateFolder) -> None:
     """
     for left in folder.artifacts.glob(".tmp-*"):
         with try_stage_lock(folder, left.name.removeprefix(".tmp-")) as is_free:
-            if is_free:
+            if is_free and not set_aside(folder, left):
                 shutil.rmtree(left, ignore_errors=True)
     remove_free_locks(folder)
+
+
+def set_aside(folder: StateFolder, left: Path) -> bool:
+    """Move the run folder of a task beside its attempt's journal; return whether it is one."""
+    attempt = folder.attempts / left.name.removeprefix(".tmp-")
+    kept = attempt / RUN_FOLDER
+    if not (left / RUN_MARK).is_dir() or not attempt.is_dir() or kept.exists():
+        return False
+    left.rename(kept)
+    return True
 
 
 def _sha256(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
 
-from icckd.study.records import Arm, Count, Hypothesis, Rule, Stage, StageKind, State, Trial
+from icckd.study.records import Arm, Count, Hypothesis, Rule, Stage, State, Trial
 
 Cause = Literal[
     "killed",
@@ -22,6 +22,9 @@ Cause = Literal[
     "machine",
     "study",
     "bug",
+    "exit-code",
+    "time-limit",
+    "no-metric",
 ]
 
 _WORDS = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
@@ -51,14 +54,15 @@ class Fact(BaseModel):
 class AttemptHeader(Fact):
     """First line of an attempt journal: which stage, where, with what.
 
-    `ordinal` orders attempts by when they were ordered, whatever clocks said.
+    `ordinal` orders attempts by when they were ordered, whatever clocks said. `files` are those of
+    a task by name, with their digests.
     """
 
     k: Literal["h"] = "h"
     attempt: str
     session: str
     stage: str
-    kind: StageKind
+    kind: str
     shape: str
     seed: Count
     replicate: Count
@@ -73,6 +77,7 @@ class AttemptHeader(Fact):
     pid: Count
     environment: dict[str, str]
     ordinal: Count = 0
+    files: dict[str, str] = Field(default_factory=dict)
 
 
 class Resumed(Fact):

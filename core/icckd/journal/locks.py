@@ -105,8 +105,8 @@ def stage_lock(
     *,
     waiting: Callable[[], None],
     give_up: Callable[[], bool],
-) -> Iterator[bool]:
-    """Hold a stage's lock; yield whether it is held.
+) -> Iterator[int | None]:
+    """Hold a stage's lock; yield its descriptor, or None where it is not held.
 
     Args:
         folder: The state folder.
@@ -125,7 +125,7 @@ def stage_lock(
             f"cannot lock {path}: {error.strerror}", hint="free space on that disk"
         ) from error
     try:
-        yield handle is not None
+        yield handle
     finally:
         if handle is not None:
             os.close(handle)
@@ -135,7 +135,7 @@ def stage_lock(
 def try_stage_lock(folder: StateFolder, digest: str) -> Iterator[bool]:
     """Hold a stage's lock if it is free now; yield whether it is held."""
     with stage_lock(folder, digest, waiting=lambda: None, give_up=lambda: True) as held:
-        yield held
+        yield held is not None
 
 
 def is_worked_on(folder: StateFolder, digest: str) -> bool:

@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from icckd.report.numbers import Scale
-from icckd.report.rule_text import more_seeds_text, unit_of
-from icckd.report.text import display, scale_of, seeds_text
+from icckd.report.rule_text import more_seeds_text
+from icckd.report.text import difference_unit, display, scale_of, seeds_text
 from icckd.results.types import Comparison, StudyInfo
 from icckd.stats.fixed import LEAST_PAIRS
 from icckd.study.records import Arm
@@ -85,7 +85,7 @@ def _small(doing: str) -> str:
 def _effect(doing: str, metric: str, row: Comparison, scale: Scale) -> str:
     """Return what happens to the metric, with the interval where there is one."""
     difference, low, high = row.difference or 0.0, row.low, row.high
-    unit = unit_of(row.metric) if scale.divisor == 1 else f" {scale.unit}"
+    unit = difference_unit(row.unit) if scale.divisor == 1 else f" {scale.unit}"
     if row.verdict in ("helps", "hurts"):
         sign = math.copysign(1.0, difference)
         ends = sorted(sign * end for end in (low, high) if end is not None)
@@ -116,7 +116,8 @@ def _equals(p: float) -> str:
 
 
 def _equivalent(study: StudyInfo, row: Comparison) -> str:
-    within = f"within ±{row.smallest_effect:g}{unit_of(row.metric)}, equivalent to the baseline"
+    unit = difference_unit(row.unit)
+    within = f"within ±{row.smallest_effect:g}{unit}, equivalent to the baseline"
     is_real = row.p_adjusted is not None and row.p_adjusted <= study.level
     return f"{within}, a real difference smaller than what matters" if is_real else within
 

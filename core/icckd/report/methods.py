@@ -7,10 +7,12 @@ from icckd.report import notes
 from icckd.report.rule_text import statistics_text, unit_of
 from icckd.report.text import display, seeds_text
 from icckd.results.bits import mixed_note
+from icckd.results.checks import claims
 from icckd.results.types import Comparison, StudyInfo, on_synthetic_data
 from icckd.stats.fixed import LEAST_PAIRS
 from icckd.stats.power import detectable_effect, student
 from icckd.stats.two_stage import first_share
+from icckd.study.tasks import by_name, command_text, leaves, read_back
 
 if TYPE_CHECKING:
     from icckd.results.query import Results
@@ -23,6 +25,14 @@ def methods(results: "Results", study: StudyInfo) -> str:
     """Return what was done: data, split, seeds, pairing, settings, tests, versions, hardware."""
     if study.rule == "":
         return notes.methods(results, study)
+    if study.has_tasks:
+        return " ".join([
+            *_of_tasks(results, study),
+            *_arms(study),
+            *statistics_text(study),
+            *_further(study),
+            *_task_machines(results, study),
+        ])  # fmt: skip
     return " ".join([
         *_data(results, study),
         *_trials(results, study),
@@ -32,6 +42,57 @@ def methods(results: "Results", study: StudyInfo) -> str:
         *_further(study),
         *_machines(results, study),
     ])  # fmt: skip
+
+
+# Studies of the user's own code: icckd knows what it started and what that reported.
+
+
+def _of_tasks(results: "Results", study: StudyInfo) -> Iterator[str]:
+    done = results.progress(study).trials
+    tasks = by_name(read_back(study.resolved))
+    what = "; ".join(f"{name}: {display(command_text(task), 300)}" for name, task in tasks.items())
+    yield (
+        f"Under each of {len(study.seeds)} seeds ({seeds_text(study.seeds)}) every arm ran the"
+        f" study's own code ({what}); {done.complete} of {done.total} trials are complete. Every"
+        " run got the settings of its arm and the seed, in a folder of its own."
+    )
+    for name, task in tasks.items():
+        settings = ", ".join(f"{path} {value}" for path, value in leaves(task.config))
+        if settings:
+            yield f"Settings of {name}: {display(settings, 1500)}."
+    yield f"{display(_claims(results, study), 1500)}. n counts seeds."
+    for metric in dict.fromkeys([*(q.metric for q in study.questions), *study.metrics]):
+        known = study.declared.get(metric)
+        if known is not None and known.about:
+            yield f"{display(metric)} is {display(known.about, 300)}."
+
+
+def _claims(results: "Results", study: StudyInfo) -> str:
+    """Return what is known of what the study's code promises."""
+    stages = results.provenance(study).stages
+    files = {stage.kind: stage.files for stage in stages if study.baseline in stage.arms}
+    return claims(results.folder, read_back(study.resolved), files)
+
+
+def _task_machines(results: "Results", study: StudyInfo) -> Iterator[str]:
+    provenance = results.provenance(study)
+    if not provenance.stages:
+        return
+    facts = dict.fromkeys(
+        ", ".join(f"{name} {stage.environment[name]}" for name in ("cpu", "python")
+                  if stage.environment.get(name))
+        for stage in provenance.stages
+    )  # fmt: skip
+    versions = dict.fromkeys(session.version for session in provenance.sessions)
+    files = dict.fromkeys(
+        f"{name} ({digest[:12]})"
+        for stage in provenance.stages
+        for name, digest in stage.files.items()
+    )
+    yield (
+        f"Run by icckd {', '.join(versions)} ({' / '.join(display(f, 300) for f in facts)}) with"
+        f" {display(', '.join(files), 600) or 'a command that names no file'}."
+    )
 
 
 def _data(results: "Results", study: StudyInfo) -> Iterator[str]:
@@ -165,6 +226,21 @@ def threats(results: "Results", study: StudyInfo) -> tuple[str, ...]:
 
 
 def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
+    if study.has_tasks:
+        yield f"{display(_claims(results, study), 1500)}."
+        yield (
+            "The results speak about the randomness that the seeds of this code decide, on the data"
+            " that it read, not about other data or implementations."
+        )
+        for metric in dict.fromkeys(each.metric for each in study.questions):
+            if study.metric(metric).unit == "%" and study.metric(metric).images is None:
+                yield (
+                    f"Of how many test cases {display(metric)} is a share is not declared"
+                    " (test_images): where it moves in steps, equal differences of few seeds look"
+                    " more certain than they are."
+                )
+        yield _SHARED
+        return
     kind = display(str(study.resolved.get("data", {}).get("kind", "one data set")))
     yield (
         f"One data set ({kind}) and one split: the results speak about the randomness of training"
@@ -172,10 +248,13 @@ def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
     )
     if on_synthetic_data(study):
         yield "The images are synthetic; effects on them need not occur on photographs."
-    yield (
-        "All arms share the hyperparameters of the baseline: an arm that would profit from its own"
-        " is not given them."
-    )
+    yield _SHARED
+
+
+_SHARED = (
+    "All arms share the hyperparameters of the baseline: an arm that would profit from its own is"
+    " not given them."
+)
 
 
 def _few_seeds(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
@@ -190,8 +269,8 @@ def _few_seeds(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
             yield (
                 f"{display(row.arm)}: with {row.pairs} pairs and this spread a true difference in"
                 f" {display(row.metric)} of {found * row.difference_spread:.2g}"
-                f"{unit_of(row.metric)} is found with power 0.8; smaller ones are missed more"
-                " often."
+                f"{unit_of(study, row.metric)} is found with power 0.8; smaller ones are missed"
+                " more often."
             )
     undecided = [
         f"{display(r.arm)} in {display(r.metric)}"
@@ -217,6 +296,8 @@ def _shape(study: StudyInfo) -> Iterator[str]:
 
 def _strength(study: StudyInfo) -> Iterator[str]:
     """Say which ablations have no control of equal strength."""
+    if study.has_tasks:
+        return
     matched = {arm.control_for for arm in study.arms if arm.role == "control"}
     alone = [display(name) for name in study.family if name not in matched]
     if alone:

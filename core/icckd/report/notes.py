@@ -29,8 +29,9 @@ from icckd.results.studies import Provenance, StageProvenance
 from icckd.results.types import Comparison, StudyInfo, TrialStatus, on_synthetic_data
 from icckd.study.arms import Design, expand
 from icckd.study.model import Method, Study
-from icckd.study.records import Arm
+from icckd.study.records import ENGINE_KINDS, Arm
 from icckd.study.source import files_text
+from icckd.study.tasks import by_name, read_back
 
 if TYPE_CHECKING:
     from icckd.results.query import Results
@@ -154,14 +155,7 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
 
 
 def _rules(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
-    yield (
-        "Outcomes are those after the last epoch; the test set is used once, then. Convergence is"
-        " judged on validation accuracy."
-    )
-    yield (
-        "mean ± standard deviation (n): n counts seeds, each a teacher trained anew; students of"
-        " one teacher are averaged first."
-    )
+    yield from _of_code(study) if study.has_tasks else _OF_ENGINE
     yield (
         f"Below it the arm minus the baseline over equal seeds, {interval_rule(study)}. Differences"
         " of accuracies are in percentage points."
@@ -169,10 +163,11 @@ def _rules(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
     yield from levels(study, rows)
     yield verdict_rule(study)
     yield from further_findings(study, rows)
-    yield (
-        "The split into training, validation and test data is the same for all seeds: intervals"
-        " speak about training randomness."
-    )
+    if not study.has_tasks:
+        yield (
+            "The split into training, validation and test data is the same for all seeds: intervals"
+            " speak about training randomness."
+        )
     if looks := looks_rule(study):
         yield looks
     if study.is_sequential:
@@ -183,6 +178,37 @@ def _rules(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
             " correction; exact p flips the signs of the paired differences, and with so many pairs"
             f" cannot fall below {max(smallest):.2g}."
         )
+
+
+_OF_ENGINE = (
+    "Outcomes are those after the last epoch; the test set is used once, then. Convergence is"
+    " judged on validation accuracy.",
+    "mean ± standard deviation (n): n counts seeds, each a teacher trained anew; students of one"
+    " teacher are averaged first.",
+)
+
+
+def _of_code(study: StudyInfo) -> Iterator[str]:
+    """Say what numbers of the user's own code are, and what icckd knows of them."""
+    tasks = by_name(read_back(study.resolved))
+    taken = [
+        f"{kind}.{name} the {_TAKEN[metric.take]}"
+        for kind, task in tasks.items()
+        for name, metric in task.metrics.items()
+        if f"{kind}.{name}" in study.metrics
+    ]
+    yield (
+        "Outcomes are what the study's own code reported: of a series"
+        f" {display(', '.join(taken), 400)} value. Whether a test set was used once is not known."
+    )
+    yield "mean ± standard deviation (n): n counts seeds, each a run of that code."
+    yield (
+        "That equal seeds are pairs, and that the seed decides all randomness, are claims of that"
+        " code, not verified: intervals speak about what the seed decides."
+    )
+
+
+_TAKEN = {"last": "last", "max": "largest", "min": "smallest", "mean": "mean"}
 
 
 def _special(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
@@ -257,7 +283,7 @@ def _mixed_gpus(stages: tuple[StageProvenance, ...]) -> Iterator[str]:
 
 def _source(provenance: Provenance) -> Iterator[str]:
     """Say which results come from source that was accepted as equal, or was not recorded."""
-    stages = provenance.stages
+    stages = [stage for stage in provenance.stages if stage.kind in ENGINE_KINDS]
     before = sum(not stage.environment.get("source") for stage in stages)
     if before:
         yield (
@@ -271,11 +297,12 @@ def _source(provenance: Provenance) -> Iterator[str]:
             f" {display(changed, 500)}."
         )
     if provenance.accepted_source:
-        made = sum(bool(stage.environment.get("accepted_source")) for stage in stages)
+        made = sum(bool(s.environment.get("accepted_source")) for s in provenance.stages)
+        whose = "of icckd " if len(stages) == len(provenance.stages) else ""
         yield (
-            "Changed source of icckd was accepted as giving the same numbers (--accept-code):"
+            f"Changed source {whose}was accepted as giving the same numbers (--accept-code):"
             f" {display(files_text(provenance.accepted_source), 500)};"
-            f" {made} of {len(stages)} stages were trained with it."
+            f" {made} of {len(provenance.stages)} stages were trained with it."
         )
 
 
@@ -407,9 +434,12 @@ def primary_caption(results: "Results", study: StudyInfo) -> str:
     done = results.progress(study).trials
     lost = " ".join(incomplete(results, study))
     question = f"{study.question} " if study.question else ""
+    when, what = " after the last epoch, the test set used once", "a teacher trained anew"
+    if study.has_tasks:
+        when, what = "", "a run of the study's own code"
     return (
-        f"{question}Outcome {study.primary} after the last epoch, the test set used once. n counts"
-        f" seeds ({seeds_text(study.seeds)}), each a teacher trained anew; {done.complete} of"
+        f"{question}Outcome {study.primary}{when}. n counts"
+        f" seeds ({seeds_text(study.seeds)}), each {what}; {done.complete} of"
         f" {done.total} trials complete{synthetic_suffix(study)}. SD: standard deviation over"
         f" seeds. Difference: arm minus {study.baseline} over equal seeds, {caption_rule(study)}"
         f" {lost}".strip()

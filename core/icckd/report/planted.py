@@ -50,6 +50,8 @@ def instrument_notes(study: StudyInfo) -> Iterator[str]:
     by_unit: dict[str, list[str]] = {}
     for metric in study.metrics:
         name = metric.partition(".")[2]
+        if metric in study.declared:
+            continue
         if name in SMALLEST_FOUND and name not in _ANSWERS:
             found = SMALLEST_FOUND[name]
             by_unit.setdefault(found.unit, []).append(f"{display(metric)} {found.strength:g}")

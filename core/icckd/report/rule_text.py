@@ -10,12 +10,11 @@ from icckd.report.text import difference_unit, display, seeds_text
 from icckd.results.types import Comparison, StudyInfo
 from icckd.stats.fixed import FLIPS_UP_TO, LEAST_PAIRS
 from icckd.stats.two_stage import first_share
-from icckd.study.metrics import OUTCOMES
 
 
-def unit_of(metric: str) -> str:
+def unit_of(study: StudyInfo, metric: str) -> str:
     """Return the unit of differences in a metric, with a leading blank, or ""."""
-    return difference_unit(OUTCOMES[metric].unit if metric in OUTCOMES else "")
+    return difference_unit(study.metric(metric).unit)
 
 
 def more_seeds_text(row: Comparison, seconds: float | None = None) -> str:
@@ -68,7 +67,7 @@ def verdict_rule(study: StudyInfo) -> str:
         return f"{_NO_QUESTION} Outcomes are corrected by Holm among themselves."
     metrics = ", ".join(display(metric) for metric in dict.fromkeys(a.metric for a in asked))
     bounds = dict.fromkeys(
-        f"±{a.smallest_effect:g}{unit_of(a.metric)}"
+        f"±{a.smallest_effect:g}{unit_of(study, a.metric)}"
         + (f" of {display(a.metric)}" if len({b.metric for b in asked}) > 1 else "")
         for a in asked
         if a.smallest_effect is not None
@@ -114,7 +113,7 @@ def _classic_verdict_rule(study: StudyInfo) -> str:
 
 def bound_text(study: StudyInfo) -> str:
     """Return the smallest effect with its unit."""
-    return f"{study.smallest_effect:g}{unit_of(study.primary)}"
+    return f"{study.smallest_effect:g}{unit_of(study, study.primary)}"
 
 
 def looks_rule(study: StudyInfo) -> str:
@@ -192,7 +191,7 @@ def statistics_text(study: StudyInfo) -> Iterator[str]:
         if each.smallest_effect is not None:
             yield (
                 f"For {display(each.arm)} differences in {display(each.metric)} within"
-                f" ±{each.smallest_effect:g}{unit_of(each.metric)} count as equivalent (two"
+                f" ±{each.smallest_effect:g}{unit_of(study, each.metric)} count as equivalent (two"
                 " one-sided tests)."
             )
 
@@ -226,7 +225,8 @@ def caption_rule(study: StudyInfo) -> str:
         return f"{interval_rule(study)}. {size} p: corrected by Holm."
     if study.rule:
         bounds = {q.smallest_effect for q in study.questions if q.metric == study.primary}
-        within = ", ".join(f"±{b:g}{unit_of(study.primary)}" for b in bounds if b is not None)
+        unit = unit_of(study, study.primary)
+        within = ", ".join(f"±{bound:g}{unit}" for bound in bounds if bound is not None)
         alike = f" Equivalent: within {within}." if within else ""
         return (
             f"{interval_rule(study)}. {size} p: corrected within {_questions(study)}; {more}{alike}"

@@ -54,7 +54,7 @@ from icckd.results.types import (
 )
 from icckd.stats.fixed import LEAST_PAIRS
 from icckd.study.paths import changes
-from icckd.study.records import STAGE_KINDS, Arm
+from icckd.study.records import Arm
 
 WIDTH = 100
 _GAP = 3
@@ -469,7 +469,7 @@ def _conditions(results: Results, selections: Sequence[Selection]) -> Iterator[s
 
 def _shared_stages(results: Results, first: Selection, second: Selection) -> Iterator[str]:
     before, after = stages_of(results, first), stages_of(results, second)
-    for kind in STAGE_KINDS:
+    for kind in dict.fromkeys([*first.study.kinds, *second.study.kinds]):
         mine = {v for (k, *_), v in before.items() if k == kind}
         theirs = {v for (k, *_), v in after.items() if k == kind}
         yield (
@@ -584,7 +584,7 @@ def _first_look(found: SeedPower, family: str) -> Iterator[str]:
 
 
 def _pilot(study: StudyInfo, found: SeedPower) -> Iterator[str]:
-    unit = unit_of(study.primary)
+    unit = unit_of(study, study.primary)
     if found.spread is None:
         yield f"the spread is not known yet: no earlier results over {PILOT_PAIRS} pairs"
         return

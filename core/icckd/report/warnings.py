@@ -15,7 +15,6 @@ from icckd.report.strength import dwarfing_terms
 from icckd.report.text import display
 from icckd.results.types import StudyInfo
 from icckd.study.model import Method
-from icckd.study.records import STAGE_KINDS
 from icckd.study.warnings import SMALL_TEST_SET, chance_level, identical_views, small_test_set
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def _at_chance(
     results: "Results", study: StudyInfo, methods: Mapping[str, Method], images: int | None
 ) -> Iterator[str]:
     classes = {arm.name: _classes(results, study, arm.name, methods) for arm in study.arms}
-    for kind in STAGE_KINDS:
+    for kind in study.kinds:
         values = results.values(study, f"{kind}.top1")
         guessing = {
             arm: fmean(by_seed.values())
@@ -101,7 +100,7 @@ def _classes(
 
 
 def _never_reached(results: "Results", study: StudyInfo) -> Iterator[str]:
-    for kind in STAGE_KINDS:
+    for kind in study.kinds:
         metric = f"{kind}.convergence"
         rows = [row for row in results.comparisons(study) if row.metric == metric and row.n]
         if not rows or any(row.never < row.n for row in rows):

@@ -1,6 +1,7 @@
 """This machine and its processes: CPUs, memory, file systems, and samples for the monitor."""
 
 import os
+import platform
 import resource
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,6 +21,13 @@ def available_cpus() -> int:
     allowed = len(os.sched_getaffinity(0))
     quota = cgroup_quota(CGROUP_ROOT, MEMBERSHIP)
     return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def cpu_model() -> str:
+    """Return the model of the processor, or its architecture where the system does not tell."""
+    lines = (_read(Path("/proc/cpuinfo")) or "").splitlines()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
 
 
 def cgroup_quota(root: Path, membership: Path) -> float | None:

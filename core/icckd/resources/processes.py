@@ -5,11 +5,13 @@ the user's. It answers over a pipe of its own and not over standard output, whic
 prints: the banner of a cluster, a library, a stage.
 """
 
+import contextlib
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from icckd.variables import CURRENT_FOLDER
@@ -102,3 +104,27 @@ def answers() -> IO[bytes]:
     descriptor = int(sys.argv.pop(1))
     os.set_inheritable(descriptor, False)
     return os.fdopen(descriptor, "wb", buffering=0)
+
+
+def holders_text(path: Path) -> str:
+    """Return which other processes have a file open, such as `pid 12 (python train.py)`.
+
+    Processes of other users are not seen; where the system does not tell, the text is empty.
+    """
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if process.name == str(os.getpid()):
+            continue
+        with contextlib.suppress(OSError):
+            if any(_is_open(each, path) for each in (process / "fd").iterdir()):
+                words = (process / "cmdline").read_bytes().split(b"\0")
+                command = b" ".join(words).decode("utf-8", "replace").strip()
+                found.append(f"pid {process.name} ({command[:80]})")
+    return ", ".join(sorted(found))
+
+
+def _is_open(descriptor: Path, path: Path) -> bool:
+    try:
+        return os.path.samefile(descriptor, path)
+    except OSError:  # a pipe, or it was closed
+        return False

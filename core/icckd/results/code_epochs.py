@@ -50,6 +50,7 @@ def code_epoch_notes(
         stages: The plan's stages, inputs first.
         done: Digests of those that need no training.
     """
+    stages = [stage for stage in stages if not stage.is_task]
     missing = {stage.digest for stage in stages if stage.digest not in done}
     if not missing:
         return ()

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from icckd.errors import MachineError
-from icckd.journal.artifacts import is_complete, sweep
+from icckd.journal.artifacts import RUN_FOLDER, is_complete, sweep
 from icckd.journal.audit import Audit, Finding, Progress, audit
 from icckd.journal.checkpoints import epochs_done, is_whole, stages_at_rest, sweep_checkpoints
 from icckd.journal.folder import StateFolder
@@ -218,7 +218,10 @@ def clean(folder: StateFolder, *, remove: bool) -> tuple[Spare, ...]:
             )
         with Store.open_file(folder) as store:
             store.ingest()
-            found = (*_spare_checkpoints(folder, store), *_unfinished(folder), *_put_aside(folder))
+            found = (
+                *_spare_checkpoints(folder, store), *_unfinished(folder), *_put_aside(folder),
+                *_run_folders(folder),
+            )  # fmt: skip
         if remove:
             sweep_checkpoints(folder)
             sweep(folder)
@@ -252,6 +255,11 @@ def _put_aside(folder: StateFolder) -> Iterator[Spare]:
         yield _spare(path, "was put aside as damaged")
 
 
+def _run_folders(folder: StateFolder) -> Iterator[Spare]:
+    for path in sorted(folder.attempts.glob(f"*/{RUN_FOLDER}")):
+        yield _spare(path, "the run folder of an attempt without a result")
+
+
 def _spare(path: Path, text: str) -> Spare:
     files = path.rglob("*") if path.is_dir() else [path]
     size = sum(file.lstat().st_size for file in files if file.is_file())
@@ -263,5 +271,5 @@ def _remove(folder: StateFolder, path: Path) -> None:
         with try_stage_lock(folder, path.name) as is_free:
             if is_free:
                 shutil.rmtree(path, ignore_errors=True)
-    elif path.parent == folder.quarantine:
+    elif path.parent == folder.quarantine or path.name == RUN_FOLDER:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -39,6 +39,7 @@ from icckd.journal.owner import boot_id, owner_is_alive
 from icckd.results.database import Column, transaction
 from icckd.study.model import Convergence
 from icckd.study.plan import digest_of
+from icckd.study.tasks import read_back, task_metrics
 
 # What a journal line adds to which table.
 
@@ -79,6 +80,8 @@ def _session(event: SessionHeader, line: Line, name: str) -> Iterator[TableRow]:
 def _planned(event: Planned, line: Line, name: str) -> Iterator[TableRow]:
     stages = digest_of({"stages": sorted(stage.digest for stage in event.stages)})
     yield "study_revision", (name, line.time, *_study(event), stages, event.rule)
+    for metric in task_metrics(read_back(event.study)).values():
+        yield "declared_metric", (name, metric.name, metric.unit, metric.direction, metric.about)
     for position, asked in enumerate(event.hypotheses):
         yield "hypothesis", (name, position, asked.arm, asked.metric, asked.smallest_effect)
     for position, arm in enumerate(event.arms):
@@ -143,7 +146,7 @@ def _attempt(event: AttemptHeader, line: Line, name: str) -> Iterator[TableRow]:
         (name, event.session, event.stage, event.kind, event.shape, event.seed, event.replicate,
          event.epochs, line.time, _json(event.settings), _json(event.inputs), event.fingerprint,
          _json(event.numerics), event.code_epoch, event.host, event.boot, event.pid,
-         _json(event.environment), event.ordinal),
+         _json(event.environment), event.ordinal, _json(event.files)),
     )  # fmt: skip
 
 

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 from icckd.results.types import StudyInfo
 from icckd.stats.paired import FloatArray
 from icckd.study.metrics import Metric
-from icckd.study.records import STAGE_KINDS
 
 if TYPE_CHECKING:
     from icckd.results.store import Store
@@ -71,8 +70,9 @@ def diverged_seeds(outcomes: Outcomes, arm: str) -> frozenset[int]:
     """Return the seeds in which a stage of an arm met a NaN or infinite loss."""
     return frozenset(
         seed
-        for kind in STAGE_KINDS
-        for seed, steps in outcomes.get(f"{kind}.nonfinite_steps", {}).get(arm, {}).items()
+        for metric, by_arm in outcomes.items()
+        if metric.endswith(".nonfinite_steps")
+        for seed, steps in by_arm.get(arm, {}).items()
         if steps > 0
     )
 
@@ -178,19 +178,38 @@ def _floor(arm: ArmValues, baseline: ArmValues, seed: int) -> float | None:
         return 0.0
     if counts == "epochs":
         return 1.0
+    if arm.info.images is not None and not (arm.right.get(seed) and baseline.right.get(seed)):
+        return _declared_floor(arm, baseline, seed, arm.info.images)
     mine, theirs = arm.right.get(seed, ()), baseline.right.get(seed, ())
     if not mine or len(mine) != len(theirs):
         return None
     images = len(mine[0])
     if any(len(hits) != images for hits in (*mine, *theirs)):
         return None
-    if arm.info.name.endswith(".top1"):
+    if arm.info.name.endswith(".top1") or (
+        arm.info.images is not None
+        and _is_share_of(mine, arm.by_seed.get(seed))
+        and _is_share_of(theirs, baseline.by_seed.get(seed))
+    ):
         discordant = [int((a != b).sum()) for a, b in zip(mine, theirs, strict=True)]
     else:
         values = arm.by_seed.get(seed, math.nan), baseline.by_seed.get(seed, math.nan)
         discordant = [_most_discordant(*values, images)] * len(mine)
     of_mean = sum(count + 1 for count in discordant) / len(mine) ** 2  # students are averaged
     return of_mean * (_PERCENT / images) ** 2
+
+
+def _is_share_of(models: tuple[Hits, ...], value: float | None) -> bool:
+    """Whether a value in percent is the share of the images that the only model was right about."""
+    if len(models) != 1 or value is None:
+        return False
+    return abs(_PERCENT * float(models[0].mean()) - value) < _PERCENT / len(models[0]) / 2
+
+
+def _declared_floor(arm: ArmValues, baseline: ArmValues, seed: int, images: int) -> float:
+    """Return the floor where only the number of test images is known."""
+    values = arm.by_seed.get(seed, math.nan), baseline.by_seed.get(seed, math.nan)
+    return (_most_discordant(*values, images) + 1) * (_PERCENT / images) ** 2
 
 
 def _most_discordant(mine: float, theirs: float, images: int) -> int:

@@ -21,6 +21,7 @@ from icckd.results.studies import (
     find_study,
     read_provenance,
     read_studies,
+    read_task_files,
     read_test_images,
 )
 from icckd.results.trials import (
@@ -259,6 +260,10 @@ class Results:
         Where arms differ, the fewest.
         """
         return self._once(("test images", study.key), lambda: read_test_images(self._store, study))
+
+    def task_files(self, study: str) -> Mapping[str, Mapping[str, str]]:
+        """Return, by task of a study, the files under which its newest complete runs stand."""
+        return self._once(("files", study), lambda: read_task_files(self._store, study))
 
     def complete_stages(self) -> frozenset[str]:
         """Return the digests of the stages that are complete."""

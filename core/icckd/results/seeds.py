@@ -25,6 +25,7 @@ from icckd.study.arms import arms, family, hypotheses, outcome_columns, rule_of
 from icckd.study.model import Study
 from icckd.study.paths import nearest
 from icckd.study.records import Arm
+from icckd.study.tasks import stage_kinds, task_metrics
 
 PILOT_PAIRS = 3  # fewer say nothing about a standard deviation
 
@@ -343,6 +344,8 @@ def study_as_planned(study: Study, found: Sequence[Arm] | None = None) -> StudyI
         always_sequential=header.sequential.always,
         rule=rule_of(study),
         hypotheses=hypotheses(study, found),
+        declared=task_metrics(study.task),
+        kinds=stage_kinds(study.task),
     )  # fmt: skip
 
 

@@ -44,14 +44,15 @@ def read_series(store: Store, study: StudyInfo) -> tuple[str, ...]:
     the stage that the primary outcome belongs to before the other; unknown names come last.
     """
     judged = study.primary.split(".", 1)[0]
-    bases = list(dict.fromkeys(name.split(".", 1)[-1] for name in SERIES))
+    series = {**study.declared, **SERIES}
+    bases = list(dict.fromkeys(name.split(".", 1)[-1] for name in series))
 
     def rank(name: str) -> tuple[bool, bool, int, bool, str]:
         stage, _, base = name.partition(".")
-        known = name in SERIES
+        known = name in series
         return (
             not known,
-            known and SERIES[name].direction == "none",
+            known and series[name].direction == "none",
             bases.index(base) if known else 0,
             stage != judged,
             name,
@@ -119,7 +120,7 @@ def read_trial_series(
     points: dict[str, list[tuple[int, float]]] = {}
     for metric, epoch, value in store.select(_TRIAL_POINTS, [*study.key, arm, seed]):
         points.setdefault(metric, []).append((epoch, value))
-    known = {name: place for place, name in enumerate(SERIES)}
+    known = {name: place for place, name in enumerate([*study.declared, *SERIES])}
     return tuple(
         TrialSeries(
             metric=name,

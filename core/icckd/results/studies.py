@@ -18,11 +18,15 @@ from icckd.results.types import StudyInfo
 from icckd.study.arms import REFERENCE, label, level_labels
 from icckd.study.paths import Change, nearest
 from icckd.study.records import Arm, Hypothesis, Rule
+from icckd.study.tasks import read_back, stage_kinds, task_metrics
 
 if TYPE_CHECKING:
     from icckd.results.store import Store
 
-_PLANNED_AND_SEEN = """
+_JUDGED = """case when split_part(plan.primary_metric, '.', 1) in ('teacher', 'student')
+        then 'student' else split_part(plan.primary_metric, '.', 1) end"""
+# The kind of stage whose end is a result that somebody can have seen.
+_PLANNED_AND_SEEN = f"""
 with mine as (
     select study, revision, seed, stage
     from every_stage_of_trial
@@ -39,8 +43,9 @@ first_seen as (
     from mine
     inner join attempt using (stage)
     inner join session on session.session = attempt.session and session.study = mine.study
+    inner join study_revision as plan on plan.session = session.session
     inner join attempt_end using (attempt)
-    where attempt_end.state = 'complete' and attempt.kind = 'student'
+    where attempt_end.state = 'complete' and attempt.kind = {_JUDGED}
     group by mine.study, mine.revision, mine.seed
 )
 select
@@ -65,14 +70,14 @@ group by
     plan.resolved
 order by mine.study, mine.revision, session.ordinal, session.started, session.session
 """
-_RAN = """
+_RAN = f"""
 select distinct session.study, plan.resolved, trial_stage.seed
 from session
 inner join study_revision as plan using (session)
 inner join trial_stage using (session)
 inner join attempt using (stage)
 inner join attempt_end using (attempt)
-where attempt_end.state = 'complete' and attempt.kind = 'student'
+where attempt_end.state = 'complete' and attempt.kind = {_JUDGED}
 order by all
 """
 
@@ -232,6 +237,7 @@ def _study(
     (name, revision, _, question, baseline, primary, metrics, family, smallest_effect,
      planned, resolved, is_newest, trials, complete, is_complete) = row  # fmt: skip
     written = json.loads(resolved)
+    tasks = read_back(written)
     if not any(arm.levels for arm in arms):
         arms = _with_levels(arms, written.get("factor"))
     effect, always = _sequential(written)
@@ -257,6 +263,8 @@ def _study(
         trials=trials,
         complete=complete,
         is_complete=is_complete,
+        declared=task_metrics(tasks),
+        kinds=stage_kinds(tasks),
     )
 
 
@@ -367,7 +375,7 @@ _STAGES = """
 select
     need.stage, need.kind, attempt.attempt, attempt.session, attempt.seed,
     attempt.replicate, attempt.fingerprint, attempt.numerics, attempt.code_epoch, attempt.host,
-    attempt.environment, list(distinct need.arm order by need.arm)
+    attempt.environment, attempt.files, list(distinct need.arm order by need.arm)
 from every_stage_of_trial as need
 inner join attempt using (attempt)
 where need.study = ? and need.revision = ? and need.state = 'complete'
@@ -402,6 +410,7 @@ class StageProvenance:
     code_epoch: int
     host: str
     environment: dict[str, str]
+    files: dict[str, str]
     arms: tuple[str, ...]
 
 
@@ -432,7 +441,7 @@ def read_provenance(store: Store, study: StudyInfo) -> Provenance:
                 stage=row[0], kind=row[1], attempt=row[2], session=row[3], seed=row[4],
                 replicate=row[5], fingerprint=row[6], numerics=json.loads(row[7]),
                 code_epoch=row[8], host=row[9], environment=json.loads(row[10]),
-                arms=tuple(row[11]),
+                files=json.loads(row[11]), arms=tuple(row[12]),
             )
             for row in store.select(_STAGES, list(study.key))
         ),
@@ -442,6 +451,21 @@ def read_provenance(store: Store, study: StudyInfo) -> Provenance:
             for name, digest in json.loads(accepted).items()
         },
     )  # fmt: skip
+
+
+_FILES = """
+select attempt.kind, attempt.files
+from attempt
+inner join session using (session)
+inner join attempt_end using (attempt)
+where session.study = ? and attempt_end.state = 'complete' and attempt.files <> '{}'
+order by attempt.ordinal
+"""
+
+
+def read_task_files(store: Store, study: str) -> dict[str, dict[str, str]]:
+    """Return, by task, the files under which its newest complete runs stand, with their digests."""
+    return {kind: json.loads(files) for kind, files in store.select(_FILES, [study])}
 
 
 _TEST_IMAGES = """

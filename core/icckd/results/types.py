@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icckd.study.metrics import OUTCOMES, Metric, metric_named
-from icckd.study.records import Arm, Hypothesis, Rule, State
+from icckd.study.records import ENGINE_KINDS, Arm, Hypothesis, Rule, State
 
 LEVEL = 0.05
 LEVEL_AFTERWARDS = 0.01
@@ -167,6 +167,8 @@ class StudyInfo:
             on the primary metric for each arm.
         always_declared: Whether that rule for every report was declared before the first result.
         added_later: Those of `added` that came after results of other added ones had been seen.
+        declared: What its tasks record, by name; empty for a study without tasks.
+        kinds: Kinds of the stages of a trial, in the order in which it needs them.
     """
 
     name: str
@@ -194,6 +196,13 @@ class StudyInfo:
     hypotheses: tuple[Hypothesis, ...] = ()
     added_later: tuple[int, ...] = ()
     always_declared: bool = True
+    declared: Mapping[str, Metric] = field(default_factory=dict)
+    kinds: tuple[str, ...] = ENGINE_KINDS
+
+    @property
+    def has_tasks(self) -> bool:
+        """Whether its stages run code of the user."""
+        return bool(self.declared)
 
     @property
     def key(self) -> tuple[str, str]:
@@ -245,11 +254,11 @@ class StudyInfo:
 
     def metric(self, name: str) -> Metric:
         """Return what is known of an outcome or a series of this study."""
-        return metric_named(name)
+        return self.declared.get(name) or metric_named(name)
 
     def in_order(self, names: Iterable[str]) -> list[str]:
         """Return names of outcomes in the catalogue's order, unknown ones last."""
-        places = {name: place for place, name in enumerate(OUTCOMES)}
+        places = {name: place for place, name in enumerate([*self.declared, *OUTCOMES])}
         return sorted(names, key=lambda name: (places.get(name, len(places)), name))
 
     def convergence_target(self, kind: str) -> float:

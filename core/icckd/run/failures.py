@@ -7,8 +7,15 @@ full memory, a broken GPU and a mistake in a program apart.
 import re
 import traceback
 from collections.abc import Iterator
+from typing import cast
 
-from icckd.errors import IcckdError, MachineError, NonFiniteError, StageError
+from icckd.errors import (
+    IcckdError,
+    MachineError,
+    NonFiniteError,
+    StageError,
+    TaskFailedError,
+)
 from icckd.journal.events import Cause, Failure
 from icckd.journal.file import NO_ROOM
 
@@ -34,6 +41,14 @@ _PROGRAM = re.compile(
 
 def failure_of(error: Exception) -> Failure:
     """Return what the journal says of the exception that ended an attempt."""
+    if isinstance(error, TaskFailedError):
+        return Failure(
+            type="task",
+            message=error.message,
+            cause=cast(Cause, error.cause),
+            hint=error.hint,
+            traceback=error.output,
+        )
     return Failure(
         type=type(error).__name__,
         message=str(error),

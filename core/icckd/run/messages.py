@@ -31,6 +31,7 @@ class Order:
         stage: What to train.
         ordinal: Grows with every order of a state folder.
         force: Whether to train even if the stage was completed meanwhile.
+        study_folder: Folder of the study's file, as an absolute path: tasks read theirs from there.
     """
 
     attempt: str
@@ -40,6 +41,7 @@ class Order:
     stage: StageJob
     ordinal: int = 0
     force: bool = False
+    study_folder: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,11 +10,14 @@ from icckd.errors import DataError, MachineError
 from icckd.journal.artifacts import is_published
 from icckd.journal.folder import StateFolder
 from icckd.resources import available_cpus, resolve_device, usable_gpus
+from icckd.run.task_files import source_of_task
 from icckd.study.arms import Design, expand, hypotheses, refuse_effect_below_an_image
 from icckd.study.data import Data
 from icckd.study.model import Study
 from icckd.study.numerics import numerics_class
+from icckd.study.origin import study_folder
 from icckd.study.plan import UNKNOWN_DATA, Plan, PlanContext, build, datasets, weights_files
+from icckd.study.tasks import Task, TaskSource, outcomes_of
 from icckd.train.contract import code_epoch
 from icckd.train.data.files import Survey, fingerprint, read_weights, survey
 
@@ -26,7 +29,7 @@ def data_root() -> Path:
     return variables.data_folder()
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913  # what a plan depends on, by keyword
     study: Study,
     *,
     device: Device,
@@ -34,6 +37,7 @@ def make_plan(
     absent: Callable[[MachineError], None] | None = None,
     stopped: Mapping[str, int] | None = None,
     accept_code: bool = False,
+    accepted_files: Mapping[str, Mapping[str, str]] | None = None,
     surveyed: Callable[[Survey], None] = lambda found: None,
 ) -> Plan:
     """Return the plan of a study on this machine, without importing torch.
@@ -46,10 +50,12 @@ def make_plan(
             unknown data have digests that no finished stage has.
         stopped: Arms that are given only so many of the first seeds.
         accept_code: Whether source that is not known to give equal numbers is taken to do so.
+        accepted_files: By task, the digests of files under which earlier runs of it stand.
         surveyed: Called with what each folder of images holds.
 
     Raises:
-        SpecError: The study's arms are not sound, or a smallest effect is less than a test image.
+        SpecError: The study's arms are not sound, a smallest effect is less than a test image, or
+            a file, function or interpreter that a task names is not there.
         MachineError: The device cannot be used; a data set or a weights file is missing.
         DataError: Images of a data set are damaged, or its classes are not as a study needs.
     """
@@ -64,11 +70,12 @@ def make_plan(
         root=root,
         absent=absent,
         accept_code=accept_code,
+        accepted_files=accepted_files,
         surveyed=surveyed,
     )
 
 
-def plan_design(
+def plan_design(  # noqa: PLR0913  # as make_plan
     study: Study,
     design: Design,
     *,
@@ -76,11 +83,14 @@ def plan_design(
     root: Path,
     absent: Callable[[MachineError], None] | None = None,
     accept_code: bool = False,
+    accepted_files: Mapping[str, Mapping[str, str]] | None = None,
     surveyed: Callable[[Survey], None] = lambda found: None,
 ) -> Plan:
     """Return the plan of a design of a study; arguments and errors as `make_plan`."""
     for weights in weights_files(design):
         read_weights(weights)
+
+    outcomes = outcomes_of(study.task)
 
     def judged(found: Survey) -> None:
         surveyed(found)
@@ -88,7 +98,7 @@ def plan_design(
         counts = found.data.counts_of(found.inventory)
         if counts is not None and found.data == design.methods[study.study.baseline].data:
             for asked in hypotheses(study, design.arms):
-                refuse_effect_below_an_image(asked, counts.test)
+                refuse_effect_below_an_image(asked, outcomes[asked.metric], counts.test)
 
     context = PlanContext(
         numerics=numerics_class(study.numerics, resolve_device(device)),
@@ -98,8 +108,23 @@ def plan_design(
         code_epoch=code_epoch,
         compile_long=study.numerics.compile == "auto",
         accept_code=accept_code,
+        task_source=_task_source(study_folder(study)),
+        accepted_files=accepted_files or {},
     )
     return build(design, context, students_per_teacher=study.study.students_per_teacher)
+
+
+def _task_source(folder: Path) -> Callable[[Task], TaskSource]:
+    """Return what looks at the files of a task: once for each that is made of the same files."""
+    known: dict[tuple[object, ...], TaskSource] = {}
+
+    def source(task: Task) -> TaskSource:
+        key = (task.entry, task.command, task.python, task.inputs)
+        if key not in known:
+            known[key] = source_of_task(task, folder)
+        return known[key]
+
+    return source
 
 
 def with_more_seeds(study: Study, count: int) -> Study:

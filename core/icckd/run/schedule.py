@@ -44,6 +44,9 @@ POLICIES: dict[Cause, Policy] = {
     "machine": Policy(tries=1, words="machine"),
     "study": Policy(tries=1, words="study"),
     "bug": Policy(tries=1, words="bug"),
+    "exit-code": Policy(tries=1, words="exit code"),
+    "time-limit": Policy(tries=1, words="time limit"),
+    "no-metric": Policy(tries=1, words="no metric"),
 }
 
 MAX_LIST = 4

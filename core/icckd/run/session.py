@@ -39,6 +39,7 @@ from icckd.run.messages import Order
 from icckd.run.schedule import POLICIES, Schedule, Transition
 from icckd.study.arms import family, hypotheses, outcome_columns, rule_of
 from icckd.study.model import Study
+from icckd.study.origin import study_folder
 from icckd.study.plan import Plan, StageJob, accepted_source, digest_of
 from icckd.study.records import Stage
 
@@ -199,6 +200,7 @@ class Session:
             stage=stage,
             ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
             force=stage.digest in self._request.retrain,
+            study_folder=str(study_folder(self._request.study)),
         )
 
     def _handle_report(self, report: Report) -> None:

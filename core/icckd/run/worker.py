@@ -24,16 +24,18 @@ import socket
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import IO, Any, Literal
 
 import numpy as np
-from pydantic import TypeAdapter
 
-from icckd.errors import MachineError, StagePaused
-from icckd.journal.artifacts import is_complete, publish, verified, workspace
+from icckd import __version__
+from icckd.errors import StagePaused
+from icckd.journal.artifacts import is_complete, publish, workspace
 from icckd.journal.events import (
     ArtifactPublished,
     AttemptClosed,
@@ -46,10 +48,11 @@ from icckd.journal.events import (
 )
 from icckd.journal.file import DiskRetry, JournalWriter
 from icckd.journal.folder import JOURNAL, OUTPUT, StateFolder
-from icckd.journal.locks import stage_lock
+from icckd.journal.locks import lock_path, stage_lock
 from icckd.journal.owner import boot_id
 from icckd.resources import VISIBLE, visible_gpus
-from icckd.resources.processes import answers
+from icckd.resources.host import cpu_model
+from icckd.resources.processes import answers, holders_text
 from icckd.run.failures import failure_of, is_about_device
 from icckd.run.messages import (
     DEVICE_FAILED,
@@ -58,19 +61,13 @@ from icckd.run.messages import (
     read_session_line,
     worker_line,
 )
-from icckd.study.data import Data
-from icckd.study.model import Student
-from icckd.study.plan import StageJob
-from icckd.study.source import own_modules, source_of
-from icckd.study.teacher import Teacher
-from icckd.train import device
-from icckd.train.contract import JobContext, StudentJob, TeacherJob
-from icckd.train.data.files import fingerprint
-from icckd.train.precision import environment
-from icckd.train.stage import train_student, train_teacher
+from icckd.run.task import leave_folder, run_folder, run_task
+from icckd.run.task_files import python_of
+from icckd.study.source import files_text, own_modules
+from icckd.study.tasks import Task
+from icckd.train.contract import JobContext
 from icckd.variables import checkpoint_seconds
 
-_DATA: TypeAdapter[Data] = TypeAdapter(Data)
 _HINT = "icckd doctor shows the GPUs; the kernel's log (dmesg) names an Xid error"
 STOP = threading.Event()
 """Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
@@ -91,9 +88,10 @@ def serve(lines: IO[bytes], out: IO[bytes]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda number, frame: STOP.set())
     faulthandler.enable()
-    own_modules()  # reads their files now: they are what this process has imported
     channel = WorkerChannel(lines, out)
     for order in channel.orders():
+        if not order.stage.is_task:
+            _load_engine()
         _own_gpus()
         if trouble := _gpu_trouble(order):
             channel.send(order, "unusable", reason=trouble)
@@ -175,16 +173,16 @@ def work(order: Order, channel: WorkerChannel) -> None:
         return channel.is_closing() or channel.is_skipped(order)
 
     def waiting() -> None:
-        channel.send(order, "stalled", reason="another worker is training this stage")
+        channel.send(order, "stalled", reason=_who_holds(order, folder))
 
     with stage_lock(folder, order.stage.digest, waiting=waiting, give_up=is_unwanted) as held:
-        if not held or is_unwanted():
+        if held is None or is_unwanted():
             channel.send(order, "skipped")
         elif not order.force and is_complete(folder, order.stage.digest):
             channel.send(order, "ended", state="complete", reason="trained by another worker")
         else:
             channel.send(order, "started")
-            closed = attempt(order, folder, channel)
+            closed = attempt(order, folder, channel, held)
             if closed.state == "cancelled":
                 _die_of_sigterm()
             _send_end(order, closed, channel)
@@ -204,8 +202,22 @@ def _send_end(order: Order, closed: AttemptClosed, channel: WorkerChannel) -> No
         _exit_device_failed()
 
 
-def attempt(order: Order, folder: StateFolder, channel: WorkerChannel) -> AttemptClosed:
-    """Attempt one stage; return the last line of its journal, which says how it ended."""
+def _who_holds(order: Order, folder: StateFolder) -> str:
+    """Return whom a stage waits for: a worker, or what a task of an earlier attempt left behind."""
+    if order.stage.is_task and (who := holders_text(lock_path(folder, order.stage.digest))):
+        return f"waits for processes of an earlier attempt to end: {who}"
+    return "another worker is training this stage"
+
+
+def attempt(order: Order, folder: StateFolder, channel: WorkerChannel, lock: int) -> AttemptClosed:
+    """Attempt one stage; return the last line of its journal, which says how it ended.
+
+    Args:
+        order: What to attempt.
+        folder: The state folder.
+        channel: To the session.
+        lock: Descriptor of the stage's lock, which is held.
+    """
     disk_retry = DiskRetry(
         stalled=lambda why: channel.send(order, "stalled", reason=why),
         give_up=channel.session_died,
@@ -216,21 +228,21 @@ def attempt(order: Order, folder: StateFolder, channel: WorkerChannel) -> Attemp
     log = disk_retry(lambda: os.open(home / OUTPUT, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o666))
     with JournalWriter(home / JOURNAL, disk_retry=disk_retry) as journal, _output_to(log):
         journal.append(_header(order), durable=True)
-        failure, is_paused = None, False
+        failure, is_paused, prepared = None, False, folder.artifacts / f".tmp-{order.attempt}"
         try:
-            prepared = disk_retry(lambda: workspace(folder, order.attempt))
-            place = _place(order, folder, prepared, disk_retry, channel)
-            _train(order, folder, JournalRecorder(journal), place)
+            prepared = disk_retry(lambda: _new_folder(order, folder))
+            context = _context(order, folder, prepared, disk_retry, channel)
+            _carry_out(order, folder, JournalRecorder(journal), context, lock)
             manifest = disk_retry(lambda: publish(folder, order.stage.digest, prepared))
             journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
         except StagePaused as pause:
             is_paused = True
             journal.append(LogLine(text=pause.message))
-            shutil.rmtree(prepared, ignore_errors=True)
+            journal.append(*_give_up(order, folder, prepared))
         except Exception as error:  # whatever it was, it is data: design law 8, docs/laws.md
             failure = _failure(order, error)
             journal.append(LogLine(level="error", text=f"{failure.type}: {failure.message}"))
-            shutil.rmtree(folder.artifacts / f".tmp-{order.attempt}", ignore_errors=True)
+            journal.append(*_give_up(order, folder, prepared))
         if disk_retry.seconds:
             text = f"stalled for {disk_retry.seconds:.1f} s in all: the disk was full"
             journal.append(LogLine(level="warning", text=text))
@@ -244,6 +256,60 @@ def attempt(order: Order, folder: StateFolder, channel: WorkerChannel) -> Attemp
     if closed.state == "complete":  # checkpoints go only after the journal is durable
         shutil.rmtree(folder.checkpoints / order.stage.digest, ignore_errors=True)
     return closed
+
+
+def _new_folder(order: Order, folder: StateFolder) -> Path:
+    """Return the folder that an attempt fills."""
+    if order.stage.is_task:
+        return run_folder(folder, order)
+    return workspace(folder, order.attempt)
+
+
+def _carry_out(
+    order: Order,
+    folder: StateFolder,
+    recorder: "JournalRecorder",
+    context: JobContext,
+    lock: int,
+) -> None:
+    """Train, or run the task; errors as `train_stage` and `run_task`."""
+    if order.stage.is_task:
+        run_task(order, folder, recorder, context, lock)
+        return
+    _engine().train_stage(order, folder, recorder, context)
+
+
+def _load_engine() -> None:
+    """Import what trains; what cannot be imported ends this process before it begins anything."""
+    try:
+        _engine()
+    except Exception:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)  # an orderly end would wait for the thread that reads messages
+
+
+@functools.cache
+def _engine() -> ModuleType:
+    """Return what trains teachers and students; it loads torch, which a task may not need."""
+    from icckd.run import training
+
+    own_modules()  # reads their files now: they are what this process has imported
+    return training
+
+
+def _give_up(order: Order, folder: StateFolder, prepared: Path) -> list[LogLine]:
+    """Remove the folder of an attempt without a result, or set that of a task aside.
+
+    Returns:
+        What the log says of it.
+    """
+    if order.stage.is_task:
+        with contextlib.suppress(OSError):
+            if told := leave_folder(order, folder, prepared):
+                return [LogLine(text=told)]
+    shutil.rmtree(prepared, ignore_errors=True)
+    return []
 
 
 def _header(order: Order) -> AttemptHeader:
@@ -265,17 +331,31 @@ def _header(order: Order) -> AttemptHeader:
         host=socket.gethostname(),
         boot=boot_id(),
         pid=os.getpid(),
-        environment={
-            "python": platform.python_version(),
-            **environment(),
-            **stage.source.environment(),
-            "gpu_uuids": ", ".join(gpu.uuid for gpu in visible_gpus()),
-        },
+        environment=_environment(order),
         ordinal=order.ordinal,
+        files=dict(stage.files),
     )
 
 
-def _place(
+def _environment(order: Order) -> dict[str, str]:
+    """Return versions and devices, for the record: of a task those that icckd can know."""
+    gpus = {"gpu_uuids": ", ".join(gpu.uuid for gpu in visible_gpus())}
+    if order.stage.is_task:
+        settings = json.dumps(order.stage.settings[order.stage.kind])
+        task = Task.model_validate_json(settings)
+        version = python_of(task, Path(order.study_folder))
+        changed = files_text(order.stage.changed_files)
+        accepted = {"accepted_source": changed} if changed else {}
+        return {"python": version, "icckd": __version__, "cpu": cpu_model(), **accepted, **gpus}
+    return {
+        "python": platform.python_version(),
+        **_engine().environment(),
+        **order.stage.source.environment(),
+        **gpus,
+    }
+
+
+def _context(
     order: Order, folder: StateFolder, prepared: Path, disk_retry: DiskRetry, channel: WorkerChannel
 ) -> JobContext:
     return JobContext(
@@ -289,50 +369,6 @@ def _place(
         stage=order.stage.digest,
         attempt=order.attempt,
     )
-
-
-def _train(
-    order: Order, folder: StateFolder, recorder: "JournalRecorder", place: JobContext
-) -> None:
-    stage = order.stage
-    settings = {name: json.dumps(value) for name, value in stage.settings.items()}
-    data = _DATA.validate_json(settings["data"])
-    numerics = stage.numerics.settings()
-    if fingerprint(data, place.data_root) != stage.fingerprint:
-        raise MachineError(
-            "the data set changed since the plan was made", hint="run the study again"
-        )
-    if stage.kind == "teacher":
-        teacher_settings = Teacher.model_validate_json(settings["teacher"])
-        _check_source(stage, teacher_settings, data)
-        teacher = TeacherJob(
-            data=data, teacher=teacher_settings, numerics=numerics, seed=stage.seed
-        )
-        train_teacher(teacher, recorder, place)
-    else:
-        student_settings = Student.model_validate_json(settings["student"])
-        _check_source(stage, student_settings, data)
-        student = StudentJob(
-            data=data,
-            student=student_settings,
-            numerics=numerics,
-            seed=stage.seed,
-            replicate=stage.replicate,
-            teacher_folder=verified(folder, stage.inputs["teacher"]) if stage.inputs else None,
-        )
-        train_student(student, recorder, place)
-
-
-def _check_source(stage: StageJob, role: Teacher | Student, data: Data) -> None:
-    """Refuse a stage whose source is not what the plan was made for: its identity would lie.
-
-    Raises:
-        MachineError: This process began after a file was changed.
-    """
-    if source_of(stage.kind, role, data).digest != stage.source.digest:
-        raise MachineError(
-            "icckd's source changed since the plan was made", hint="run the study again"
-        )
 
 
 class JournalRecorder:
@@ -354,6 +390,18 @@ class JournalRecorder:
     def epoch(self, epoch: int, values: Mapping[str, float]) -> None:
         """Record an epoch; durable on return."""
         self._journal.append(EpochMetrics(epoch=epoch, values=dict(values)), durable=True)
+
+    def steps(self, values: Mapping[int, Mapping[str, float]]) -> None:
+        """Record the series values of several steps; durable on return."""
+        lines = [EpochMetrics(epoch=step, values=dict(named)) for step, named in values.items()]
+        self._journal.append(*lines, durable=True)
+
+    def resumed_at(self, step: int, *, attempt: str, seconds: float) -> None:
+        """Record that a task goes on where another attempt left it; durable on return."""
+        self._journal.append(Resumed(attempt=attempt, epoch=step, seconds=seconds), durable=True)
+
+    def fingerprint(self, name: str, digest: str) -> None:
+        self._journal.append(LogLine(text=f"fingerprint of {name}: {digest}"))
 
     def outcomes(self, values: Mapping[str, float], right: Sequence[bool] = ()) -> None:
         bits = np.packbits(np.asarray(right, dtype=bool)).tobytes()
@@ -401,7 +449,10 @@ def _failure(order: Order, error: Exception) -> Failure:
 
 def _gpu_trouble(order: Order) -> str:
     """Return why the GPU that an order needs cannot be used just now; "" when it can."""
-    return device.trouble() if order.stage.numerics.device == "cuda" else ""
+    if order.stage.is_task or order.stage.numerics.device != "cuda":
+        return ""
+    trouble: str = _engine().gpu_trouble()
+    return trouble
 
 
 @functools.cache

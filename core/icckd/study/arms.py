@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from icckd.errors import SpecError
 from icckd.study.data import Data, class_count, has_subclasses, has_superclasses
-from icckd.study.metrics import MANY_CLASSES, OUTCOMES
+from icckd.study.metrics import MANY_CLASSES, Metric
 from icckd.study.model import Ablation, ArmSpec, Factor, Method, Study
 from icckd.study.network import image_shape, network_shape
 from icckd.study.origin import Origin, origin_of
@@ -24,6 +24,7 @@ from icckd.study.paths import Change, assign, changes, is_under, nearest, off_st
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml
 from icckd.study.records import Arm, Hypothesis, Role, Rule, Trial
+from icckd.study.tasks import has_off, is_task_path, outcomes_of, uses_engine, value_for
 
 REFERENCE = "base"
 """Name of the arm that has the first level of every factor."""
@@ -95,7 +96,8 @@ def _resolved(study: Study) -> tuple[tuple[Arm, ...], dict[str, Method]]:
     methods = {arm.name: methods[arm.name] for arm in found}
     _refuse_equal_arms(methods)
     for name, method in methods.items():
-        refuse_impossible_pairing(name, method)
+        if uses_engine(method.task):
+            refuse_impossible_pairing(name, method)
     _check_references(study, found, methods[header.baseline].data)
     return found, methods
 
@@ -164,12 +166,15 @@ def _from_ablations(study: Study) -> Iterator[_Declared]:
     """Yield an arm for each ablation, or for each of its replacements."""
     for number, ablation in enumerate(study.ablation):
         place = origin_of(study).at("ablation", number, "part")
-        has_off = off_state(Method, ablation.part, place)
+        can_be_off = _can_be_off(study, ablation.part, place)
         if ablation.action == "REMOVE":
-            if not has_off:
+            if not can_be_off:
+                off = f"[{ablation.part.partition('.config')[0]}.off]"
+                task_hint = f", or say in {off} what it is when it is off"
                 raise SpecError(
                     f"{place}ablation {ablation.name!r}: part {ablation.part!r} has no off-state",
-                    hint="use action REPLACE with a list of values",
+                    hint="use action REPLACE with a list of values"
+                    + (task_hint if is_task_path(ablation.part) else ""),
                 )
             options: tuple[Any, ...] = ("off",)
         else:
@@ -182,6 +187,13 @@ def _from_ablations(study: Study) -> Iterator[_Declared]:
                 source=ablation,
                 levels={},
             )
+
+
+def _can_be_off(study: Study, path: str, place: str) -> bool:
+    """Whether a setting can be "off"; an error where there is no such setting."""
+    if is_task_path(path):
+        return has_off(study.task, path, place)
+    return off_state(Method, path, place)
 
 
 def _from_factors(study: Study) -> Iterator[_Declared]:
@@ -282,9 +294,10 @@ def _check_factors(study: Study) -> None:
     if repeated:
         raise SpecError(f"factor {sorted(repeated)[0]!r} is defined twice")
     for number, factor in enumerate(factors):
-        has_off = off_state(Method, factor.path, origin_of(study).at("factor", number, "path"))
+        place = origin_of(study).at("factor", number, "path")
+        can_be_off = _can_be_off(study, factor.path, place)
         if design == "leave-one-out" and not (
-            has_off and len(factor.levels) == 2 and factor.levels[1] == "off"
+            can_be_off and len(factor.levels) == 2 and factor.levels[1] == "off"
         ):
             raise SpecError(
                 f'factor {factor.name!r}: leave-one-out needs levels = [the part, "off"]',
@@ -349,10 +362,12 @@ def _method(study: Study, declared: _Declared) -> Method:
                 " many settings",
                 hint=f'set {whole!r} as a whole: {{ preset = "{value}" }}',
             )
+        place = f"{_place(study, declared)}arm {declared.name!r}: "
+        if is_task_path(path):
+            value = value_for(study.task, path, value, place)
         try:
             assign(tables, path, value)
         except SpecError as error:
-            place = f"{_place(study, declared)}arm {declared.name!r}: "
             raise SpecError(f"{place}{error.message}", hint=error.hint) from error
     try:
         return Method.model_validate(resolve_presets(tables))
@@ -455,9 +470,9 @@ def _refuse_duplicate_names(study: Study, declared: Sequence[_Declared]) -> None
 
 
 def _refuse_equal_arms(methods: Mapping[str, Method]) -> None:
-    seen: dict[Method, str] = {}
+    seen: dict[str, str] = {}
     for name, method in methods.items():
-        first = seen.setdefault(method, name)
+        first = seen.setdefault(method.model_dump_json(), name)
         if first != name:
             raise SpecError(
                 f"arms {first!r} and {name!r} have the same settings", hint="remove one of them"
@@ -508,41 +523,41 @@ def _check_references(study: Study, found: tuple[Arm, ...], data: Data) -> None:
                 f"{place}study.family names {name!r}, which is not an arm beside the baseline",
                 hint=nearest(name, [n for n in names if n != study.study.baseline]),
             )
-    for metric in outcome_columns(study):
-        if metric not in OUTCOMES:
-            key = "primary" if metric == study.study.primary else "metrics"
+    outcomes = outcomes_of(study.task)
+    for name in outcome_columns(study):
+        if name not in outcomes:
+            key = "primary" if name == study.study.primary else "metrics"
             place = origin_of(study).at("study", key)
-            raise SpecError(
-                f"{place}unknown metric {metric!r}", hint=nearest(metric, list(OUTCOMES))
-            )
-        _check_labels(metric, data)
+            raise SpecError(f"{place}unknown metric {name!r}", hint=nearest(name, list(outcomes)))
+        _check_labels(outcomes[name], data)
     for asked in hypotheses(study, found):
-        _check_hypothesis(asked, data)
+        _check_hypothesis(asked, outcomes, data)
 
 
-def _check_hypothesis(asked: Hypothesis, data: Data) -> None:
+def _check_hypothesis(asked: Hypothesis, outcomes: Mapping[str, Metric], data: Data) -> None:
     """Check that a primary outcome can be better or worse, and by as little as it is said to."""
-    metric = OUTCOMES[asked.metric]
+    metric = outcomes[asked.metric]
     if metric.direction == "none":
-        better = [name for name, each in OUTCOMES.items() if each.direction != "none"]
+        better = [name for name, each in outcomes.items() if each.direction != "none"]
         raise SpecError(
             f"arm {asked.arm!r}: {asked.metric!r} cannot be primary: neither higher nor lower is"
             " better, so nothing can help or hurt",
             hint=nearest(asked.metric, better),
         )
     counts = data.image_counts()
-    if counts is not None:
-        refuse_effect_below_an_image(asked, counts.test)
+    images = metric.images or (counts.test if counts is not None else None)
+    if images is not None:
+        refuse_effect_below_an_image(asked, metric, images)
 
 
-def refuse_effect_below_an_image(asked: Hypothesis, images: int) -> None:
+def refuse_effect_below_an_image(asked: Hypothesis, metric: Metric, images: int) -> None:
     """Do nothing where a share of so many test images can change by the smallest effect.
 
     Raises:
         SpecError: The smallest effect is less than one image.
     """
     bound = asked.smallest_effect
-    if bound is None or OUTCOMES[asked.metric].counts != "test images" or bound >= 100 / images:
+    if bound is None or metric.counts != "test images" or bound >= 100 / images:
         return
     raise SpecError(
         f"arm {asked.arm!r}: smallest_effect = {bound:g} points of {asked.metric} is less than"
@@ -556,22 +571,22 @@ def _place_of_arm(study: Study, name: str) -> str:
     return origin_of(study).at("arm", number, "control_for")
 
 
-def _check_labels(metric: str, data: Data) -> None:
+def _check_labels(metric: Metric, data: Data) -> None:
     """Check that the labels have what the metric is about."""
-    needs = OUTCOMES[metric].needs
+    needs = metric.needs
     if needs == "sub-classes" and not has_subclasses(data):
         raise SpecError(
-            f"metric {metric!r} needs labels that hide sub-classes",
+            f"metric {metric.name!r} needs labels that hide sub-classes",
             hint='set data.labels = "coarse" on data that have them',
         )
     if needs == "super-classes" and not has_superclasses(data):
         raise SpecError(
-            f"metric {metric!r} needs labels that form super-classes",
+            f"metric {metric.name!r} needs labels that form super-classes",
             hint='set data.labels = "fine" on data that have them',
         )
     count = class_count(data)
     if needs == "six classes" and count is not None and count < MANY_CLASSES:
         raise SpecError(
-            f"metric {metric!r} needs more than 5 classes, {data.kind} has {count} here",
+            f"metric {metric.name!r} needs more than 5 classes, {data.kind} has {count} here",
             hint="use top1",
         )

@@ -3,7 +3,7 @@
 import codecs
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,14 @@ from icckd.study.origin import Origin
 from icckd.study.paths import assign, is_under, nearest
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml_problem
+from icckd.study.tasks import uses_engine
 from icckd.study.teacher import with_views_of_losses
 
 MAX_BYTES = 1 << 20
 MAX_LINE = 1 << 14
 MAX_KEY_PARTS = 32
 MAX_DEPTH = 32
-OVERRIDABLE = ("study", "data", "teacher", "student", "numerics")
+OVERRIDABLE = ("study", "data", "teacher", "student", "task", "numerics")
 
 
 class LoadedStudy(Study):
@@ -99,9 +100,24 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
     origin = Origin(where=where, text=text, overrides=tuple(done))
     try:
         tables = with_views_of_losses(resolve_presets(tables))
-        return LoadedStudy.model_validate(tables).written_in(origin)
+        study = LoadedStudy.model_validate(tables).written_in(origin)
     except ValidationError as error:
         raise first_problem(error, origin) from error
+    _refuse_idle_tables(study, tables, origin)
+    return study
+
+
+def _refuse_idle_tables(study: Study, tables: Mapping[str, Any], origin: Origin) -> None:
+    """Refuse settings of the engine in a study none of whose tasks reads what it trains."""
+    if uses_engine(study.task):
+        return
+    for name in ("data", "teacher", "student"):
+        if name in tables:
+            raise SpecError(
+                f"{origin.at(name)}[{name}] is read by nothing: the study runs tasks, and none of"
+                " them needs teacher or student",
+                hint=f'take [{name}] out, or write needs = ["student"] in a named task',
+            )
 
 
 def _tables(text: str, where: str) -> dict[str, Any]:

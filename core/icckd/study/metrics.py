@@ -36,6 +36,7 @@ class Metric:
         device: Where it is recorded.
         recorded: Whether it is an outcome, a series or both.
         counts: What it is a count or a share of, so that its values are steps apart.
+        images: How many test images, where a declared metric tells that it is a share of so many.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Metric:
     device: Literal["any", "cpu", "cuda"] = "any"
     recorded: Recorded = "outcome"
     counts: Counted = ""
+    images: int | None = None
 
 
 def for_both(

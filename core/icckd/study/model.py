@@ -18,6 +18,7 @@ from icckd.study.distillers import DISTILLERS, Distiller
 from icckd.study.network import MODELS, Model, image_shape, network_shape
 from icckd.study.registry import default
 from icckd.study.settings import Many, Off, Settings
+from icckd.study.tasks import Tasks, by_name
 from icckd.study.teacher import Teacher
 from icckd.study.training import Numerics, Training
 
@@ -30,7 +31,7 @@ class Student(Settings):
     training: Training = Training()
 
 
-# What an arm may change: everything about data, teacher and student that changes numbers.
+# What an arm may change: everything about data, teacher, student and tasks that changes numbers.
 
 
 class Method(Settings):
@@ -39,6 +40,7 @@ class Method(Settings):
     data: Data = DATASETS.default("digits")
     teacher: Teacher = default(Teacher)
     student: Student = default(Student)
+    task: Tasks = None
 
     @model_validator(mode="after")
     def _batches_fit(self) -> "Method":
@@ -70,7 +72,10 @@ class Method(Settings):
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
 ArmName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9._=+-]{0,127}$")]
 SettingPath = Annotated[
-    str, StringConstraints(pattern=r"^(data|teacher|student)(\.[a-z0-9_]+)*$", max_length=200)
+    str,
+    StringConstraints(
+        pattern=r"^((data|teacher|student)(\.[a-z0-9_]+)*|task(\.[A-Za-z0-9_-]+)*)$", max_length=200
+    ),
 ]
 Text = Annotated[str, StringConstraints(max_length=2000)]
 DesignKind = Literal["explicit", "leave-one-out", "one-at-a-time", "factorial", "zip", "path"]
@@ -241,17 +246,32 @@ class Study(Settings):
     data: Data = DATASETS.default("digits")
     teacher: Teacher = default(Teacher)
     student: Student = default(Student)
+    task: Tasks = Field(default=None, description="code of your own: one task, or several by name")
     numerics: Numerics = Numerics()
     ablation: Many[Ablation] = ()
     arm: Many[ArmSpec] = ()
     factor: Many[Factor] = ()
 
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is at its default and came later: revisions of studies stay the same."""
+        return _without_defaults(self, write(self), ("task",))
+
+    @model_validator(mode="after")
+    def _one_student_for_tasks(self) -> "Study":
+        for name, task in by_name(self.task).items():
+            if "student" in task.needs and self.study.students_per_teacher > 1:
+                raise ValueError(
+                    f"{name} needs student, and study.students_per_teacher makes several of them"
+                )
+        return self
+
     def method(self) -> Method:
         """Return the configuration as written, which every arm starts from."""
-        return Method(data=self.data, teacher=self.teacher, student=self.student)
+        return Method(data=self.data, teacher=self.teacher, student=self.student, task=self.task)
 
     def written(self) -> dict[str, Any]:
         """Return the settings an arm may change, without those left to their defaults."""
         return self.model_dump(
-            mode="json", exclude_unset=True, include={"data", "teacher", "student"}
+            mode="json", exclude_unset=True, include={"data", "teacher", "student", "task"}
         )

@@ -5,6 +5,7 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 Way = tuple[str | int, ...]
@@ -65,6 +66,12 @@ def origin_of(study: object) -> Origin:
     """Return where a study was written; one that was not read from a file has no place."""
     found = getattr(study, "origin", None)
     return found if isinstance(found, Origin) else Origin()
+
+
+def study_folder(study: object) -> Path:
+    """Return the folder of a study's file; for one that was not read from a file, the current."""
+    where = origin_of(study).where
+    return Path(where).absolute().parent if where else Path.cwd()
 
 
 _TOKEN = re.compile(

@@ -3,13 +3,14 @@
 A stage is identified by what it reads (design law 6, docs/laws.md): its settings without those
 equal to their default, the digests of its inputs, seed, data fingerprint, numerics class, code
 epoch, and source that is not known to give equal numbers. Names, executors and paths are not part
-of it.
+of it. A task is identified by its settings, the digests of its inputs, seed, the files that icckd
+knows to be read, the version of its interpreter, device and threads.
 """
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import BaseModel
@@ -22,15 +23,22 @@ from icckd.study.network import WeightsFile
 from icckd.study.numerics import NumericsClass as NumericsClass
 from icckd.study.numerics import numerics_class as numerics_class
 from icckd.study.numerics import of_stage
-from icckd.study.records import Arm, Stage, StageKind, Trial
+from icckd.study.records import ENGINE_KINDS, Arm, EngineKind, Stage, Trial
 from icckd.study.settings import Off
 from icckd.study.source import StageSource, source_of
+from icckd.study.tasks import Task, TaskSource, by_name, command_text, identity, uses_engine
 from icckd.study.teacher import Teacher
 from icckd.study.training import Training
 
 ALL_KNOWN = StageSource()
 UNKNOWN_DATA = "unknown"
 """Fingerprint of data that are not on this machine: nothing is trained from such a plan."""
+TASK_EPOCH = 1
+"""Raised when icckd runs tasks, or reads their metrics, in a way that changes their numbers."""
+
+
+def _no_task_source(task: Task) -> TaskSource:
+    return TaskSource()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,15 +47,18 @@ class PlanContext:
 
     `code_epoch` gives the epoch of a class of numerics by its device, precision and `compiled`.
     With `compile_long` the long stages on CUDA are compiled. With `accept_code` source that is not
-    known to give equal numbers is taken to give them.
+    known to give equal numbers is taken to give them. `task_source` looks at the files of a task;
+    `accepted_files` has, by task, the digests of files under which earlier runs of it stand.
     """
 
     numerics: NumericsClass
     fingerprints: tuple[tuple[Data, str], ...]
     code_epoch: Callable[..., int]
     compile_long: bool = False
-    source: Callable[[StageKind, BaseModel, BaseModel], StageSource] = source_of
+    source: Callable[[EngineKind, BaseModel, BaseModel], StageSource] = source_of
     accept_code: bool = False
+    task_source: Callable[[Task], TaskSource] = _no_task_source
+    accepted_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def fingerprint(self, data: Data) -> str:
         """Return the fingerprint of the raw files behind `data`."""
@@ -56,13 +67,24 @@ class PlanContext:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageJob(Stage):
-    """A stage with everything that it is trained from; `settings` are complete."""
+    """A stage with everything that it is trained from; `settings` are complete.
+
+    `files` are those of a task by name, with the digests that its identity has; `changed_files` has
+    the digests of those that differ now and are taken to give the same numbers.
+    """
 
     settings: dict[str, Any]
     fingerprint: str
     numerics: NumericsClass
     code_epoch: int
     source: StageSource = ALL_KNOWN
+    files: Mapping[str, str] = field(default_factory=dict)
+    changed_files: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it runs code of the user."""
+        return self.kind not in ENGINE_KINDS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +106,15 @@ def build(design: Design, context: PlanContext, *, students_per_teacher: int = 1
     planned: list[Trial] = []
     for trial in design.trials:
         method = design.methods[trial.arm]
-        teacher = _teacher(method, trial.seed, context)
-        students = [
-            _student(method, trial.seed, context, teacher, replicate)
-            for replicate in range(students_per_teacher)
-        ]
-        needed = [teacher, *students]
+        needed: list[StageJob] = []
+        if uses_engine(method.task):
+            teacher = _teacher(method, trial.seed, context)
+            students = [
+                _student(method, trial.seed, context, teacher, replicate)
+                for replicate in range(students_per_teacher)
+            ]
+            needed = [teacher, *students]
+        needed += _tasks(method, trial.seed, context, needed)
         for stage in needed:
             stages.setdefault(stage.digest, stage)
         planned.append(replace(trial, stages=tuple(stage.digest for stage in needed)))
@@ -108,11 +133,11 @@ def canonical(model: BaseModel) -> dict[str, Any]:
     where something lies are left out.
     """
     kept: dict[str, Any] = {}
-    for name, field in type(model).model_fields.items():
+    for name, setting in type(model).model_fields.items():
         if name in getattr(model, "places", ()):
             continue
         value = getattr(model, name)
-        if name != "kind" and value == field.get_default(call_default_factory=True):
+        if name != "kind" and value == setting.get_default(call_default_factory=True):
             continue
         kept[name] = _canonical_value(value)
     return kept
@@ -186,7 +211,7 @@ def _methods(distiller: Distiller | Off) -> str:
 
 def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
     *,
-    kind: StageKind,
+    kind: EngineKind,
     role: BaseModel,
     data: Data,
     training: Training,
@@ -239,6 +264,60 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
     )
 
 
+def _tasks(
+    method: Method, seed: int, context: PlanContext, before: list[StageJob]
+) -> list[StageJob]:
+    """Return the tasks of a trial, inputs first; `before` are its stages of the engine."""
+    known = {stage.kind: stage.digest for stage in before}
+    found = []
+    for kind, task in by_name(method.task).items():
+        inputs = {name: known[name] for name in task.needs}
+        stage = _task(kind, task, seed, context, inputs)
+        known[kind] = stage.digest
+        found.append(stage)
+    return found
+
+
+def _task(
+    kind: str, task: Task, seed: int, context: PlanContext, inputs: Mapping[str, str]
+) -> StageJob:
+    source = context.task_source(task)
+    accepted = context.accepted_files.get(kind, {}) if context.accept_code else {}
+    files = {name: accepted.get(name, digest) for name, digest in source.files.items()}
+    numerics = NumericsClass(
+        device=context.numerics.device, threads=context.numerics.threads, layout="contiguous"
+    )
+    fingerprint = digest_of({"inputs": dict(source.inputs)})
+    content = {
+        "kind": kind,
+        "settings": identity(task),
+        "seed": seed,
+        "inputs": dict(inputs),
+        "fingerprint": fingerprint,
+        "files": files,
+        "python": source.python,
+        "device": numerics.device,
+        "threads": numerics.threads,
+        "task_epoch": TASK_EPOCH,
+    }
+    cost = {"kind": kind, "runs": command_text(task), "steps": task.last_step}
+    return StageJob(
+        digest=digest_of(content),
+        kind=kind,
+        shape=digest_of({**cost, "device": numerics.device})[:16],
+        seed=seed,
+        replicate=0,
+        epochs=task.last_step,
+        inputs=inputs,
+        settings={kind: task.model_dump(mode="json", exclude_defaults=True)},
+        fingerprint=fingerprint,
+        numerics=numerics,
+        code_epoch=0,
+        files=files,
+        changed_files={n: digest for n, digest in source.files.items() if files[n] != digest},
+    )
+
+
 def changed_source(plan: Plan) -> dict[str, dict[str, str]]:
     """Return the changed source of each stage that has any, by the stage's digest."""
     return {
@@ -252,20 +331,25 @@ def accepted_source(plan: Plan) -> dict[str, str]:
     """Return all source of a plan that is taken to give equal numbers: digests by module."""
     accepted = [stage.source for stage in plan.stages.values() if stage.source.accepted]
     return {
-        name: digest
-        for source in accepted
-        for name, digest in {**source.foreign, **source.changed}.items()
+        **{
+            name: digest
+            for source in accepted
+            for name, digest in {**source.foreign, **source.changed}.items()
+        },
+        **{n: d for stage in plan.stages.values() for n, d in stage.changed_files.items()},
     }
 
 
 def datasets(design: Design) -> tuple[Data, ...]:
     """Return the distinct data settings of a design's trials."""
-    return tuple(dict.fromkeys(design.methods[trial.arm].data for trial in design.trials))
+    methods = (design.methods[trial.arm] for trial in design.trials)
+    return tuple(dict.fromkeys(m.data for m in methods if uses_engine(m.task)))
 
 
 def weights_files(design: Design) -> tuple[WeightsFile, ...]:
     """Return the distinct weights that networks of a design's trials start from."""
-    methods = [design.methods[trial.arm] for trial in design.trials]
+    all_methods = (design.methods[trial.arm] for trial in design.trials)
+    methods = [method for method in all_methods if uses_engine(method.task)]
     models = [model for m in methods for model in (m.teacher.model, m.student.model)]
     given = [model.weights_file for model in models]
     return tuple(dict.fromkeys(weights for weights in given if weights != "off"))

@@ -12,8 +12,9 @@ from pydantic import Field
 from icckd.study.paths import Change
 
 Role = Literal["baseline", "ablation", "control", "combination", "variant"]
-StageKind = Literal["teacher", "student"]
-STAGE_KINDS: tuple[StageKind, ...] = ("teacher", "student")
+EngineKind = Literal["teacher", "student"]
+"""Stages that icckd's own engine trains; any other kind is the name of a task of the study."""
+ENGINE_KINDS: tuple[EngineKind, ...] = ("teacher", "student")
 """In the order in which a trial needs them."""
 State = Literal["pending", "running", "complete", "failed", "blocked", "cancelled"]
 Device = Literal["cpu", "cuda"]
@@ -66,7 +67,8 @@ Rule = Literal["", "one extension", "fixed"]
 class Trial:
     """An arm run under one seed; trials that share a seed are pairs.
 
-    `stages` are the digests of its teacher, then of its students; empty until it is planned.
+    `stages` are the digests of its teacher, then of its students, then of its tasks; empty until it
+    is planned.
     """
 
     arm: str
@@ -82,7 +84,7 @@ class Stage:
     """
 
     digest: str
-    kind: StageKind
+    kind: str
     shape: str
     seed: Count
     replicate: Count

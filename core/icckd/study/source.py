@@ -25,7 +25,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from icckd import __version__
-from icckd.study.records import StageKind
+from icckd.study.records import EngineKind
 from icckd.study.registry import Part, load, registered
 
 OWN = "icckd"
@@ -34,7 +34,7 @@ KNOWN_FILE = Path(__file__).with_name("source.json")
 DIGITS = 16
 ENTRY = "icckd.train.stage"
 """Where training begins; it imports what trains teachers and what trains students."""
-_OF_OTHER_KIND: Mapping[StageKind, frozenset[str]] = {
+_OF_OTHER_KIND: Mapping[EngineKind, frozenset[str]] = {
     "teacher": frozenset(("icckd.train.student", "icckd.train.distillers")),
     "student": frozenset(("icckd.train.teacher", "icckd.train.losses")),
 }
@@ -82,7 +82,7 @@ def files_text(source: Mapping[str, str]) -> str:
     return ", ".join(f"{path_text(name)} ({digest})" for name, digest in sorted(source.items()))
 
 
-def source_of(kind: StageKind, role: BaseModel, data: BaseModel) -> StageSource:
+def source_of(kind: EngineKind, role: BaseModel, data: BaseModel) -> StageSource:
     """Return the source that trains a stage with these settings.
 
     Args:
@@ -94,7 +94,7 @@ def source_of(kind: StageKind, role: BaseModel, data: BaseModel) -> StageSource:
 
 
 @functools.lru_cache(maxsize=1024)
-def _source(kind: StageKind, parts: frozenset[str]) -> StageSource:
+def _source(kind: EngineKind, parts: frozenset[str]) -> StageSource:
     found = digests(modules(kind, parts))
     known = known_digests()
     return StageSource(
@@ -115,7 +115,7 @@ def own_modules() -> frozenset[str]:
     return modules("teacher", own) | modules("student", own)
 
 
-def modules(kind: StageKind, parts: Iterable[str]) -> frozenset[str]:
+def modules(kind: EngineKind, parts: Iterable[str]) -> frozenset[str]:
     """Return the names of the modules that train a stage made of parts in these modules."""
     measures = PACKAGE.parent.joinpath(*_MEASURES.split(".")).glob("[!_]*.py")
     waiting = [ENTRY, *parts, *(f"{_MEASURES}.{path.stem}" for path in measures)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from icckd.study.data import Data, ImageCounts
 from icckd.study.model import Method, Study
+from icckd.study.tasks import uses_engine
 from icckd.study.teacher import TEACHER_LOSSES
 
 SMALL_TEST_SET = 200
@@ -33,6 +34,8 @@ def study_warnings(
         metrics: The outcomes that its report has.
         counts: Images of each split of data that have told them.
     """
+    if not uses_engine(study.task):
+        return []
     concerned: dict[str, list[str]] = {}
     for arm, method in methods.items():
         for warning in _of_method(method, counts.get(method.data) or method.data.image_counts()):
@@ -47,7 +50,7 @@ def study_warnings(
 def changed_meaning(study: Study) -> str:
     """Return what a file means now and meant once, where it leaves the teacher's losses open."""
     teacher = study.teacher
-    if teacher.model_fields_set & {"views", *TEACHER_LOSSES.kinds()}:
+    if not uses_engine(study.task) or teacher.model_fields_set & {"views", *TEACHER_LOSSES.kinds()}:
         return ""
     return (
         "the file names no loss and no views for the teacher: since code epoch 2 that is"

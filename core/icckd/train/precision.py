@@ -18,7 +18,6 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from pathlib import Path
 from typing import cast
 
 import torch
@@ -26,6 +25,7 @@ from torch import Tensor, nn
 
 from icckd.errors import IcckdError, MachineError, StageError
 from icckd.resources import cuda_device_names
+from icckd.resources.host import cpu_model
 from icckd.study.records import Device
 from icckd.study.training import Numerics
 from icckd.train.networks.base import Classifier, Maps, Output
@@ -303,7 +303,7 @@ def _prepare_compiler(*, deterministic: bool) -> None:
 
 def bits_depend_on(device: Device) -> dict[str, str]:
     """Return what decides the bits of this machine besides a stage's identity."""
-    name = torch.cuda.get_device_name() if device == "cuda" else _cpu_name()
+    name = torch.cuda.get_device_name() if device == "cuda" else cpu_model()
     return {"torch": torch.__version__, "device": name}
 
 
@@ -317,16 +317,7 @@ def environment() -> dict[str, str]:
         "torch": torch.__version__,
         "cuda": torch.version.cuda or "",
         "cudnn": str(torch.backends.cudnn.version() or ""),  # type: ignore[no-untyped-call]  # untyped in torch
-        "cpu": _cpu_name(),
+        "cpu": cpu_model(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "gpus": ", ".join(cuda_device_names()),
     }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.machine())

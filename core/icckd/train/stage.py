@@ -2,7 +2,7 @@
 
 from icckd.errors import StageError
 from icckd.study.network import Model
-from icckd.study.records import StageKind
+from icckd.study.records import EngineKind
 from icckd.train.checkpoint import Checkpoints
 from icckd.train.contract import JobContext, Recorder, StudentJob, TeacherJob
 from icckd.train.data.dataset import Dataset, load_dataset
@@ -17,7 +17,7 @@ from icckd.train.trainer import StageMemory, Trained, divergence
 
 __all__ = ["environment", "prepare", "train_student", "train_teacher"]
 
-Kind = StageKind
+Kind = EngineKind
 
 
 def train_teacher(job: TeacherJob, recorder: Recorder, context: JobContext) -> None:

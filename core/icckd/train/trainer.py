@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from icckd.errors import NonFiniteError, StageError, StagePaused
 from icckd.resources import EnergyMeter, PeakMemory, gpu_memory_of_this_process
-from icckd.study.records import StageKind
+from icckd.study.records import EngineKind
 from icckd.study.training import Training
 from icckd.train.checkpoint import Checkpoints, Snapshot
 from icckd.train.contract import Recorder
@@ -451,7 +451,7 @@ class Trained:
 
 
 def fit(  # noqa: PLR0913  # what teachers and students train by, by keyword
-    kind: StageKind,
+    kind: EngineKind,
     model: Classifier,
     step: Step,
     stream: TrainStream,
@@ -526,7 +526,7 @@ def fit(  # noqa: PLR0913  # what teachers and students train by, by keyword
 
 @contextmanager
 def divergence(
-    kind: StageKind, recorder: Recorder, last_step: int, teacher: Classifier | None = None
+    kind: EngineKind, recorder: Recorder, last_step: int, teacher: Classifier | None = None
 ) -> Iterator[None]:
     """Record what shows inside that training diverged, and say that this kind of stage did.
 

@@ -21,7 +21,6 @@ from icckd.results.types import StudyInfo
 from icckd.stats.paired import FloatArray, mean_interval
 from icckd.study.arms import label as level_label
 from icckd.study.arms import level_labels
-from icckd.study.records import STAGE_KINDS
 
 COLUMN_INCHES = 3.35  # 85 mm, a column of most two-column papers
 # Okabe and Ito 2008, "Color Universal Design"; the order keeps neighbours far apart.
@@ -101,7 +100,7 @@ def _unit(scale: Scale) -> str:
 def draw_cost(results: Results, study: StudyInfo) -> Figure | None:
     """Return the primary metric against training seconds of teacher and student, arm by arm."""
     primary = results.values(study, study.primary)
-    seconds = [results.values(study, f"{kind}.seconds") for kind in STAGE_KINDS]
+    seconds = [results.values(study, f"{kind}.seconds") for kind in study.kinds]
     rows = [row for row in results.comparisons(study) if row.metric == study.primary]
     scale = scale_of(rows)
     figure = new_figure(2.9)
@@ -123,7 +122,8 @@ def draw_cost(results: Results, study: StudyInfo) -> Figure | None:
         )  # fmt: skip
     if not drawn:
         return None
-    axes.set_xlabel("training time of teacher and student (s)")
+    whose = "the runs" if study.has_tasks else "teacher and student"
+    axes.set_xlabel(f"training time of {whose} (s)")
     unit = f" ({scale.unit})" if scale.unit else ""
     axes.set_ylabel(f"{name_of(study.primary)}{unit},\n95 % t interval")
     axes.margins(0.12)

@@ -73,7 +73,7 @@ create table planned_trial (
     seed bigint not null
 );
 
--- One row a stage of a trial of a session's plan; the teacher first.
+-- One row a stage of a trial of a session's plan; inputs first.
 create table trial_stage (
     session varchar not null,
     arm varchar not null,
@@ -137,7 +137,8 @@ create table attempt (
     boot varchar not null,
     pid bigint not null,
     environment varchar not null,           -- JSON
-    ordinal bigint not null                 -- grows with every order; orders attempts
+    ordinal bigint not null,                -- grows with every order; orders attempts
+    files varchar not null                  -- JSON: of a task, digest by file name
 );
 
 -- One row an attempt that went on from a checkpoint; its series hold the epochs before, too.
@@ -266,6 +267,15 @@ create table stalled_attempt (
 create table metric_info (
     metric varchar not null,
     position integer not null,
+    unit varchar not null,
+    direction varchar not null,
+    about varchar not null
+);
+
+-- One row a metric that tasks of a session's plan declare.
+create table declared_metric (
+    session varchar not null,
+    metric varchar not null,
     unit varchar not null,
     direction varchar not null,
     about varchar not null

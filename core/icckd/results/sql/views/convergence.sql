@@ -6,7 +6,7 @@ select
     outcome.study, outcome.revision, outcome.arm, outcome.is_baseline, outcome.seed,
     split_part(outcome.metric, '.', 1) as kind,
     case split_part(outcome.metric, '.', 1)
-        when 'teacher' then study.teacher_target else study.student_target
+        when 'teacher' then study.teacher_target when 'student' then study.student_target
     end as target,                          -- validation top-1, percent
     any_value(outcome.value) filter (where outcome.metric like '%.convergence')
         as epoch,                           -- counted from 1; infinite: never

@@ -6,11 +6,12 @@
 create or replace view every_outcome as
 with of_stage as (
     select
-        need.study, need.revision, need.arm, need.seed, need.is_baseline,
+        need.study, need.revision, need.session, need.arm, need.seed, need.is_baseline,
         need.kind, need.attempt, need.state,
         case need.kind
-            when 'teacher' then study.teacher_target else study.student_target
-        end as target,
+            when 'teacher' then study.teacher_target
+            when 'student' then study.student_target
+        end as target,                          -- tasks have none
         count(*) over (
             partition by need.study, need.revision, need.arm, need.seed, need.kind
         ) as wanted,
@@ -27,7 +28,7 @@ reached as (
     from (
         select distinct attempt, kind, target
         from of_stage
-        where state = 'complete'
+        where state = 'complete' and target is not null
     ) as wanted
     inner join metric as accuracy
         on accuracy.attempt = wanted.attempt and accuracy.metric = wanted.kind || '.val_top1'
@@ -57,12 +58,14 @@ select
     of_stage.study, of_stage.revision, of_stage.arm, of_stage.is_baseline, of_stage.seed,
     stage_value.metric,
     list_avg(list_sort(list(stage_value.value))) as value,   -- the same bits in any order of rows
-    coalesce(any_value(metric_info.unit), '') as unit
+    coalesce(any_value(metric_info.unit), any_value(declared_metric.unit), '') as unit
 from of_stage
 inner join stage_value
     on stage_value.attempt = of_stage.attempt
     and (stage_value.target is null or stage_value.target = of_stage.target)
 left join metric_info using (metric)
+left join declared_metric
+    on declared_metric.session = of_stage.session and declared_metric.metric = stage_value.metric
 where stage_value.value is not null
     and case
         when of_stage.is_lost

@@ -1,0 +1,135 @@
+"""Runs the function of a task: `python task_entry.py ORDER.json`. Standard library only.
+
+The interpreter of the task runs it, Python 3.9 or newer, which need not have icckd; it sees the
+modules that a script in the folder of the function would see. The function is called with `config`
+and `run`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Config(dict[str, Any]):
+    """Settings, as attributes and as entries: `config.lr` and `config["lr"]`."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"there is no {name!r} in [task.config]") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self[name] = value
+
+
+def _config(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Config((key, _config(inner)) for key, inner in value.items())
+    if isinstance(value, list):
+        return [_config(inner) for inner in value]
+    return value
+
+
+class Run:
+    """What icckd tells a function about its run, and what the function reports.
+
+    Attributes:
+        seed: The seed of the trial. Equal seeds of different arms are pairs.
+        folder: The run folder, which is the current folder, too.
+        device: `cpu` or `cuda`.
+        inputs: The run folders of the tasks that it needs, by name.
+        resume: Whether an earlier attempt worked in this folder.
+    """
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.seed = order["seed"]
+        self.folder = Path(order["folder"])
+        self.device = order["device"]
+        self.inputs = {name: Path(path) for name, path in order["inputs"].items()}
+        self.resume = order["resume"]
+        self.should_stop = False
+        self._next_step = 1
+        self._log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        signal.signal(signal.SIGTERM, self._stop)
+
+    def log(self, step: int | None = None, **values: Any) -> None:
+        """Report values at a step, a whole number; without one, calls are counted from 1."""
+        step = self._next_step if step is None else int(step)
+        self._next_step = step + 1
+        self._write({"kind": "log", "step": step, "values": _numbers(values)})
+
+    def summary(self, right: Any = None, **values: Any) -> None:
+        """Report values of the run as a whole.
+
+        `right` says of each test case whether the model was right, in the order of the test set:
+        any sequence of true and false.
+        """
+        record: dict[str, Any] = {"kind": "summary", "values": _numbers(values)}
+        if right is not None:
+            record["right"] = "".join("1" if each else "0" for each in _listed(right))
+        self._write(record)
+
+    def fingerprint(self, name: str, array: Any) -> None:
+        """Report the content of an array, such as initial weights, for `icckd check`."""
+        content = repr(_listed(array)).encode()
+        digest = hashlib.sha256(content).hexdigest()[:32]
+        self._write({"kind": "fingerprint", "name": str(name), "digest": digest})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        os.write(self._log, json.dumps(record).encode() + b"\n")  # NaN is a word that Python reads
+
+    def _stop(self, number: int, frame: Any) -> None:
+        """Note that the run is to save what it needs and end; told again, end now."""
+        if self.should_stop:
+            sys.exit(128 + number)
+        self.should_stop = True
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float]:
+    return {name: float(value) for name, value in values.items()}
+
+
+def _listed(array: Any) -> Any:
+    for method in ("tolist", "to_list"):
+        if hasattr(array, method):
+            return getattr(array, method)()
+    return list(array)
+
+
+def _function(order: dict[str, Any]) -> Any:
+    if order["file"]:
+        path = Path(order["file"])
+        sys.path.insert(0, str(path.parent))
+        spec = importlib.util.spec_from_file_location(path.stem, str(path))
+        assert spec is not None  # it has a loader: the file ends with .py
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        spec.loader.exec_module(module)
+    else:
+        sys.path.insert(0, order["study_folder"])
+        module = importlib.import_module(order["module"])
+    return getattr(module, order["function"])
+
+
+def main() -> None:
+    """Call the function."""
+    with open(sys.argv[1], encoding="utf-8") as file:
+        order = json.load(file)
+    sys.argv = [order["file"] or order["module"]]
+    sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
+    run = Run(order)
+    _function(order)(_config(order["config"]), run)
+
+
+if __name__ == "__main__":
+    main()
