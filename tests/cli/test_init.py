@@ -8,7 +8,6 @@ import pytest
 
 from icckd.study.arms import expand
 from icckd.study.load import load
-from icckd.study.model import Study
 from tests.support.desk import Desk
 
 SCRIPTS = Path(__file__).parents[1] / "tasks"
@@ -105,12 +104,6 @@ def test_names_that_a_terminal_would_obey_are_shown_as_text(desk):
     assert tomllib.loads(done.stdout)["task"]["command"][1] == name
 
 
-HAS_TASKS = pytest.mark.skipif(
-    "task" not in Study.model_fields, reason="this version trains with its own engine only"
-)
-
-
-@HAS_TASKS
 @pytest.mark.parametrize(
     ("name", "arms"),
     [
@@ -131,7 +124,6 @@ def test_a_study_that_nobody_edited_can_be_planned(desk, name, arms):
     assert f"{len(arms)} arms x 8 seeds = {8 * len(arms)} trials" in planned
 
 
-@HAS_TASKS
 def test_a_class_that_nothing_fills_is_planned_once_the_lines_of_the_study_are_in_the_script(desk):
     script = desk.folder / "train.py"
     shutil.copy(SCRIPTS / "dataclass_json.py", script)
