@@ -109,6 +109,13 @@ def test_without_pairs_nothing_is_judged():
     assert row.missing == (1, 2, 3, 4, 5)
 
 
+def test_the_median_is_that_of_the_seeds_there_are():
+    for n in range(1, len(BASE) + 1):
+        arm = dict(list(shifted(1.0, wiggle=0.7).items())[:n])
+
+        assert judge(study(), arm).median == pytest.approx(np.median(list(arm.values())))
+
+
 def test_never_reached_leaves_no_mean_and_no_difference_but_is_not_dropped():
     arm = {**shifted(1.0), 3: math.inf}
     row = judge(study(primary="student.convergence", smallest_effect=50.0), arm)

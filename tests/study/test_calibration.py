@@ -59,6 +59,7 @@ def refusal(body, only=None, head=HEAD):
 
 def test_a_control_that_changes_only_the_weight_of_its_arm_is_found():
     assert [arm.name for arm in controls(MATCHED)] == ["matched"]
+    assert [arm.name for arm in controls(MATCHED, only="matched")] == ["matched"]
 
 
 @pytest.mark.parametrize(
