@@ -15,7 +15,9 @@ import torch
 from pydantic import ValidationError
 from torchvision.datasets import MNIST, FashionMNIST
 
-from icckd.errors import MachineError
+from icckd.errors import MachineError, SpecError
+from icckd.run.prepare import make_plan
+from icckd.study.load import parse
 from icckd.train.data.download import fetch
 from icckd.train.data.files import fingerprint
 from icckd.train.datasets.mnist import PAIRS, FashionMnistData, MnistData, load_mnist
@@ -213,3 +215,35 @@ def test_a_download_with_a_wrong_checksum_is_refused(tmp_path, server, monkeypat
 
     with pytest.raises(MachineError, match="could not be downloaded"):
         fetch("mnist", tmp_path / "data")
+
+
+def test_a_smallest_effect_of_less_than_one_test_image_of_the_files_is_refused(tmp_path):
+    write(tmp_path)
+    text = """
+        [study]
+        name = "s"
+        baseline = "full"
+        seeds = 2
+        family = ["fast"]
+        smallest_effect = {effect}
+        [data]
+        kind = "mnist"
+        validation = 10
+        [teacher.training]
+        batch_size = 20
+        [student.training]
+        batch_size = 20
+        [[arm]]
+        name = "full"
+        [[arm]]
+        name = "fast"
+        set = {{ "teacher.training.lr" = 0.1 }}
+    """
+    one = 100 / SIZES["test"]
+    for effect, fits in ((one * 1.01, True), (one * 0.99, False)):
+        study = parse(text.format(effect=effect), where="s.toml")
+        if fits:
+            make_plan(study, device="cpu", root=tmp_path)
+            continue
+        with pytest.raises(SpecError, match="is less than one of the"):
+            make_plan(study, device="cpu", root=tmp_path)

@@ -92,11 +92,12 @@ def plan_design(  # noqa: PLR0913  # as make_plan
 
     outcomes = outcomes_of(study.task)
 
-    def judged(found: Survey) -> None:
-        surveyed(found)
-        found.require_sound()
-        counts = found.data.counts_of(found.inventory)
-        if counts is not None and found.data == design.methods[study.study.baseline].data:
+    def judged(data: Data, found: Survey | None) -> None:
+        if found is not None:
+            surveyed(found)
+            found.require_sound()
+        counts = data.counts_in(root) if found is None else data.counts_of(found.inventory)
+        if counts is not None and data == design.methods[study.study.baseline].data:
             for asked in hypotheses(study, design.arms):
                 refuse_effect_below_an_image(asked, outcomes[asked.metric], counts.test)
 
@@ -138,13 +139,11 @@ def _fingerprint(
     data: Data,
     root: Path,
     absent: Callable[[MachineError], None] | None,
-    judged: Callable[[Survey], None],
+    judged: Callable[[Data, Survey | None], None],
 ) -> str:
-    """Return the fingerprint of data whose images were all looked at, and found fit."""
+    """Return the fingerprint of data that were looked at, and found fit."""
     try:
-        found = survey(data, root)
-        if found is not None:
-            judged(found)
+        judged(data, survey(data, root))
         return fingerprint(data, root)
     except DataError:
         raise

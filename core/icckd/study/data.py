@@ -166,6 +166,14 @@ class Data(OneOf):
         """Return the images of each split, None where only the files tell."""
         return None
 
+    def counts_in(self, root: Path) -> ImageCounts | None:
+        """Return the images of each split of the files below a folder, None where none tell.
+
+        Raises:
+            MachineError: If a file is missing or damaged.
+        """
+        return self.image_counts()
+
     def counts_of(self, inventory: Inventory) -> ImageCounts | None:
         """Return the images of each split of what a folder holds."""
         return self.image_counts()

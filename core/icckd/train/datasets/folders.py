@@ -1,5 +1,6 @@
 """Data sets with a file for each image: Tiny ImageNet, ImageNet, any folder of images."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -72,6 +73,10 @@ class TinyImagenetData(SmallImages):
     def class_count(self) -> int | None:
         """Return the number of classes."""
         return 200
+
+    def image_counts(self) -> ImageCounts | None:
+        """Return the images of each split; a folder with others is refused."""
+        return _counts_without(self.validation, TINY_IMAGENET_COUNTS)
 
     def raw_folder(self, root: Path) -> Path | None:
         """Return the folder of the images."""
@@ -196,6 +201,10 @@ class ImagenetData(Data):
         """Return the number of classes."""
         return 1000
 
+    def image_counts(self) -> ImageCounts | None:
+        """Return the images of each split; a folder with others is refused."""
+        return _counts_without(self.validation, IMAGENET_COUNTS)
+
     def raw_folder(self, root: Path) -> Path | None:
         """Return the folder of the images."""
         return folder_of(self.kind, root / "imagenet")
@@ -210,6 +219,13 @@ class ImagenetData(Data):
             if len(part.names) != IMAGENET_COUNTS[name]
         )
         return replace(found, problems=(*found.problems, *wrong))
+
+
+def _counts_without(validation: int, official: Mapping[str, int]) -> ImageCounts:
+    """Return the splits of a set whose validation images are taken from its training images."""
+    return ImageCounts(
+        train=official["train"] - validation, validation=validation, test=official["val"]
+    )
 
 
 @data_set(TinyImagenetData, order=4)

@@ -15,7 +15,15 @@ from typing import BinaryIO, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from icckd.errors import MachineError
-from icckd.study.data import About, Augmentation, ImageShape, SmallImages, SplitSeed, data_set
+from icckd.study.data import (
+    About,
+    Augmentation,
+    ImageCounts,
+    ImageShape,
+    SmallImages,
+    SplitSeed,
+    data_set,
+)
 from icckd.train.data.files import missing
 from icckd.train.data.splits import Split, Splits, divide
 from icckd.train.lazy import Tensor, np, torch
@@ -68,6 +76,14 @@ class MnistData(SmallImages):
         return tuple(
             file for part in PAIRS for file in sound_pair(self.kind, self.folder, root, part)
         )
+
+    def counts_in(self, root: Path) -> ImageCounts | None:
+        """Return the images of each split, as the headers of the files say."""
+        train, test = (
+            _checked(self.kind, _find(self.kind, root, self.folder, labels), 1)[0]
+            for _, labels in PAIRS.values()
+        )
+        return ImageCounts(train=train - self.validation, validation=self.validation, test=test)
 
     @classmethod
     def fetch(cls, root: Path) -> None:
