@@ -290,6 +290,33 @@ FAILING = {
     "nan": ("print('loss=nan')", "non-finite", "loss is nan at the end"),
     "slow": ("import time\ntime.sleep(60)", "time-limit", "longer than its limit of 1 s"),
 }  # fmt: skip
+HALF = """
+import signal, sys, time
+open('r.json', 'w').write('{"loss": ')
+print('begun', flush=True)
+sys.exit(7)
+"""
+
+
+def test_a_result_left_half_written_does_not_hide_how_the_task_ended(desk):
+    (desk.folder / "script.py").write_text(HALF)
+    desk.write(ONE.replace("stdout = 'loss=(\\S+)'", 'json = "r.json"').replace("1 s", "60 s"))
+
+    desk.train("run", "small.toml", code=1)
+
+    assert "exit code 7" in desk.run("show", "full/0").stdout
+
+
+def test_a_value_that_is_nan_on_the_way_is_no_divergence(desk):
+    (desk.folder / "script.py").write_text("print('loss=nan')\nprint('loss=2')\n")
+    desk.write(ONE.replace("1 s", "60 s"))
+
+    desk.train("run", "small.toml")
+
+    assert values(desk, "task.loss", "one") == {"full": {0: 2.0}}
+    assert values(desk, "task.nonfinite_steps", "one") == {"full": {0: 0.0}}
+
+
 ONE = """
 [study]
 name = "one"

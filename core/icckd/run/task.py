@@ -180,7 +180,7 @@ class _Attempt:
         start, kills = time.monotonic(), oom_kills()
         end, why = self._watch(lock, start, is_resumed)
         seconds = seconds_before + time.monotonic() - start
-        self._collect(last=True)
+        self._collect(last=not why and end.code == 0)  # else a file may have been left half-written
         self._record(self._series.rest())
         for name, digest in self._summary.fingerprints.items():
             self._recorder.fingerprint(name, digest)
@@ -409,12 +409,10 @@ class _Attempt:
         values |= {n: v for n, v in self._summary.values.items() if n not in values}
         for name, step in self._series.repeated.items():
             self._recorder.log(f"{name} came twice at step {step}: the first value counts")
-        nonfinite = self._series.nonfinite
-        nonfinite += sum(not math.isfinite(v) for v in self._summary.values.values())
         bad = [name for name, value in values.items() if not math.isfinite(value)]
         measured = {
             "seconds": seconds, "memory_rss": float(end.rss_bytes),
-            "nonfinite_steps": float(max(nonfinite, len(bad))),
+            "nonfinite_steps": float(len(bad)),
         }  # fmt: skip
         self._recorder.outcomes(
             {f"{self._kind}.{name}": value for name, value in {**measured, **values}.items()},

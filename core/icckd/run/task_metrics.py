@@ -397,12 +397,6 @@ class Series:
         """The largest step so far; 0 without any."""
         return max((max(steps) for steps in self._values.values() if steps), default=0)
 
-    @property
-    def nonfinite(self) -> int:
-        """How many values were NaN or infinite."""
-        told = (value for steps in self._values.values() for value in steps.values())
-        return sum(not math.isfinite(value) for value in (*told, *self._alone.values()))
-
     def outcome(self, name: str, take: str) -> float | None:
         """Return which value of a metric is its outcome; None where there is no value."""
         if name in self._alone:

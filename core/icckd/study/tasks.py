@@ -329,7 +329,7 @@ def stage_kinds(tasks: Task | Mapping[str, Task] | None) -> tuple[str, ...]:
 _OF_EVERY_TASK = (
     ("seconds", "s", "lower", "time of the process, of all attempts that it resumed"),
     ("memory_rss", "bytes", "lower", "largest resident memory of one of its processes"),
-    ("nonfinite_steps", "steps", "lower", "values of declared metrics that were NaN or infinite"),
+    ("nonfinite_steps", "metrics", "lower", "numbers that were NaN or infinite at the end"),
 )
 
 
