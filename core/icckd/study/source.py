@@ -40,8 +40,9 @@ _OF_OTHER_KIND: Mapping[EngineKind, frozenset[str]] = {
 }
 _MEASURES = "icckd.train.metrics"
 """Every module of this package measures every stage that it can."""
-_NO_NUMBERS = ("icckd.errors", "icckd.journal", "icckd.resources")
-"""What words errors, writes journals and looks at the machine: it decides no number."""
+_NO_NUMBERS = ("icckd.errors", "icckd.journal", "icckd.resources", "icckd.study.tasks")
+"""What words errors, writes journals, looks at the machine, and speaks of the user's own code: it
+decides no number of the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
