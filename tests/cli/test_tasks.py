@@ -433,6 +433,10 @@ def test_a_worker_killed_amid_a_task_changes_no_number(desk, resume):
     assert len(journals(desk)) == 4
     told = (desk.run("logs", "-n", "400").stdout, sorted(p.read_text() for p in journals(desk)))
     assert any('"k":"c"' in text for text in told[1]) == resume
+    printed = desk.run("report").stdout
+    desk.environment["ICCKD_HOME"] = str(desk.folder / "undisturbed")
+    desk.train("run", name)
+    assert desk.run("report").stdout == printed
 
 
 @pytest.mark.slow
