@@ -1,5 +1,6 @@
 """Studies of the user's own code, from the file to the report, with real processes."""
 
+import contextlib
 import json
 import os
 import re
@@ -368,6 +369,9 @@ WRONG = {
     ("momentum = 0.0\n", ""): "has no off-state",
     ("[task.off]\nmomentum = 0.0", "[teacher]\nviews = 2"): "[teacher] is read by nothing",
     ("[task.off]", '[task.env]\nSPEED = "{speed}"\n[task.off]'): "unknown placeholder {speed}",
+    ('unit = "m"', 'unit = "\\u001b[1m"'): "without control characters",
+    ("[task.off]", '[task.env]\n"A=B" = "x"\n[task.off]'): "a variable's name",
+    ("[task.off]", '[task.env]\nA = "\\u0000"\n[task.off]'): "a text without NUL",
     ('entry = "descent.py:train"', 'command = ["no-such-program"]'): "says not where it comes from",
 }  # fmt: skip
 
@@ -487,6 +491,102 @@ def test_what_a_task_left_running_is_waited_for_and_named(desk):
     assert session.returncode == 0, (out, err)
     assert "waits for processes of an earlier attempt to end: pid" in err
     assert values(desk, "task.loss", "one") == {"full": {0: 1.5}}
+
+
+ENDLESS = """
+import subprocess, sys, time
+for _ in range(60):
+    sys.stdout.write("x" * 1_000_000)
+sys.stdout.write("\\n\\x00\\x1b[31m\\udcff\\nloss=1.5\\n")
+subprocess.Popen(["yes"], start_new_session=True)
+open(sys.argv[1], "w").write("x")
+"""
+
+
+@pytest.mark.slow
+def test_output_without_an_end_holds_up_neither_memory_nor_the_end_of_a_run(desk):
+    (desk.folder / "script.py").write_text(ENDLESS.replace("sys.stdout.write", "out"))
+    script = (desk.folder / "script.py").read_text()
+    out = "out = lambda text: sys.stdout.buffer.write(text.encode('utf-8', 'surrogateescape'))"
+    (desk.folder / "script.py").write_text(script.replace("time\n", f"time\n{out}\n", 1))
+    text = ONE.replace('"script.py"]', '"script.py", "{folder}/x"]').replace('"1 s"', '"60 s"')
+
+    session = desk.start("run", desk.write(text), "--no-tui", "-j", "1")
+    peak = 0
+    try:
+        while session.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                for worker in workers_running(session.pid):
+                    peak = max(peak, worker.memory_info().rss)
+            time.sleep(0.05)
+        assert session.returncode == 0, session.communicate()
+    finally:
+        for process in psutil.process_iter(["name"]):
+            with contextlib.suppress(psutil.Error):
+                if process.info["name"] == "yes" and str(desk.folder) in process.cwd():
+                    process.kill()
+
+    assert 0 < peak < 200 << 20
+    assert values(desk, "task.loss", "one") == {"full": {0: 1.5}}
+    [output] = desk.state.glob("attempts/*/output.log")
+    assert output.read_bytes().count(b"x") == 60_000_000
+
+
+@pytest.mark.slow
+def test_a_task_whose_keeper_is_killed_ends_with_it_and_is_tried_again(desk):
+    session = desk.start("run", slow_study(desk, resume=False), "--no-tui", "-j", "1")
+    wait_for(lambda: tasks_running(desk), process=session)
+    [task] = tasks_running(desk)
+    task.parent().kill()
+    wait_for(lambda: not task.is_running() or task.status() == psutil.STATUS_ZOMBIE, 5)
+    out, err = session.communicate(timeout=120)
+    assert "the process that keeps the task was killed" in out + err
+
+
+POOLED = """
+import multiprocessing, time
+
+def work(n):
+    time.sleep(0.01)
+    return n
+
+def train(config, run):
+    with multiprocessing.get_context("fork").Pool(2) as pool:  # leaving it terminates the workers
+        for step in range(1, config.steps + 1):
+            run.log(step=step, loss=sum(pool.map(work, [step, step])))
+            (run.folder / "state").write_text(str(step))
+            time.sleep(config.pause)
+            if run.should_stop:
+                (run.folder / "saved").write_text(str(sum(pool.map(work, [1, 2]))))
+                return
+    run.summary(distance=1.0)
+"""
+
+
+@pytest.mark.slow
+def test_a_function_with_a_pool_of_processes_ends_and_can_save_itself_with_their_help(desk):
+    (desk.folder / "descent.py").write_text(POOLED)
+    name = slow_study(desk, resume=True)
+    session = desk.start("run", name, "--no-tui", "-j", "1")
+    wait_for(lambda: any("task.loss" in p.read_text() for p in journals(desk)), process=session)
+    session.send_signal(signal.SIGTERM)
+    session.communicate(timeout=60)
+    [saved] = desk.state.glob("checkpoints/*/folder/saved")
+    assert saved.read_text() == "3"
+
+    desk.train("run", name)
+
+    assert values(desk, "task.distance")["full"] == {0: 1.0}
+
+
+@pytest.mark.slow
+def test_a_half_written_file_of_a_killed_run_does_not_hide_how_it_ended(desk):
+    (desk.folder / "script.py").write_text(
+        "import os\nopen('r.json', 'w').write('{')\nos.kill(os.getpid(), 15)\n"
+    )
+    text = ONE.replace("stdout = 'loss=(\\S+)'", 'json = "r.json"').replace('"1 s"', '"60 s"')
+    desk.train("run", desk.write(text), code=1)
+    assert "killed by signal 15" in desk.run("show", "full/0").stdout
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """What is published under a stage's digest, and when it counts as complete."""
 
 import hashlib
+import os
 
 import pytest
 
@@ -40,6 +41,26 @@ def test_files_are_published_under_their_digest_and_the_same_ones_again_leave_no
     assert [path.name for path in folder.artifacts.iterdir()] == [DIGEST]
     for name, content in FILES.items():
         assert (verified(folder, DIGEST) / name).read_bytes() == content
+
+
+def test_what_a_task_may_leave_in_its_folder_is_published_as_files(folder, tmp_path):
+    made = prepared(folder, "a", {"kept": b"1", "manifest.json": b"mine", "a\nb": b"2"})
+    (tmp_path / "outside").write_bytes(b"3")
+    (made / "inner").mkdir()
+    for name, target in {
+        "loop": "loop", "nowhere": "/no/such", "inner/up": "..", "zero": "/dev/zero",
+        "inner/link": str(tmp_path / "outside"),
+    }.items():  # fmt: skip
+        (made / name).symlink_to(target)
+    os.mkfifo(made / "pipe")
+
+    manifest = publish(folder, DIGEST, made)
+
+    assert set(manifest.files) == {"kept", "manifest.task.json", "a\nb", "inner/link"}
+    found = verified(folder, DIGEST)
+    assert (found / "manifest.task.json").read_bytes() == b"mine"
+    assert (found / "inner" / "link").read_bytes() == b"3"
+    assert not [path for path in found.rglob("*") if path.is_symlink()]
 
 
 @pytest.mark.parametrize(

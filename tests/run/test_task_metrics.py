@@ -1,7 +1,9 @@
 """Readers of what tasks write, and the order in which it goes into the journal."""
 
+import json
 import math
 import random
+import time
 
 import pytest
 from hypothesis import given
@@ -164,3 +166,93 @@ def test_outcomes_are_the_value_that_the_study_takes():
     taken = {take: series.outcome("a", take) for take in ("last", "max", "min", "mean")}
     assert taken == {"last": 4.0, "max": 9.0, "min": 1.0, "mean": 4.25}
     assert (series.outcome("alone", "last"), series.outcome("none", "last")) == (7.0, None)
+
+
+def test_a_table_that_is_written_anew_every_epoch_is_read_by_its_newest_head(tmp_path):
+    table = tmp_path / "m.csv"
+    reader = CsvTable(tmp_path, "m.csv", {"acc": metric(csv="m.csv", step="none")})
+    table.write_text("acc\n0.5\n")
+    assert list(reader.poll(last=False)) == [(1, "acc", 0.5)]
+
+    table.write_text("loss,acc\n9,0.5\n8,0.75\n")  # longer, with another column in front
+    assert list(reader.poll(last=False)) == [(1, "acc", 0.5), (2, "acc", 0.75)]
+    table.write_text("acc\n0.25\n")  # shorter
+    assert list(reader.poll(last=False)) == [(1, "acc", 0.25)]
+    table.unlink()
+    assert list(reader.poll(last=True)) == []
+
+
+@pytest.mark.parametrize("row", ["1,0,5", "first,1,0.5", "1,0.5,x"])
+def test_a_table_whose_lines_have_more_values_than_its_head_has_names_is_refused(tmp_path, row):
+    (tmp_path / "m.csv").write_text(f"step,acc\n{row}\n")
+    reader = CsvTable(tmp_path, "m.csv", {"acc": metric(csv="m.csv")})
+
+    with pytest.raises(StageError, match=r"a line has 3 values and the head 2 names"):
+        list(reader.poll(last=True))
+
+
+def test_a_line_that_a_killed_attempt_left_half_written_is_left_out(tmp_path):
+    (tmp_path / "m.csv").write_text("step,acc\n1,0.5\n2,0.2,0.25\n3,0.75,\n")
+    reader = CsvTable(tmp_path, "m.csv", {"acc": metric(csv="m.csv")})
+
+    assert list(reader.poll(last=True)) == [(1, "acc", 0.5), (3, "acc", 0.75)]
+
+
+def test_lines_without_an_end_are_left_out_and_those_behind_them_are_read(tmp_path):
+    log = tmp_path / "log.jsonl"
+    reader = JsonLines(tmp_path, "log.jsonl", {"acc": metric(jsonl="log.jsonl")})
+    with log.open("w") as file:
+        for _ in range(3):
+            file.write("x" * 2_000_000)
+            file.flush()
+            assert list(reader.poll(last=False)) == []
+        file.write('{"acc": 0}\n{"acc": 1}\n')
+    assert list(reader.poll(last=False)) == [(1, "acc", 1.0)]
+    with log.open("a") as file:
+        file.write('{"acc": 2}')
+    assert list(reader.poll(last=True)) == [(2, "acc", 2.0)]
+
+
+def test_numbers_without_bounds_are_infinite_and_steps_without_bounds_are_refused(tmp_path):
+    (tmp_path / "log.jsonl").write_text(f'{{"acc": 1{"0" * 400}}}\n{{"acc": -1{"0" * 400}}}\n')
+    reader = JsonLines(tmp_path, "log.jsonl", {"acc": metric(jsonl="log.jsonl")})
+    assert [value for _, _, value in reader.poll(last=True)] == [math.inf, -math.inf]
+
+    (tmp_path / "log.jsonl").write_text(f'{{"acc": 1, "step": {2**63}}}\n')
+    reader = JsonLines(tmp_path, "log.jsonl", {"acc": metric(jsonl="log.jsonl")})
+    with pytest.raises(StageError, match=r"is not a whole number from 0 to 2\*\*53"):
+        list(reader.poll(last=True))
+
+
+def test_a_function_may_tell_of_very_many_test_cases(tmp_path):
+    (tmp_path / ".icckd").mkdir()
+    record = {"kind": "summary", "values": {"top1": 50.0}, "right": "10" * 200_000}
+    (tmp_path / ".icckd" / "log.jsonl").write_text(json.dumps(record) + "\n")
+    summary = Summary()
+
+    assert list(EntryLog(tmp_path, summary).poll(last=True)) == []
+
+    assert summary.values == {"top1": 50.0}
+    assert (len(summary.right), sum(summary.right)) == (400_000, 200_000)
+
+
+def test_a_value_that_is_told_again_is_no_second_value():
+    series = Series()
+    series.add([(1, "loss", 0.5), (1, "loss", 0.5), (2, "loss", math.nan), (2, "loss", math.nan)])
+    assert series.repeated == {}
+    series.add([(1, "loss", 0.25)])
+    assert series.repeated == {"loss": 1}
+
+
+def test_a_long_series_that_begins_anew_in_its_old_folder_takes_a_moment():
+    steps = 100_000
+    series = Series()
+    series.add_earlier((step, "loss", 1.0) for step in range(steps))
+    began = time.process_time()
+
+    told = series.add((step, "loss", 2.0) for step in range(steps))
+
+    assert len(told) == steps
+    assert {value["loss"] for value in told.values()} == {2.0}
+    assert series.rest() == {}
+    assert time.process_time() - began < 10

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.locks import PREFIX, remove_free_locks, try_stage_lock
 
 MANIFEST = "manifest.json"
+OTHER_MANIFEST = "manifest.task.json"
+"""What a task's own file of that name is called in an artifact."""
 MOST_ATTEMPTS = 1 << 62
 RUN_MARK = ".icckd"
 """Folder in the run folder of a task: what icckd and the task tell each other."""
@@ -46,6 +49,7 @@ def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
         OSError: The disk refuses it; nothing was published then, and it may be tried again.
     """
     _copy_links(prepared)
+    _move_other_manifest(prepared, digest)
     names = sorted(_files_below(prepared) - {MANIFEST})
     manifest = Manifest(
         files={name: _sha256(prepared / name) for name in names},
@@ -74,12 +78,25 @@ def _files_below(folder: Path) -> set[str]:
 
 def _copy_links(folder: Path) -> None:
     """Put files in the place of links to files, and remove other links: an artifact is whole."""
-    for path in folder.rglob("*"):
+    for path in list(folder.rglob("*")):
         if path.is_symlink():
-            target = path.resolve()
+            target = os.path.realpath(path)
             path.unlink()
-            if target.is_file():
+            if os.path.isfile(target):
                 shutil.copyfile(target, path)
+
+
+def _move_other_manifest(prepared: Path, digest: str) -> None:
+    """Give what the code of a task called as the manifest is called another name."""
+    path = prepared / MANIFEST
+    try:
+        is_own = json.loads(path.read_bytes())["stage"] == digest  # of a try that the disk refused
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        is_own = False
+    if not is_own:
+        path.rename(prepared / OTHER_MANIFEST)
 
 
 def _rename_no_replace(prepared: Path, target: Path) -> bool:

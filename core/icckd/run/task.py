@@ -10,6 +10,7 @@ import math
 import os
 import re
 import selectors
+import signal
 import subprocess
 import sys
 import time
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from icckd import variables
-from icckd.errors import MachineError, SpecError, StagePaused, TaskFailedError
+from icckd.errors import IcckdError, MachineError, SpecError, StagePaused, TaskFailedError
 from icckd.journal.artifacts import RUN_FOLDER, RUN_MARK, set_aside, verified, workspace
 from icckd.journal.events import Cause
 from icckd.journal.file import first_line, last_line
@@ -37,7 +38,15 @@ from icckd.run.task_files import (
     source_of_task,
     word_in,
 )
-from icckd.run.task_metrics import LOG, Lines, Reader, Series, Summary, readers
+from icckd.run.task_metrics import (
+    LOG,
+    LONGEST_LINE,
+    Lines,
+    Reader,
+    Series,
+    Summary,
+    readers,
+)
 from icckd.study.plan import digest_of
 from icckd.study.tasks import Task, config_text, fill, words
 from icckd.train.contract import JobContext
@@ -50,6 +59,10 @@ STOP_SECONDS = 3.0
 LOGGED_LINES = 2000
 """Printed lines that go into the journal; all of them are in the attempt's output.log."""
 STDERR_LINES = 40
+LONGEST_SHOWN = 1000
+"""Characters of a printed line that go into the journal."""
+LEFT_BYTES = 1 << 20
+"""What is still taken from a pipe once the task has ended; who left its group may print on."""
 BEFORE = "attempt.json"
 """Control file: the attempt that works in the run folder, and the seconds of those before it."""
 _MEMORY = re.compile(r"out of memory|MemoryError|std::bad_alloc|Cannot allocate memory", re.I)
@@ -180,7 +193,7 @@ class _Attempt:
         start, kills = time.monotonic(), oom_kills()
         end, why = self._watch(lock, start, is_resumed)
         seconds = seconds_before + time.monotonic() - start
-        self._collect(last=not why and end.code == 0)  # else a file may have been left half-written
+        self._collect_the_rest(is_whole=end.code == 0 and not why)
         self._record(self._series.rest())
         for name, digest in self._summary.fingerprints.items():
             self._recorder.fingerprint(name, digest)
@@ -311,7 +324,13 @@ class _Attempt:
 
     def _watch(self, lock: int, start: float, is_resumed: bool) -> tuple[_End, str]:
         """Run the process to its end; return that, and why it was ended before its time, or ""."""
-        with _Process(self._command(), self._run_folder, self._environment(is_resumed), lock) as it:
+        with _Process(
+            self._command(),
+            self._run_folder,
+            self._environment(is_resumed),
+            lock,
+            saves=self._task.entry is not None,
+        ) as it:
             why, kill_at = "", math.inf
             while (end := it.wait(POLL_SECONDS, self._take_output)) is None:
                 self._collect(last=False)
@@ -333,16 +352,18 @@ class _Attempt:
 
     def _take_output(self, lines: list[str], is_error: bool) -> None:
         """Keep printed lines: all in the output, some in the journal, the last of errors."""
+        if (output := self._output) is not None:
+            text = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+            self._context.disk_retry(lambda: _write_whole(output, text))
         for line in lines:
-            if self._output is not None:
-                os.write(self._output, line.encode("utf-8", "replace") + b"\n")
-            shown = line.rpartition("\r")[2].rstrip()  # of a progress bar, how it stood last
+            shown = line.rstrip().rpartition("\r")[2]  # of a progress bar, how it stood last
+            shown = shown[:LONGEST_SHOWN]
             if not shown:
                 continue
             if is_error:
                 self._errors.append(shown)
             if self._logged < LOGGED_LINES:
-                self._recorder.log(shown[:1000])
+                self._recorder.log(shown)
             elif self._logged == LOGGED_LINES:
                 self._recorder.log(f"further lines are in output.log of {self._order.attempt} only")
             self._logged += 1
@@ -350,6 +371,15 @@ class _Attempt:
 
     def _collect(self, *, last: bool) -> None:
         self._record(self._series.add(self._read(last=last)))
+
+    def _collect_the_rest(self, *, is_whole: bool) -> None:
+        """Take in what is left; what a task that failed left half written is not its failure."""
+        try:
+            self._collect(last=is_whole)
+        except IcckdError as error:
+            if is_whole:
+                raise
+            self._recorder.log(error.message)
 
     def _read(self, *, last: bool) -> Iterator[tuple[int | None, str, float]]:
         printed, self._printed = self._printed, []
@@ -437,21 +467,39 @@ def _where(name: str, source: str, place: str | None, key: str) -> str:
     return f"{key or name!r} was looked for in {place!r} of the run folder"
 
 
+def _write_whole(descriptor: int, text: bytes) -> None:
+    """Write all of a text; what an earlier try wrote before the disk was full comes twice."""
+    while text:
+        text = text[os.write(descriptor, text) :]
+
+
 class _Process:
     """The host of a task with its pipes; leaving the block ends both."""
 
     def __init__(
-        self, command: list[str], folder: Path, environment: Mapping[str, str], lock: int
+        self,
+        command: list[str],
+        folder: Path,
+        environment: Mapping[str, str],
+        lock: int,
+        *,
+        saves: bool,
     ) -> None:
         self._selector = selectors.DefaultSelector()
         answers, theirs = os.pipe()
-        order = {"command": command, "folder": str(folder), "kept": [lock], "answers": theirs}
-        host = [sys.executable, "-I", "-S", str(Path(task_host.__file__)), json.dumps(order)]
+        order = {
+            "command": command, "folder": str(folder), "kept": [lock], "answers": theirs,
+            "saves": saves,
+        }  # fmt: skip
+        host = [sys.executable, "-I", "-S", str(Path(task_host.__file__))]
         try:
             self._host = subprocess.Popen(
                 host, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                 env=dict(environment), pass_fds=(lock, theirs), start_new_session=True, bufsize=0,
             )  # fmt: skip
+        except BaseException:
+            os.close(answers)
+            raise
         finally:
             os.close(theirs)
         self._answers = os.fdopen(answers, "rb", buffering=0)
@@ -463,6 +511,8 @@ class _Process:
             os.set_blocking(pipe.fileno(), False)
             self._unread[pipe] = b""
             self._selector.register(pipe, selectors.EVENT_READ)
+        with contextlib.suppress(BrokenPipeError):  # it died at once: its answers end, too
+            _write_whole(self._stdin.fileno(), json.dumps(order).encode() + b"\n")
 
     def order(self, what: str) -> None:
         """Ask the host to end the task: `term` or `kill`."""
@@ -480,34 +530,43 @@ class _Process:
             MachineError: It cannot be started, or its host died.
         """
         until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
+        while (wait := until - time.monotonic()) > 0:
             if self._answers not in self._unread:  # the host is gone, and with it the group
                 for pipe in list(self._unread):
-                    while self._take(pipe, take):
-                        pass
+                    left = LEFT_BYTES
+                    while left > 0 and (taken := self._take(pipe, take)):
+                        left -= taken
+                    self._finish_line(pipe, take)
                 return self._end()
-            for key, _ in self._selector.select(left):
+            for key, _ in self._selector.select(wait):
                 self._take(key.fileobj, take)  # type: ignore[arg-type]
         return None
 
-    def _take(self, pipe: IO[bytes], take: Callable[[list[str], bool], None]) -> bool:
-        """Read once from a pipe; return whether there was anything."""
+    def _take(self, pipe: IO[bytes], take: Callable[[list[str], bool], None]) -> int:
+        """Read once from a pipe; return how many bytes there were."""
         data = pipe.read(1 << 16)
         if data is None:
-            return False
+            return 0
         *lines, rest = (self._unread[pipe] + data).split(b"\n")
-        if not data:
-            lines, rest = [rest] if rest else [], b""
-            self._selector.unregister(pipe)
-            del self._unread[pipe]
-        else:
-            self._unread[pipe] = rest
+        if len(rest) > LONGEST_LINE:  # a line without an end is cut: memory has one
+            lines, rest = [*lines, rest], b""
+        self._unread[pipe] = rest
         if pipe is self._answers:
             self._said += [json.loads(line) for line in lines]
         elif lines:
             text = [line.decode("utf-8", "replace") for line in lines]
             take(text, pipe is self._stderr)
-        return bool(data)
+        if not data:
+            self._finish_line(pipe, take)
+            self._selector.unregister(pipe)
+            del self._unread[pipe]
+        return len(data)
+
+    def _finish_line(self, pipe: IO[bytes], take: Callable[[list[str], bool], None]) -> None:
+        """Take a last line that has no end."""
+        rest, self._unread[pipe] = self._unread[pipe], b""
+        if rest and pipe is not self._answers:
+            take([rest.decode("utf-8", "replace")], pipe is self._stderr)
 
     def _end(self) -> _End:
         said: dict[str, Any] = {}
@@ -521,6 +580,13 @@ class _Process:
             raise MachineError("the process that keeps the task was killed", hint="run it again")
         return _End(code=said["code"], rss_bytes=said["rss"])
 
+    def _end_orphans(self) -> None:
+        """End the group of a task whose host was killed before it could."""
+        said = {name: value for each in self._said for name, value in each.items()}
+        if "pid" in said and "code" not in said and self._host.returncode != 0:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(said["pid"], signal.SIGKILL)
+
     def __enter__(self) -> "_Process":
         return self
 
@@ -528,6 +594,7 @@ class _Process:
         with contextlib.suppress(BrokenPipeError):
             self._stdin.close()  # the host ends whatever of the task still lives
         self._host.wait()
+        self._end_orphans()
         self._selector.close()
         for pipe in (self._stdout, self._stderr, self._answers):
             pipe.close()

@@ -60,10 +60,11 @@ class Run:
         self._next_step = 1
         self._log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         signal.signal(signal.SIGTERM, self._stop)
+        os.register_at_fork(after_in_child=_die_of_sigterm)
 
     def log(self, step: int | None = None, **values: Any) -> None:
         """Report values at a step, a whole number; without one, calls are counted from 1."""
-        step = self._next_step if step is None else int(step)
+        step = self._next_step if step is None else _whole(step)
         self._next_step = step + 1
         self._write({"kind": "log", "step": step, "values": _numbers(values)})
 
@@ -92,6 +93,18 @@ class Run:
         if self.should_stop:
             sys.exit(128 + number)
         self.should_stop = True
+
+
+def _die_of_sigterm() -> None:
+    """End the processes that a function forks as usual: pools wait for that."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _whole(step: Any) -> int:
+    found = int(step)
+    if found != step or found < 0:
+        raise ValueError(f"run.log: step {step!r} is not a whole number from 0 on")
+    return found
 
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:

@@ -264,8 +264,15 @@ def _with_imports(
     found = {name: digest_of_file(path)}
     if path.suffix != ".py":
         return found
-    root = root or path.parent
     waiting, seen = [path], {path}
+    if root is None:
+        root = path.parent
+    else:  # the packages around a module are imported before it
+        parts = path.relative_to(root).with_suffix("").parts
+        for package in _modules(root, list(parts[:-1])):
+            seen.add(package)
+            waiting.append(package)
+            found[package.relative_to(folder).as_posix()] = digest_of_file(package)
     while waiting:
         for module in _imported(waiting.pop(), root):
             if module not in seen:

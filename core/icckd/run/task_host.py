@@ -1,11 +1,11 @@
-"""Keeps one task: `python task_host.py ORDER`, a process between a worker and the user's code.
+"""Keeps one task: `python task_host.py`, a process between a worker and the user's code.
 
 The task leads a process group. When it ends, or the worker dies, the host ends the group: nothing
 of a task outlives its attempt. The descriptor of the stage's lock is inherited by the task, so that
 no other attempt begins while any of its processes lives. Standard library only, for a quick start.
 
-Standard input brings "term" or "kill", a line each; its end means that the worker is gone. The
-answers, JSON lines, go to the descriptor that the order names.
+Standard input brings the order, a line of JSON, then "term" or "kill", a line each; its end means
+that the worker is gone. The answers, JSON lines, go to the descriptor that the order names.
 """
 
 import contextlib
@@ -27,17 +27,29 @@ def _end(group: int, number: int) -> None:
         os.killpg(group, number)
 
 
-def _obey(group: int) -> None:
+def _ask_to_end(group: int, saves: bool) -> None:
+    """Send SIGTERM: to the leader alone where it saves, for which it may need its children."""
+    if saves:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(group, signal.SIGTERM)
+    else:
+        _end(group, signal.SIGTERM)
+
+
+def _obey(group: int, saves: bool) -> None:
     for line in sys.stdin:
-        _end(group, signal.SIGKILL if line.strip() == "kill" else signal.SIGTERM)
-    _end(group, signal.SIGTERM)
+        if line.strip() == "kill":
+            _end(group, signal.SIGKILL)
+        else:
+            _ask_to_end(group, saves)
+    _ask_to_end(group, saves)
     time.sleep(GRACE_SECONDS)
     _end(group, signal.SIGKILL)
 
 
 def main() -> None:
     """Run the task to its end."""
-    order = json.loads(sys.argv[1])
+    order = json.loads(sys.stdin.readline())
     answers = order["answers"]
 
     def say(**what: object) -> None:
@@ -57,7 +69,7 @@ def main() -> None:
     for descriptor in (*order["kept"], 1, 2):  # the task's from here on: their end is its end
         os.close(descriptor)
     say(pid=child.pid)
-    threading.Thread(target=_obey, args=(child.pid,), daemon=True).start()
+    threading.Thread(target=_obey, args=(child.pid, order["saves"]), daemon=True).start()
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # its number stays taken
     _end(child.pid, signal.SIGKILL)
     code = child.wait()

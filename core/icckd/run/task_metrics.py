@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 from icckd.errors import StageError
 from icckd.journal.artifacts import RUN_MARK
@@ -24,8 +24,16 @@ from icckd.study.tasks import Task, TaskMetric
 
 LOG = "log.jsonl"
 PATTERN_SECONDS = 1.0
-"""What a regular expression may take for a batch of lines."""
+"""Seconds of work that a regular expression may take for a batch of lines."""
+PATTERN_LINES = 200
+"""Printed lines of a batch."""
 LONGEST_LINE = 1 << 16
+LONGEST_REPORT = 1 << 26
+"""Bytes of one call of `run.log` or `run.summary`, which may tell of millions of test cases."""
+READ_BYTES = 1 << 20
+SEEN_BYTES = 4096
+"""How much of a file's begin and end is compared to know it for the one that was read before."""
+LAST_STEP = 2**53
 
 Value = tuple[int | None, str, float]
 
@@ -90,6 +98,8 @@ def number(value: Any) -> float | None:
         return float(value)
     try:
         return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
     except (TypeError, ValueError):
         return None
 
@@ -101,9 +111,9 @@ def step_of(value: Any, what: str) -> int:
         StageError: It is not a whole number from 0 on.
     """
     found = number(value)
-    if found is None or not math.isfinite(found) or found < 0 or found != int(found):
+    if found is None or not 0 <= found <= LAST_STEP or found != int(found):
         raise StageError(
-            f"{what}: step {value!r} is not a whole number from 0 on",
+            f"{what}: step {str(value)[:80]!r} is not a whole number from 0 to 2**53",
             hint="name the column or key of the step: [task.metrics.NAME] step = ...",
         )
     return int(found)
@@ -138,37 +148,95 @@ def of_record(
 # Files that grow.
 
 
+@dataclass(slots=True)
+class _Seen:
+    """How far a file was read, and the bytes by which it is known again."""
+
+    offset: int = 0
+    first: bytes = b""
+    last: bytes = b""
+    is_cut: bool = False
+    """Whether the line at `offset` is the rest of one that is too long."""
+
+
 class Tail:
     """The lines that files of a folder have got since the last look, file by file.
+
+    A file that was written anew is read again from its beginning.
 
     Args:
         folder: The folder.
         pattern: Names of files in it, as a shell has them.
+        longest: Bytes of the longest line; longer ones are left out.
     """
 
-    def __init__(self, folder: Path, pattern: str) -> None:
+    def __init__(self, folder: Path, pattern: str, *, longest: int = LONGEST_LINE) -> None:
         self._folder = folder
         self._pattern = pattern
-        self._offsets: dict[str, int] = {}
+        self._longest = longest
+        self._seen: dict[str, _Seen] = {}
 
-    def lines(self, *, last: bool) -> Iterator[tuple[str, str]]:
-        """Yield file names with their new lines; a line without an end comes last of all."""
+    def lines(self, *, last: bool) -> Iterator[tuple[str, str | None]]:
+        """Yield file names with their new lines; a line without an end comes last of all.
+
+        A name without a line says that the file was written anew, and begins again.
+        """
         names = glob.glob(self._pattern, root_dir=self._folder, recursive=True)
         for name in sorted(names):
             path = self._folder / name
-            if not path.is_file():
+            try:
+                if not path.is_file():
+                    continue
+                with path.open("rb") as file:
+                    yield from self._new_lines(name, file, last=last)
+            except FileNotFoundError:  # it was moved or removed meanwhile
                 continue
-            offset = self._offsets.get(name, 0)
-            if path.stat().st_size < offset:  # it was written anew
-                offset = 0
-            with path.open("rb") as file:
-                file.seek(offset)
-                content = file.read()
-            whole = len(content) if last else content.rfind(b"\n") + 1
-            self._offsets[name] = offset + whole
-            for line in content[:whole].splitlines():
-                if line.strip() and len(line) <= LONGEST_LINE:
-                    yield name, line.decode("utf-8", "replace").lstrip("\ufeff")
+
+    def _new_lines(
+        self, name: str, file: IO[bytes], *, last: bool
+    ) -> Iterator[tuple[str, str | None]]:
+        seen = self._seen.get(name, _Seen())
+        if not _is_known(file, seen):
+            yield name, None
+            seen = _Seen()
+        self._seen[name] = seen
+        file.seek(seen.offset)
+        left = b""
+        while data := file.read(READ_BYTES):
+            *whole, left = (left + data).split(b"\n")
+            for line in whole:
+                seen.offset += len(line) + 1
+                yield from self._shown(name, line, seen)
+            if len(left) > self._longest:
+                seen.offset += len(left)
+                left, seen.is_cut = b"", True
+        if last and left:
+            seen.offset += len(left)
+            yield from self._shown(name, left, seen)
+        _remember(file, seen)
+
+    def _shown(self, name: str, line: bytes, seen: _Seen) -> Iterator[tuple[str, str]]:
+        is_rest, seen.is_cut = seen.is_cut, False
+        if not is_rest and len(line) <= self._longest:
+            for part in line.splitlines():  # old systems end lines by carriage returns
+                if part.strip():
+                    yield name, part.decode("utf-8", "replace").lstrip("\ufeff")
+
+
+def _is_known(file: IO[bytes], seen: _Seen) -> bool:
+    """Whether a file begins, and stands where it was read to, as it did then."""
+    if file.read(len(seen.first)) != seen.first:
+        return False
+    file.seek(seen.offset - len(seen.last))
+    return file.read(len(seen.last)) == seen.last
+
+
+def _remember(file: IO[bytes], seen: _Seen) -> None:
+    size = min(SEEN_BYTES, seen.offset)
+    file.seek(0)
+    seen.first = file.read(size)
+    file.seek(seen.offset - size)
+    seen.last = file.read(size)
 
 
 class JsonLines:
@@ -182,6 +250,9 @@ class JsonLines:
     def poll(self, *, last: bool) -> Iterator[Value]:
         """Yield what is new; see `Reader`."""
         for name, line in self._tail.lines(last=last):
+            if line is None:
+                del self._counts[name]
+                continue
             with contextlib.suppress(ValueError, RecursionError):
                 record = json.loads(line)
                 if isinstance(record, dict):
@@ -196,11 +267,16 @@ class CsvTable:
         self._tail = Tail(folder, place)
         self._metrics = metrics
         self._heads: dict[str, tuple[list[str], str]] = {}
+        self._wide: defaultdict[str, int] = defaultdict(int)
         self._counts: defaultdict[str, int] = defaultdict(int)
 
     def poll(self, *, last: bool) -> Iterator[Value]:
         """Yield what is new; see `Reader`."""
         for name, line in self._tail.lines(last=last):
+            if line is None:
+                self._heads.pop(name, None)
+                self._counts[name] = self._wide[name] = 0
+                continue
             if name not in self._heads:
                 between = max(",;\t", key=line.count)
                 self._heads[name] = ([each.strip() for each in _cells(line, between)], between)
@@ -209,13 +285,33 @@ class CsvTable:
             cells = _cells(line, between)
             if [each.strip() for each in cells] == head:
                 continue  # a new attempt wrote its head again
+            if any(cells[len(head) :]):
+                self._refuse_wide(name, len(cells), len(head))
+                continue
+            self._wide[name] = 0
             self._counts[name] += 1
             record = dict(zip(head, cells, strict=False))
             yield from of_record(record, self._metrics, self._counts[name])
 
+    def _refuse_wide(self, name: str, cells: int, head: int) -> None:
+        """Refuse lines of more values than the head has names; one may be of a killed attempt.
+
+        Raises:
+            StageError: The first line is one, or two lines that follow each other.
+        """
+        self._wide[name] += 1
+        if self._counts[name] == 0 or self._wide[name] > 1:
+            raise StageError(
+                f"{name}: a line has {cells} values and the head {head} names",
+                hint="commas inside of numbers, or a name of rows that the head leaves out?",
+            )
+
 
 def _cells(line: str, between: str) -> list[str]:
-    return next(csv.reader([line], delimiter=between), [])
+    try:
+        return next(csv.reader([line], delimiter=between), [])
+    except csv.Error:  # more in one field than the reader takes
+        return []
 
 
 class JsonFile:
@@ -245,15 +341,15 @@ class EntryLog:
     """What the function of an entry reported by `run.log` and `run.summary`."""
 
     def __init__(self, folder: Path, summary: Summary) -> None:
-        self._tail = Tail(folder / RUN_MARK, LOG)
+        self._tail = Tail(folder / RUN_MARK, LOG, longest=LONGEST_REPORT)
         self._summary = summary
 
     def poll(self, *, last: bool) -> Iterator[Value]:
         """Yield what is new; see `Reader`."""
         for _, line in self._tail.lines(last=last):
-            with contextlib.suppress(ValueError, TypeError, AttributeError):
-                record = json.loads(line)
-                values = {str(k): float(v) for k, v in record.get("values", {}).items()}
+            with contextlib.suppress(ValueError, TypeError, AttributeError, KeyError):
+                record = json.loads(line or "")
+                values = {str(k)[:64]: float(v) for k, v in record.get("values", {}).items()}
                 if record.get("kind") == "summary":
                     self._summary.values |= values
                     right = record.get("right")
@@ -262,7 +358,7 @@ class EntryLog:
                 elif record.get("kind") == "fingerprint":
                     self._summary.fingerprints[record["name"]] = record["digest"]
                 else:
-                    step = int(record["step"])
+                    step = step_of(record["step"], "run.log")
                     yield from ((step, name, value) for name, value in values.items())
 
 
@@ -318,14 +414,15 @@ def _searched(
             hint="write it without nested repetitions such as (a+)+",
         )
 
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.setitimer(signal.ITIMER_REAL, PATTERN_SECONDS)
+    before = signal.signal(signal.SIGVTALRM, too_long)
     try:
-        for line in lines:
+        for place, line in enumerate(lines):
+            if place % PATTERN_LINES == 0:  # of work: a machine that others use is no fault
+                signal.setitimer(signal.ITIMER_VIRTUAL, PATTERN_SECONDS)
             found += pattern.finditer(line[:LONGEST_LINE])
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0.0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.0)
+        signal.signal(signal.SIGVTALRM, before)
     yield from found
 
 
@@ -344,9 +441,11 @@ class Series:
         self._values: defaultdict[str, dict[int, float]] = defaultdict(dict)
         self._told: set[tuple[str, int]] = set()
         self._before: defaultdict[str, dict[int, float]] = defaultdict(dict)
+        self._waiting: dict[str, list[int]] = {}
+        """By metric, the steps of `_before`, the next one last."""
         self._alone: dict[str, float] = {}
         self.repeated: dict[str, int] = {}
-        """By metric, the first step that came twice in this attempt; the first value counts."""
+        """By metric, the first step with two values in this attempt; the first one counts."""
 
     def add_earlier(self, values: Iterable[Value]) -> None:
         """Take in what an earlier attempt left in the run folder."""
@@ -364,11 +463,18 @@ class Series:
                 self._alone[name] = value
                 continue
             if (name, step) in self._told:
-                self.repeated.setdefault(name, step)
+                told = self._values[name][step]
+                if told != value and not (math.isnan(told) and math.isnan(value)):
+                    self.repeated.setdefault(name, step)
                 continue
             earlier = self._before[name]
-            for old in sorted(each for each in earlier if each < step):
-                self._tell(new, old, name, earlier.pop(old))
+            if earlier and name not in self._waiting:
+                self._waiting[name] = sorted(earlier, reverse=True)
+            waiting = self._waiting[name] if earlier else []
+            while waiting and waiting[-1] < step:
+                old = waiting.pop()
+                if old in earlier:
+                    self._tell(new, old, name, earlier.pop(old))
             earlier.pop(step, None)
             self._tell(new, step, name, value)
         return dict(sorted(new.items()))

@@ -4,11 +4,17 @@ TensorBoard's event files are read while they grow, an offline run of Weights & 
 has ended. Both libraries are extras of icckd.
 """
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from icckd.errors import StageError
 from icckd.run.task_metrics import Value, of_record
 from icckd.study.tasks import TaskMetric
 
@@ -50,22 +56,39 @@ class OfflineRun:
         """Yield what is new; see `Reader`."""
         if not last or not self._folder.is_dir():
             return
-        from wandb.proto import wandb_internal_pb2
-        from wandb.sdk.internal.datastore import DataStore
-
         for path in sorted(self._folder.rglob("*.wandb")):
-            store = DataStore()
-            store.open_for_scan(str(path))
-            count = 0
-            while (data := store.scan_data()) is not None:
-                record = wandb_internal_pb2.Record()
-                record.ParseFromString(data)
-                if record.WhichOneof("record_type") != "history":
-                    continue
-                count += 1
-                items = {
-                    each.key or ".".join(each.nested_key): json.loads(each.value_json)
-                    for each in record.history.item
-                }
-                items.setdefault("step", record.history.step.num)
+            for count, record in enumerate(_history(path), start=1):
+                items = record.get("item", {})
+                items.setdefault("step", record.get("step", {}).get("num"))
                 yield from of_record(items, self._metrics, count)
+
+
+def _history(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the records of logged values in a run's file; keys of tables are joined by dots.
+
+    Raises:
+        ImportError: W&B is not installed.
+        StageError: Its reader failed.
+    """
+    if importlib.util.find_spec("wandb") is None:
+        raise ImportError(name="wandb")
+    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
+    quiet = {**os.environ, "WANDB_ERROR_REPORTING": "false"}
+    with (
+        tempfile.TemporaryFile() as told,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told, env=quiet
+        ) as reader,
+    ):
+        assert reader.stdout is not None
+        for line in reader.stdout:
+            record = json.loads(line)
+            if record.get("type") == "history":
+                yield record["history"]
+        if reader.wait() != 0:
+            told.seek(0)
+            why = told.read().decode("utf-8", "replace").strip().splitlines()
+            raise StageError(
+                f"W&B cannot read {path.name}: {why[-1] if why else f'exit {reader.returncode}'}",
+                hint="the run was not written to its end",
+            )

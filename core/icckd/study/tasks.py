@@ -54,6 +54,27 @@ TaskName = Annotated[
     ),
 ]
 ShortText = Annotated[str, StringConstraints(max_length=2000)]
+Word = Annotated[
+    str, matching(r"^[^\x00]*$", "a text without NUL, which no program can be given", most=2000)
+]
+UnitText = Annotated[
+    str,
+    matching(
+        r"^[^\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*$",
+        "a unit without control characters",
+        most=20,
+    ),
+]
+
+
+VariableName = Annotated[
+    str,
+    matching(
+        r"^[A-Za-z_][A-Za-z0-9_]*$",
+        "a variable's name of letters, digits and _, not beginning with a digit",
+        most=200,
+    ),
+]
 
 
 class TaskMetric(Settings):
@@ -63,7 +84,7 @@ class TaskMetric(Settings):
     one the function of an `entry` reports it by `run.log` or `run.summary`.
     """
 
-    unit: Annotated[str, StringConstraints(max_length=20)] = "1"
+    unit: UnitText = "1"
     direction: Direction = "none"
     about: ShortText = ""
     csv: ShortText | None = Field(default=None, description="file or pattern in the run folder")
@@ -146,7 +167,7 @@ class Task(Settings):
         ]
         | None
     ) = None
-    command: Many[ShortText] | None = Field(
+    command: Many[Word] | None = Field(
         default=None, min_length=1, description="words of a command, run without a shell"
     )
     python: ShortText | None = Field(
@@ -170,7 +191,7 @@ class Task(Settings):
     off: dict[str, Any] = Field(
         default_factory=dict, description='what REMOVE and the level "off" put in'
     )
-    env: dict[str, ShortText] = Field(
+    env: dict[VariableName, Word] = Field(
         default_factory=dict, description="environment variables to set"
     )
     metrics: dict[MetricName, TaskMetric] = Field(
