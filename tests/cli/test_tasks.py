@@ -661,3 +661,14 @@ def test_a_script_of_scikit_learn_becomes_a_study_that_runs(desk):
     assert set(found) == {"full", "no-shuffle", "no-center"}
     assert all(0 < by_seed[0] <= 100 for by_seed in found.values())
     assert len(set(map(str, found.values()))) > 1
+
+
+def test_an_interpreter_that_is_too_old_for_a_function_is_refused(desk):
+    old = desk.folder / "old-python"
+    old.write_text("#!/bin/sh\necho 3.8.18\n")
+    old.chmod(0o755)
+    desk.write(DESCENT.replace("[task]\n", '[task]\npython = "./old-python"\n'), "old.toml")
+
+    told = desk.run("plan", "old.toml", code=3).stderr
+
+    assert "an entry needs Python 3.9, and ./old-python is 3.8.18" in told

@@ -30,6 +30,8 @@ _FIND = (
     " found = importlib.util.find_spec(sys.argv[1]); print(found.origin if found else '')"
 )
 _START_SECONDS = 60.0
+OLDEST = (3, 9)
+"""The oldest Python that can call the function of an entry."""
 
 
 def source_of_task(task: Task, folder: Path) -> TaskSource:
@@ -47,7 +49,13 @@ def source_of_task(task: Task, folder: Path) -> TaskSource:
     files: dict[str, str] = {}
     if task.entry is not None:
         files = _entry_files(task, folder)
-        return TaskSource(files=files, inputs=inputs, python=python_version(task, folder))
+        version = python_version(task, folder)
+        if _numbers(version) < OLDEST:
+            raise SpecError(
+                f"task: an entry needs Python 3.9, and {task.python} is {version}",
+                hint="take a newer interpreter, or give command = [...]",
+            )
+        return TaskSource(files=files, inputs=inputs, python=version)
     words = [word for word in task.command or () if not any(placeholders(word))]
     first = (task.command or ("",))[0]
     is_python = first in PYTHONS
@@ -115,6 +123,11 @@ def python_of(task: Task, folder: Path) -> str:
         return python_version(task, folder) if is_python else ""
     except SpecError:
         return ""
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version; none where it has no such numbers."""
+    return tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
 
 
 @functools.cache
