@@ -390,7 +390,7 @@ def test_what_is_wrong_with_a_task_is_told_before_anything_runs(desk, change):
 
 def slow_study(desk: Desk, *, resume: bool) -> str:
     """Write a study whose runs take a second or two; return its name."""
-    text = DESCENT.replace("pause = 0.0", "pause = 0.1").replace("steps = 4", "steps = 12")
+    text = DESCENT.replace("pause = 0.0", "pause = 0.25").replace("steps = 4", "steps = 12")
     text = text.replace("seeds = 2", "seeds = 1")
     if resume:
         text = text.replace("[task]\n", "[task]\nresume = true\n")
