@@ -632,6 +632,33 @@ def test_check_finds_code_that_the_seed_does_not_decide(desk):
     assert "not all of them held" in desk.run("plan", "descent.toml").stdout
 
 
+SAME = """
+def train(config, run):
+    run.log(step=0, loss=config.lr)
+    run.summary(distance=50.0, right=[True, False] * config.steps)
+"""
+
+
+def test_a_report_warns_of_seeds_that_change_nothing_and_quotes_what_a_check_found(desk):
+    (desk.folder / "descent.py").write_text(SAME)
+    unit = 'unit = "%"\ndirection = "lower"\nabout = "share"\ntest_images = 10'
+    text = DESCENT.replace(
+        'unit = "m"\ndirection = "lower"\nabout = "distance from the bottom"', unit
+    )
+    desk.write(text, "descent.toml")
+    assert desk.run_apart("check", "descent.toml").returncode == 1
+
+    desk.train("run", "descent.toml")
+
+    told = desk.run("report").stdout.replace("\n", " ")
+    assert "every run of full gave the same numbers, whatever its seed" in told
+    assert "not all of them held" in " ".join(told.split())
+    assert "not verified" not in told
+    logged = desk.run("logs", "full/0").stdout
+    assert "right speaks of 8 test cases and test_images of 10: it is left out" in logged
+    assert "has no [data]: its tasks" in desk.run("data", "check", "descent.toml", code=2).stderr
+
+
 @pytest.mark.slow
 def test_check_finds_a_seed_that_nothing_reads(desk):
     script = desk.folder / "descent.py"

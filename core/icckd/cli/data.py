@@ -102,7 +102,13 @@ def _of_study(path: Path, root: Path) -> "list[tuple[Data, Path]]":
     from icckd.study.arms import expand
     from icckd.study.load import load
     from icckd.study.plan import datasets
+    from icckd.study.tasks import uses_engine
 
     if not path.exists():
         raise UsageError(f"there is no {path}", hint="give a folder of images, or a study file")
-    return [(data, root) for data in datasets(expand(load(path)))]
+    study = load(path)
+    if not uses_engine(study.task):
+        raise UsageError(
+            f"{path} has no [data]: its tasks read their own", hint="give a folder of images"
+        )
+    return [(data, root) for data in datasets(expand(study))]

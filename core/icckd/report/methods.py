@@ -7,7 +7,6 @@ from icckd.report import notes
 from icckd.report.rule_text import statistics_text, unit_of
 from icckd.report.text import display, seeds_text
 from icckd.results.bits import mixed_note
-from icckd.results.checks import claims
 from icckd.results.types import Comparison, StudyInfo, on_synthetic_data
 from icckd.stats.fixed import LEAST_PAIRS
 from icckd.stats.power import detectable_effect, student
@@ -60,18 +59,11 @@ def _of_tasks(results: "Results", study: StudyInfo) -> Iterator[str]:
         settings = ", ".join(f"{path} {value}" for path, value in leaves(task.config))
         if settings:
             yield f"Settings of {name}: {display(settings, 1500)}."
-    yield f"{display(_claims(results, study), 1500)}. n counts seeds."
+    yield f"{notes.claims_of(results, study)}. n counts seeds."
     for metric in dict.fromkeys([*(q.metric for q in study.questions), *study.metrics]):
         known = study.declared.get(metric)
         if known is not None and known.about:
             yield f"{display(metric)} is {display(known.about, 300)}."
-
-
-def _claims(results: "Results", study: StudyInfo) -> str:
-    """Return what is known of what the study's code promises."""
-    stages = results.provenance(study).stages
-    files = {stage.kind: stage.files for stage in stages if study.baseline in stage.arms}
-    return claims(results.folder, read_back(study.resolved), files)
 
 
 def _task_machines(results: "Results", study: StudyInfo) -> Iterator[str]:
@@ -227,7 +219,7 @@ def threats(results: "Results", study: StudyInfo) -> tuple[str, ...]:
 
 def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
     if study.has_tasks:
-        yield f"{display(_claims(results, study), 1500)}."
+        yield f"{notes.claims_of(results, study)}."
         yield (
             "The results speak about the randomness that the seeds of this code decide, on the data"
             " that it read, not about other data or implementations."

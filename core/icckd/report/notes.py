@@ -24,6 +24,7 @@ from icckd.report.rule_text import (
 from icckd.report.strength import matched_notes
 from icckd.report.text import display, seeds_text
 from icckd.results.bits import mixed_note
+from icckd.results.checks import claims
 from icckd.results.published import SEPARATOR, Published, published_for
 from icckd.results.studies import Provenance, StageProvenance
 from icckd.results.types import Comparison, StudyInfo, TrialStatus, on_synthetic_data
@@ -80,7 +81,7 @@ def notes(results: "Results", study: StudyInfo) -> list[str]:
     rows = results.comparisons(study)
     return [
         *_synthetic(study),
-        *_rules(study, rows),
+        *_rules(results, study, rows),
         *_special(study, rows),
         *matched_notes(results, study),
         *instrument_notes(study),
@@ -154,8 +155,8 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
     ]
 
 
-def _rules(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
-    yield from _of_code(study) if study.has_tasks else _OF_ENGINE
+def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+    yield from _of_code(results, study) if study.has_tasks else _OF_ENGINE
     yield (
         f"Below it the arm minus the baseline over equal seeds, {interval_rule(study)}. Differences"
         " of accuracies are in percentage points."
@@ -188,7 +189,14 @@ _OF_ENGINE = (
 )
 
 
-def _of_code(study: StudyInfo) -> Iterator[str]:
+def claims_of(results: "Results", study: StudyInfo) -> str:
+    """Return what is known of what the study's code promises."""
+    stages = results.provenance(study).stages
+    files = {stage.kind: stage.files for stage in stages if study.baseline in stage.arms}
+    return display(claims(results.folder, read_back(study.resolved), files), 1500)
+
+
+def _of_code(results: "Results", study: StudyInfo) -> Iterator[str]:
     """Say what numbers of the user's own code are, and what icckd knows of them."""
     tasks = by_name(read_back(study.resolved))
     taken = [
@@ -202,10 +210,7 @@ def _of_code(study: StudyInfo) -> Iterator[str]:
         f" {display(', '.join(taken), 400)} value. Whether a test set was used once is not known."
     )
     yield "mean ± standard deviation (n): n counts seeds, each a run of that code."
-    yield (
-        "That equal seeds are pairs, and that the seed decides all randomness, are claims of that"
-        " code, not verified: intervals speak about what the seed decides."
-    )
+    yield f"{claims_of(results, study)}. Intervals speak about what the seed decides."
 
 
 _TAKEN = {"last": "last", "max": "largest", "min": "smallest", "mean": "mean"}

@@ -15,6 +15,7 @@ from icckd.report.strength import dwarfing_terms
 from icckd.report.text import display
 from icckd.results.types import StudyInfo
 from icckd.study.model import Method
+from icckd.study.tasks import by_name, read_back
 from icckd.study.warnings import SMALL_TEST_SET, chance_level, identical_views, small_test_set
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ def report_warnings(results: "Results", study: StudyInfo) -> list[str]:
         *([small_test_set(images)] if images and images < SMALL_TEST_SET else []),
         *dict.fromkeys(filter(None, map(identical_views, methods.values()))),
         *_never_reached(results, study),
+        *_unused_seed(results, study),
         *dwarfing_terms(results, study),
     ]
 
@@ -97,6 +99,28 @@ def _classes(
                 return None
             return found if type(found) is int and 0 < found < 1 << 20 else None
     return None
+
+
+def _unused_seed(results: "Results", study: StudyInfo) -> Iterator[str]:
+    """Warn of the user's own code whose declared numbers are the same under every seed."""
+    if not study.has_tasks:
+        return
+    declared = [
+        f"{kind}.{name}"
+        for kind, task in by_name(read_back(study.resolved)).items()
+        for name in task.metrics
+    ]
+    for arm in study.arms:
+        found = [results.values(study, metric).get(arm.name, {}) for metric in declared]
+        known = [set(by_seed.values()) for by_seed in found if by_seed]
+        runs = max(map(len, found), default=0)
+        if runs > 1 and all(len(values) == 1 for values in known):
+            yield (
+                f"every run of {display(arm.name)} gave the same numbers, whatever its seed: where"
+                " the code does not use the seed, n counts one run many times, and intervals and"
+                " verdicts say nothing. icckd check STUDY looks."
+            )
+            return
 
 
 def _never_reached(results: "Results", study: StudyInfo) -> Iterator[str]:

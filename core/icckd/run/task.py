@@ -429,6 +429,18 @@ class _Attempt:
             "exit-code", f"exit code {end.code}{last}", hint="its last lines are in icckd logs"
         )
 
+    def _right(self) -> tuple[bool, ...]:
+        """Return which test cases the model was right about; none where their number is odd."""
+        right = self._summary.right
+        declared = sorted({m.test_images for m in self._task.metrics.values() if m.test_images})
+        if right and declared and len(right) not in declared:
+            self._recorder.log(
+                f"right speaks of {len(right)} test cases and test_images of"
+                f" {', '.join(map(str, declared))}: it is left out"
+            )
+            return ()
+        return right
+
     def _give_outcomes(self, end: _End, seconds: float) -> None:
         values: dict[str, float] = {}
         for name, metric in self._task.metrics.items():
@@ -446,7 +458,7 @@ class _Attempt:
         }  # fmt: skip
         self._recorder.outcomes(
             {f"{self._kind}.{name}": value for name, value in {**measured, **values}.items()},
-            self._summary.right,
+            self._right(),
         )
         missing = [name for name in self._task.metrics if name not in values]
         if bad:
