@@ -388,6 +388,19 @@ def test_what_is_wrong_with_a_task_is_told_before_anything_runs(desk, change):
     assert "Traceback" not in told
 
 
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("task.config.lrr=0.2", "no setting 'task.config.lrr'"),
+        ("task.config.lr=0,2", '"0,2" is of another type than 0.1 in the study'),
+        ("task.config.noise=1", "1 is of another type than true in the study"),
+    ],
+)
+def test_an_override_of_config_names_an_entry_and_has_its_type(desk, override, told):
+    assert told in desk.run("plan", "descent.toml", override, code=3).stderr
+    assert "6 task stages" in desk.run("plan", "descent.toml", "task.config.lr=1").stdout
+
+
 def slow_study(desk: Desk, *, resume: bool) -> str:
     """Write a study whose runs take a second or two; return its name."""
     text = DESCENT.replace("pause = 0.0", "pause = 0.25").replace("steps = 4", "steps = 12")

@@ -16,7 +16,7 @@ from icckd.study.origin import Origin
 from icckd.study.paths import assign, is_under, nearest
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml_problem
-from icckd.study.tasks import uses_engine
+from icckd.study.tasks import ONLY, entries, entry_at, is_alike, uses_engine
 from icckd.study.teacher import with_views_of_losses
 
 MAX_BYTES = 1 << 20
@@ -94,6 +94,7 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
     for override in overrides:
         path, value = _read_override(override)
         _refuse_second(done, path, value, override)
+        _refuse_odd_config(tables, path, value, override)
         assign(tables, path, value)
         _spread_counts(tables)
         done.append((path, override))
@@ -189,6 +190,31 @@ def _refuse_second(done: Sequence[tuple[str, str]], path: str, value: Any, overr
                 f"{path!r} is overridden twice: {typed!r} and {override!r}",
                 hint="leave one of them out (--seeds A:B overrides study.seeds)",
             )
+
+
+def _refuse_odd_config(tables: Mapping[str, Any], path: str, value: Any, override: str) -> None:
+    """Refuse an override of config that the file does not have, or has of another type.
+
+    A mistyped name would run a study like the one before under another identity.
+    """
+    keys = path.split(".")
+    if keys[0] != ONLY or "config" not in keys[1:3]:
+        return
+    before = entry_at(tables, keys)
+    place = keys.index("config", 1)
+    config = entry_at(tables, keys[: place + 1])
+    if before is None and isinstance(config, dict):
+        known = [".".join([*keys[: place + 1], name]) for name, _ in entries(config)]
+        raise SpecError(
+            f"override {override!r}: no setting {path!r}",
+            hint=nearest(path, known) if known else "add it to [task.config]",
+        )
+    if before is not None and not is_alike(before, value):
+        raise SpecError(
+            f"override {override!r}: {json.dumps(value)} is of another type than"
+            f" {json.dumps(before)} in the study",
+            hint="give a value of the same type",
+        )
 
 
 def _sets(override: str, path: str) -> bool:

@@ -457,7 +457,7 @@ def value_for(tasks: Task | Mapping[str, Task] | None, path: str, value: Any, pl
         )
     if value == "off":
         return _off(task, keys[1:], path, before, place)
-    if not _is_alike(before, value):
+    if not is_alike(before, value):
         raise SpecError(
             f"{place}{path} = {json.dumps(value)} is of another type than {json.dumps(before)} in"
             " the study",
@@ -492,7 +492,8 @@ def _off(task: Task, keys: list[str], path: str, before: Any, place: str) -> Any
     )
 
 
-def _is_alike(before: Any, value: Any) -> bool:
+def is_alike(before: Any, value: Any) -> bool:
+    """Whether a value may stand where another one did: of the same type, or both are numbers."""
     if isinstance(before, bool) or isinstance(value, bool):
         return isinstance(before, bool) and isinstance(value, bool)
     if isinstance(before, (int, float)):
