@@ -167,6 +167,19 @@ def test_modules_beside_a_script_and_declared_inputs_belong_to_it(desk):
         assert "3 already complete" in desk.run("plan", "descent.toml", "--seeds", "0:1").stdout
 
 
+def test_the_packages_around_a_module_belong_to_it(desk):
+    package = desk.folder / "pkg"
+    package.mkdir()
+    shutil.copy(desk.folder / "descent.py", package / "descent.py")
+    (package / "__init__.py").write_text("from . import more\n")
+    (package / "more.py").write_text("from . import descent\n")  # a circle
+    desk.write(DESCENT.replace("descent.py:train", "pkg.descent:train"), "descent.toml")
+
+    planned = desk.run("plan", "descent.toml").stdout
+
+    assert "pkg/__init__.py, pkg/descent.py, pkg/more.py" in planned
+
+
 COMMANDS = """
 [study]
 name = "script"
@@ -532,7 +545,8 @@ def test_output_without_an_end_holds_up_neither_memory_nor_the_end_of_a_run(desk
                 for worker in workers_running(session.pid):
                     peak = max(peak, worker.memory_info().rss)
             time.sleep(0.05)
-        assert session.returncode == 0, session.communicate()
+        told = session.communicate(timeout=60)
+        assert session.returncode == 0, told
     finally:
         for process in psutil.process_iter(["name"]):
             with contextlib.suppress(psutil.Error):
