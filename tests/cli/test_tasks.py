@@ -686,6 +686,24 @@ def test_a_report_warns_of_seeds_that_change_nothing_and_quotes_what_a_check_fou
     assert "has no [data]: its tasks" in desk.run("data", "check", "descent.toml", code=2).stderr
 
 
+FAR = """
+def train(config, run):
+    for step in (0, 2**33, 2**53):
+        run.log(step=step, loss=step % 7)
+    run.summary(distance=float(run.seed))
+"""
+
+
+def test_steps_far_out_are_drawn_where_they_are(desk):
+    (desk.folder / "descent.py").write_text(FAR)
+    desk.train("run", "descent.toml", "--seeds", "0:1")
+
+    with open_results(StateFolder(desk.state)) as results:
+        [full, *_] = results.curves(results.study("descent"), "task.loss")
+    assert full.epochs_E.tolist() == [0, 2**33, 2**53]
+    assert full.values_SE[0].tolist() == [0, 2**33 % 7, 2**53 % 7]
+
+
 @pytest.mark.slow
 def test_check_finds_a_seed_that_nothing_reads(desk):
     script = desk.folder / "descent.py"

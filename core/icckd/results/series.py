@@ -83,7 +83,7 @@ def _curve(arm: str, metric: str, points: Mapping[str, NDArray[Any]], planned_ep
     return Curve(
         arm=arm,
         metric=metric,
-        epochs_E=epochs.astype(np.int32),
+        epochs_E=epochs.astype(np.int64),
         mean_E=mean,
         low_E=low,
         high_E=high,
