@@ -128,6 +128,7 @@ def test_a_folder_that_is_gone_is_told(tmp_path, monkeypatch):
     assert variables.check() == []
 
 
+@pytest.mark.slow
 def test_a_tilde_means_the_home_folder_in_variables_and_options(tmp_path, monkeypatch, finished):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("ICCKD_HOME", "~/state")

@@ -247,6 +247,7 @@ def test_sigterm_saves_what_runs_and_says_how_to_resume(desk):
     assert all(reason.startswith("interrupted") for reason in reasons), reasons
 
 
+@pytest.mark.slow
 def test_a_third_ctrl_c_leaves_at_once_and_says_what_is_lost(desk):
     desk.write(desk.small.replace("epochs = 2", "epochs = 100000"))
     session = desk.start_forked("run", "small.toml", "-j", "1")
@@ -349,6 +350,7 @@ def test_reports_and_status_work_while_a_run_goes_on(desk):
     wait_for(lambda: are_gone(process_ids(desk)))
 
 
+@pytest.mark.slow
 def test_icckd_home_moves_the_state_folder(desk, tmp_path):
     home = tmp_path / "elsewhere"
     desk.environment["ICCKD_HOME"] = str(home)
@@ -360,6 +362,7 @@ def test_icckd_home_moves_the_state_folder(desk, tmp_path):
     assert not desk.state.exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_teacher_is_noticed_before_a_student_reads_it(desk, finished):
     shutil.copytree(finished.state, desk.state)
     for model in (desk.state / "artifacts").glob("*/model.safetensors"):

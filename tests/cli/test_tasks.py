@@ -239,6 +239,7 @@ def test_a_shell_script_is_read_by_what_it_prints(desk):
     assert "a warning" in logged
 
 
+@pytest.mark.slow
 def test_a_script_with_overrides_is_read_by_its_event_files(desk):
     text = COMMANDS.format(metric="loss", task=BOARD, part="task.config.model.depth", value="2")
     desk.train("run", desk.write(text))
@@ -666,6 +667,7 @@ def train(config, run):
 """
 
 
+@pytest.mark.slow
 def test_a_report_warns_of_seeds_that_change_nothing_and_quotes_what_a_check_found(desk):
     (desk.folder / "descent.py").write_text(SAME)
     unit = 'unit = "%"\ndirection = "lower"\nabout = "share"\ntest_images = 10'

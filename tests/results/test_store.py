@@ -201,6 +201,7 @@ def test_an_unreadable_database_is_moved_aside_and_rebuilt(lab, damage):
     assert (lab.folder.quarantine / "icckd-1.duckdb").exists()
 
 
+@pytest.mark.slow
 def test_a_database_that_another_program_has_open_is_done_without_until_it_is_free(
     lab, monkeypatch
 ):
@@ -232,6 +233,7 @@ def test_a_database_that_another_program_has_open_is_done_without_until_it_is_fr
     assert not lab.folder.quarantine.exists()
 
 
+@pytest.mark.slow
 def test_a_database_that_refuses_rows_is_given_up_and_nothing_is_lost(lab):
     busy(lab)
     script = textwrap.dedent("""

@@ -217,6 +217,7 @@ def recorded(desk):
     return found
 
 
+@pytest.mark.slow
 def test_a_distiller_from_outside_trains_and_is_recorded(recorded, desk):
     assert len(recorded["student.mse"]) == 2
     assert recorded["student.distiller_parameters"] == [12 * 12 + 12]

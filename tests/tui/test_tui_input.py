@@ -96,6 +96,7 @@ def send(terminal, data):
         terminal.read(0.001)
 
 
+@pytest.mark.slow
 def test_a_flood_of_keys_acts_in_order_and_ctrl_q_overtakes_it(state):
     with Terminal(state) as terminal:
         terminal.until("icc-ablations", "no-margin")

@@ -443,6 +443,7 @@ def test_a_filter_that_cannot_be_evaluated_is_told_and_dropped(watch):
     watch(scenario)
 
 
+@pytest.mark.slow
 def test_a_filter_shows_its_arms_alone_on_every_screen(watch):
     async def scenario(it):
         await it.press("slash", *"no-cache", "enter")
