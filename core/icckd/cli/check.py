@@ -5,7 +5,7 @@ from pathlib import Path
 from icckd.cli.run import device_for, say
 from icckd.journal.folder import StateFolder
 from icckd.report.text import display
-from icckd.results.checks import save
+from icckd.results.checks import files_of, save
 from icckd.run.check import check
 from icckd.run.prepare import Device, data_root, make_plan, with_more_seeds
 from icckd.study.load import load
@@ -21,7 +21,5 @@ def check_here(path: Path, overrides: tuple[str, ...], device: Device, *, second
     for text in found.told:
         print(display(text, 1000))
     print("nothing contradicts the claims" if found.is_kept else "not all claims hold")
-    baseline = {d for t in plan.trials if t.arm == study.study.baseline for d in t.stages}
-    files = {plan.stages[d].kind: plan.stages[d].files for d in baseline}
-    save(StateFolder.current(), study.task, files, found)
+    save(StateFolder.current(), study.task, files_of(plan, study.study.baseline), found)
     return 0 if found.is_kept else 1

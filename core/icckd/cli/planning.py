@@ -17,7 +17,7 @@ from icckd.report.terminal import seed_power_lines
 from icckd.report.text import display
 from icckd.resources import models_text, usable_gpus
 from icckd.results.bits import mixed_bits, mixed_note
-from icckd.results.checks import claims
+from icckd.results.checks import claims, files_of
 from icckd.results.query import Results, open_results
 from icckd.results.seeds import same_study, seed_power, study_as_planned
 from icckd.results.types import Comparison, Estimate, StudyInfo
@@ -135,8 +135,7 @@ def _task_lines(study: Study, plan: Plan) -> list[str]:
             " inputs, environment variables",
         ]
     if tasks:
-        baseline = {d for t in plan.trials if t.arm == study.study.baseline for d in t.stages}
-        files = {plan.stages[d].kind: plan.stages[d].files for d in baseline}
+        files = files_of(plan, study.study.baseline)
         lines.append(f"  {display(claims(StateFolder.current(), study.task, files), 1500)}")
     return lines
 

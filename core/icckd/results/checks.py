@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from icckd.journal.folder import StateFolder
-from icckd.study.plan import digest_of
+from icckd.study.plan import Plan, digest_of
 from icckd.study.tasks import Task, by_name, identity
 
 FOLDER = "checks"
@@ -37,6 +37,12 @@ class Check:
     at: float
     is_kept: bool
     told: tuple[str, ...]
+
+
+def files_of(plan: Plan, arm: str) -> Files:
+    """Return, by task, the files behind an arm of a plan."""
+    used = {digest for trial in plan.trials if trial.arm == arm for digest in trial.stages}
+    return {plan.stages[digest].kind: plan.stages[digest].files for digest in used}
 
 
 def save(

@@ -95,7 +95,7 @@ class TaskRecorder(Protocol):
 
 def run_folder(folder: StateFolder, order: Order) -> Path:
     """Return the run folder of an attempt: an empty one, or the one of the attempts before it."""
-    if not _task(order).resume:
+    if not task_of(order).resume:
         return workspace(folder, order.attempt)
     kept = folder.checkpoints / order.stage.digest / RUN_FOLDER
     kept.mkdir(parents=True, exist_ok=True)
@@ -108,14 +108,15 @@ def leave_folder(order: Order, folder: StateFolder, run: Path) -> str:
     Returns:
         What the log says of it.
     """
-    if _task(order).resume:
+    if task_of(order).resume:
         return "the next attempt goes on in its run folder"
     if set_aside(folder, run):
         return f"its run folder is kept: attempts/{order.attempt}/{RUN_FOLDER}"
     return ""
 
 
-def _task(order: Order) -> Task:
+def task_of(order: Order) -> Task:
+    """Return the task that an order runs."""
     text = json.dumps(order.stage.settings[order.stage.kind])
     return Task.model_validate_json(text)
 
@@ -169,7 +170,7 @@ class _Attempt:
         self._order = order
         self._folder = folder
         self._kind = order.stage.kind
-        self._task = _task(order)
+        self._task = task_of(order)
         self._study_folder = Path(order.study_folder)
         self._run_folder = context.artifact_folder
         self._recorder = recorder

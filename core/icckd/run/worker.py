@@ -14,7 +14,6 @@ import base64
 import contextlib
 import faulthandler
 import functools
-import json
 import os
 import platform
 import queue
@@ -61,10 +60,9 @@ from icckd.run.messages import (
     read_session_line,
     worker_line,
 )
-from icckd.run.task import leave_folder, run_folder, run_task
+from icckd.run.task import leave_folder, run_folder, run_task, task_of
 from icckd.run.task_files import python_of
 from icckd.study.source import files_text, own_modules
-from icckd.study.tasks import Task
 from icckd.train.contract import JobContext
 from icckd.variables import checkpoint_seconds
 
@@ -341,9 +339,7 @@ def _environment(order: Order) -> dict[str, str]:
     """Return versions and devices, for the record: of a task those that icckd can know."""
     gpus = {"gpu_uuids": ", ".join(gpu.uuid for gpu in visible_gpus())}
     if order.stage.is_task:
-        settings = json.dumps(order.stage.settings[order.stage.kind])
-        task = Task.model_validate_json(settings)
-        version = python_of(task, Path(order.study_folder))
+        version = python_of(task_of(order), Path(order.study_folder))
         changed = files_text(order.stage.changed_files)
         accepted = {"accepted_source": changed} if changed else {}
         return {"python": version, "icckd": __version__, "cpu": cpu_model(), **accepted, **gpus}
