@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from icckd.cli.run import Signals
+from icckd.api.signals import Signals
 from icckd.journal.file import encode, first_line
 from icckd.journal.folder import StateFolder
 from icckd.journal.requests import Wanted, submit
@@ -269,14 +269,14 @@ def test_each_ctrl_c_asks_for_more_and_sigterm_saves():
     try:
         for number in SIGNALS:  # as at the start of a command that nobody told to ignore them
             signal.signal(number, signal.SIG_DFL)
-        signals = Signals()
+        signals = Signals(print)
         asked = [signals.stopping()]
         for number in (signal.SIGINT,) * 3 + (signal.SIGTERM,):
             os.kill(os.getpid(), number)
             asked.append(signals.stopping())
         assert asked == ["", "finish", "save", "kill", "kill"]
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signals = Signals()
+            signals = Signals(print)
             os.kill(os.getpid(), number)
             os.kill(os.getpid(), number)
             assert signals.stopping() == "save"
@@ -290,7 +290,7 @@ def test_signals_that_were_ignored_when_the_command_began_stay_ignored():
     try:
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
-        signals = Signals()
+        signals = Signals(print)
         for number in SIGNALS:
             os.kill(os.getpid(), number)
         assert signals.stopping() == ""

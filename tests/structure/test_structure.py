@@ -35,7 +35,7 @@ def modules_after(code: str) -> set[str]:
     ("module", "allowed"),
     [
         ("icckd.cli.main", ()),
-        ("icckd.cli.planning", ("duckdb",)),
+        ("icckd.api.planning", ("duckdb",)),
         ("icckd.cli.run", ("duckdb",)),
         ("icckd.results.query", ("duckdb",)),
         ("icckd.run.prepare", ()),

@@ -4,7 +4,8 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from icckd.cli.run import RunOptions, Signals, own_results, run_session, say, with_device
+from icckd.api.running import own_results, run_session, with_device
+from icckd.cli.run import CommandHost, RunOptions, say
 from icckd.journal.folder import StateFolder
 from icckd.results.query import Results
 from icckd.run.calibrate import (
@@ -38,14 +39,16 @@ def calibrate_here(path: Path, only: str | None, options: RunOptions, *, toleran
     study = load(path)
     design = expand(study)
     controls = matched_controls(study, design, only)
-    options = with_device(options)
+    options = with_device(options, say)
     find_executor(options.executor)
     calibration = calibration_study(study)
     folder = StateFolder.current()
-    with own_results(folder) as results:
+    with own_results(folder, say) as results:
         results.refresh()
+        host = CommandHost()
+        host.begin()
         rounds = _Rounds(
-            folder=folder, results=results, study=calibration, options=options, signals=Signals()
+            folder=folder, results=results, study=calibration, options=options, host=host
         )
         matches = find_weights(design, controls, rounds, tolerance=tolerance)
     for match in matches:
@@ -60,7 +63,7 @@ class _Rounds:
     results: Results
     study: Study
     options: RunOptions
-    signals: Signals
+    host: CommandHost
 
     def __call__(self, tried: Design) -> Ratios:
         round_ = replace(tried, trials=trials_of(tried.arms, self.study.study.seeds.all()))
@@ -74,9 +77,7 @@ class _Rounds:
             data_root=data_root(),
             requested_at=self.options.requested_at,
         )
-        code, _ = run_session(
-            self.folder, self.results, request, self.options, self.signals.stopping
-        )
+        code, _ = run_session(self.folder, self.results, request, self.options, self.host)
         self.results.refresh()
         if code:
             say(f"the calibration did not complete; {self.options.study} is unchanged")

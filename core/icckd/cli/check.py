@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from icckd.cli.run import device_for, say
+from icckd.api.running import device_for
+from icckd.cli.run import say
 from icckd.journal.folder import StateFolder
 from icckd.report.text import display
 from icckd.results.checks import files_of, save
@@ -16,7 +17,7 @@ def check_here(path: Path, overrides: tuple[str, ...], device: Device, *, second
     study = load(path, overrides)
     if study.study.seeds.count < 2:
         study = with_more_seeds(study, 1)
-    plan = make_plan(study, device=device_for(device), root=data_root())
+    plan = make_plan(study, device=device_for(device, say), root=data_root())
     found = check(study, plan, seconds=seconds, say=say)
     for text in found.told:
         print(display(text, 1000))

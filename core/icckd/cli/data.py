@@ -52,20 +52,6 @@ def check(
         sys.exit(4)
 
 
-def survey_lines(found: "Survey") -> list[str]:
-    """Return what a plan says of a folder of images: how much is read, and what is not."""
-    from icckd.report.text import display
-
-    inventory = found.inventory
-    unusual = {words: n for words, n in found.words.items() if ", " in words}
-    return [
-        f"images: {inventory.images} images, {len(inventory.classes)} classes"
-        f" in {display(str(inventory.folder))}",
-        *(f"  {n} {display(words)}: read as a viewer shows them" for words, n in unusual.items()),
-        *(f"  not read: {display(line)}" for line in inventory.left_out),
-    ]
-
-
 def _whole(found: "Survey") -> Iterable[str]:
     inventory = found.inventory
     yield f"{inventory.folder}: {inventory.images} images, {len(inventory.classes)} classes"

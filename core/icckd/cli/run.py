@@ -7,31 +7,28 @@ session after another, each with more seeds.
 import contextlib
 import math
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import FrameType
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from icckd.api import running
+from icckd.api.running import TrainOptions, plan_to_run, with_device
+from icckd.api.signals import Signals
 from icckd.cli import streams
-from icckd.cli.source import accepted_files, source_notices, task_file_notices
 from icckd.errors import GateError, Interrupted, UsageError
 from icckd.journal import requests
 from icckd.journal.folder import StateFolder
-from icckd.journal.owner import owner_lock
 from icckd.report.formats import write_report
 from icckd.report.numbers import duration
 from icckd.report.text import display
-from icckd.resources import choose_device
 from icckd.resources.processes import own_environment, python
-from icckd.results.bits import stages_to_retrain
 from icckd.results.query import Results, open_results
 from icckd.results.seeds import (
     Condition,
@@ -43,25 +40,16 @@ from icckd.results.seeds import (
     seeds_missing,
     study_as_planned,
 )
-from icckd.results.store import Store
 from icckd.results.types import Comparison, StudyInfo
-from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
-from icckd.run.leaving import GRACE_SECONDS
-from icckd.run.prepare import (
-    Device,
-    complete_stages,
-    data_root,
-    make_plan,
-    with_more_seeds,
-)
+from icckd.run.executors import DEFAULT, find_executor
+from icckd.run.prepare import with_more_seeds
 from icckd.run.schedule import Transition
-from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
+from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
 from icckd.study.load import load
 from icckd.study.model import Study
 from icckd.study.plan import Plan
 from icckd.study.records import Stage
-from icckd.train.data.files import Survey
 
 TICK_SECONDS = 0.5
 
@@ -84,20 +72,12 @@ class AddedSeeds:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
-    """What the command line asked for, at `requested_at` in Unix seconds."""
+class RunOptions(TrainOptions):
+    """What the command line asked for."""
 
     study: Path
     overrides: tuple[str, ...]
-    device: Device
-    jobs: int | None
-    force: bool = False
-    retrain_mixed: bool = False
-    accept_code: bool = False
-    executor: str = DEFAULT
     added_seeds: AddedSeeds | None = None
-    grace: float = GRACE_SECONDS
-    requested_at: float = field(default_factory=time.time)
 
 
 def run_here(options: RunOptions) -> int:
@@ -105,7 +85,7 @@ def run_here(options: RunOptions) -> int:
     if options.added_seeds is not None:
         return run_with_added_seeds(options, options.added_seeds)
     study = load(options.study, options.overrides)
-    code = train(with_device(options), study)
+    code = train(with_device(options, say), study)
     print_table(study.study.name)
     return code
 
@@ -116,8 +96,8 @@ def run_and_watch(options: RunOptions) -> int:
     from icckd_tui.terminal import need_screen
 
     need_screen()
-    study, options = load(options.study, options.overrides), with_device(options)
-    _plan(options, study)  # shows mistakes here, at once
+    study, options = load(options.study, options.overrides), with_device(options, say)
+    plan_to_run(options, study, StateFolder.current(), say)  # shows mistakes here, at once
     find_executor(options.executor)
     folder = StateFolder.current()
     folder.create()
@@ -185,158 +165,55 @@ def train(options: RunOptions, study: Study, *, stopped: Mapping[str, int] | Non
     Returns:
         The exit code.
     """
-    plan = _plan(options, study, stopped)
-    find_executor(options.executor)
-    folder = StateFolder.current()
-    with own_results(folder) as results:
-        signals = Signals()
-        results.refresh()
-        retrain = _to_retrain(options, plan, results)
-        complete = results.complete_stages()
-        for note in results.code_epoch_notes(plan, complete):
-            say(note)
-        for note in task_file_notices(plan, results.task_files(study.study.name), complete):
-            say(note)
-        while True:
-            results.refresh()
-            done = complete_stages(folder, results.complete_stages()) - retrain
-            for notice in source_notices(plan, done):
-                say(notice)
-            request = RunRequest(
-                study=study,
-                plan=plan,
-                complete=done,
-                arguments=sys.argv[1:],
-                data_root=data_root(),
-                requested_at=options.requested_at,
-                retrain=retrain,
-                stopped=stopped or {},
-            )
-            code, session = run_session(folder, results, request, options, signals.stopping)
-            if code == INTERRUPTED and signals.is_urgent:
-                raise interrupted()  # without a report, which may take longer than there is
-            if not session.more_seeds or code == INTERRUPTED:
-                return code
-            study, retrain = with_more_seeds(study, session.more_seeds), frozenset()
-            plan = _plan(options, study, stopped)
-
-
-def _plan(options: RunOptions, study: Study, stopped: Mapping[str, int] | None = None) -> Plan:
-    return make_plan(
+    host = CommandHost()
+    code = running.train(
+        options,
         study,
-        device=options.device,
-        root=data_root(),
+        host,
+        folder=StateFolder.current(),
+        arguments=sys.argv[1:],
         stopped=stopped,
-        accept_code=options.accept_code,
-        accepted_files=accepted_files(study, accept_code=options.accept_code),
-        surveyed=_say_left_out,
     )
+    if code == INTERRUPTED and host.is_urgent:
+        raise interrupted()  # without a report, which may take longer than there is
+    return code
 
 
-def _to_retrain(options: RunOptions, plan: Plan, results: Results) -> frozenset[str]:
-    """Return the finished stages that the user wants trained again."""
-    if options.force:
-        return frozenset(plan.stages)
-    if not options.retrain_mixed:
-        return frozenset()
-    mixed = stages_to_retrain(plan.stages, results.finished_stages())
-    if not mixed:
-        say("no finished stage was made by another torch or device model: nothing to train again")
-    return mixed
+class CommandHost:
+    """A command that has a study run: notices and progress go to standard error."""
 
+    def __init__(self) -> None:
+        self._signals: Signals | None = None
 
-@contextlib.contextmanager
-def own_results(folder: StateFolder) -> Iterator[Results]:
-    """Own a state folder, made if need be; yield results read from its database."""
-    folder.create()
-    with (
-        owner_lock(folder, waiting=lambda: say("another run owns this state folder; waiting")),
-        Store.open_file(folder, notice=say) as store,
-    ):
-        yield Results(store)
+    def say(self, text: str) -> None:
+        say(text)
 
+    def begin(self) -> None:
+        self._signals = Signals(say)
 
-def run_session(
-    folder: StateFolder,
-    results: Results,
-    request: RunRequest,
-    options: RunOptions,
-    stopping: Callable[[], Stopping],
-) -> tuple[int, Session]:
-    """Run a session to its end; return its exit code, and the session."""
-    with progress_listener(results, request) as listener:
-        context = ExecutorContext(
-            folder=folder, plan=request.plan, jobs=options.jobs, notice=listener.notice
-        )
-        executor = make_executor(options.executor, context)
-        session = Session(
-            folder, request, executor, listener, stopping, grace_seconds=options.grace
-        )
-        return session.run(), session
+    @property
+    def is_urgent(self) -> bool:
+        """Whether the session was to leave before its stages were finished."""
+        return self._signals is not None and self._signals.is_urgent
+
+    def stopping(self) -> Stopping:
+        return "" if self._signals is None else self._signals.stopping()
+
+    @contextlib.contextmanager
+    def listener(self, results: Results, request: RunRequest) -> Iterator[Listener]:
+        """Yield the listener that fits standard error."""
+        console = Console(stderr=True, highlight=False)
+        if not console.is_terminal:
+            yield _PlainLines(results, request, console)
+            return
+        with Live(console=console, auto_refresh=False, transient=True) as live:
+            yield _LiveLine(results, request, console, live)
 
 
 def interrupted() -> Interrupted:
     """Return the error that ends a command which a signal interrupted."""
     command = display(shlex.join(["icckd", *sys.argv[1:]]))
     return Interrupted("interrupted", hint=f"the same command resumes where it stopped: {command}")
-
-
-_STEPS: tuple[Stopping, ...] = ("", "finish", "save", "kill")
-
-
-class Signals:
-    """What Ctrl-C and the signals of schedulers ask for.
-
-    The first Ctrl-C lets running stages finish, the second saves them at the end of their epochs,
-    the third leaves at once. SIGTERM, and SIGHUP when the terminal goes, save. A signal that was
-    ignored when the command began, as under nohup, stays ignored.
-    """
-
-    def __init__(self) -> None:
-        self._step = 0
-        self._has_told = False
-        for number, handle in (
-            (signal.SIGINT, self._next),
-            (signal.SIGTERM, self._save),
-            (signal.SIGHUP, self._save),
-        ):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                signal.signal(number, handle)
-
-    def _next(self, number: int, frame: FrameType | None) -> None:
-        self._step = min(self._step + 1, len(_STEPS) - 1)
-
-    def _save(self, number: int, frame: FrameType | None) -> None:
-        self._step = max(self._step, _STEPS.index("save"))
-
-    @property
-    def is_urgent(self) -> bool:
-        """Whether the session was to leave before its stages were finished."""
-        return _STEPS[self._step] in ("save", "kill")
-
-    def stopping(self) -> Stopping:
-        """Return what the signals so far ask for; tell what the first Ctrl-C does."""
-        if _STEPS[self._step] == "finish" and not self._has_told:
-            self._has_told = True  # not in the handler: the signal may have come amid a print
-            say("finishing the running stages; Ctrl-C again saves them and leaves")
-        return _STEPS[self._step]
-
-
-def with_device(options: RunOptions) -> RunOptions:
-    """Return the options with `auto` resolved; errors as `device_for`."""
-    return replace(options, device=device_for(options.device))
-
-
-def device_for(wanted: Device) -> Device:
-    """Return the kind of device to train on; tell what the user should know about the choice.
-
-    Raises:
-        MachineError: A GPU is asked for, and none can be used.
-    """
-    choice = choose_device(wanted)
-    for notice in choice.notices:
-        say(notice)
-    return choice.device
 
 
 def print_table(name: str) -> None:
@@ -377,7 +254,7 @@ def run_with_added_seeds(options: RunOptions, added: AddedSeeds) -> int:
     if added.until is not None and not by_extension and _ALWAYS not in options.overrides:
         options = replace(options, overrides=(*options.overrides, _ALWAYS))
         study = load(options.study, options.overrides)
-    options = with_device(options)
+    options = with_device(options, say)
     count, stopped = _seeds_run(study)
     if added.until is None:
         ran = count or study.study.seeds.count
@@ -589,24 +466,7 @@ def _with_seeds(study: Study, count: int) -> Study:
     return with_more_seeds(study, count - study.study.seeds.count)
 
 
-def _say_left_out(found: Survey) -> None:
-    """Say which files of a folder of images no stage reads."""
-    for line in found.inventory.left_out:
-        say(f"not read in {display(str(found.inventory.folder))}: {display(line)}")
-
-
 # Progress: one live line on a terminal, plain lines otherwise.
-
-
-@contextlib.contextmanager
-def progress_listener(results: Results, request: RunRequest) -> Iterator[Listener]:
-    """Yield the listener that fits standard error."""
-    console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield _PlainLines(results, request, console)
-        return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield _LiveLine(results, request, console, live)
 
 
 class _PlainLines:

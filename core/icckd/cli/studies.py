@@ -55,9 +55,22 @@ def plan(study: StudyFile, overrides: Overrides = None, seeds: SeedRange = None,
          device: Device = "auto", accept_code: AcceptCode = False,
          data: DataFolder = None) -> None:  # fmt: skip
     """Show arms, what differs, trials, stages, and what they will take. Trains nothing."""
-    from icckd.cli.planning import print_plan
+    _print_plan(study, _all_overrides(overrides, seeds), device, accept_code=accept_code)
 
-    print_plan(study, _all_overrides(overrides, seeds), device, accept_code=accept_code)
+
+def _print_plan(
+    study: Path, overrides: tuple[str, ...], device: Literal["auto", "cpu", "cuda"], *,
+    accept_code: bool,
+) -> None:  # fmt: skip
+    from icckd.api.planning import plan_study
+    from icckd.cli.run import say
+    from icckd.journal.folder import StateFolder
+    from icckd.study.load import load
+
+    found = plan_study(
+        load(study, overrides), StateFolder.current(), device, say=say, accept_code=accept_code
+    )
+    sys.stdout.write(f"{found}\n")
 
 
 def run(  # noqa: PLR0913  # every option of the command is an argument
@@ -117,9 +130,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
     """Train what a study is missing, then print its comparison table."""
     changed = _all_overrides(overrides, seeds)
     if dry_run:
-        from icckd.cli.planning import print_plan
-
-        print_plan(study, changed, device, accept_code=accept_code)
+        _print_plan(study, changed, device, accept_code=accept_code)
         return
     from icckd.cli.run import AddedSeeds, RunOptions, run_and_watch, run_here
 

@@ -1,4 +1,4 @@
-"""What the command line says of source that is not known to give the numbers of this version."""
+"""What plan and run say of source that is not known to give the numbers of this version."""
 
 from collections.abc import Collection, Mapping
 
@@ -38,9 +38,10 @@ def source_notices(plan: Plan, complete: Collection[str]) -> list[str]:
     ]
 
 
-def accepted_files(study: Study, *, accept_code: bool) -> Mapping[str, Mapping[str, str]]:
+def accepted_files(
+    study: Study, folder: StateFolder, *, accept_code: bool
+) -> Mapping[str, Mapping[str, str]]:
     """Return the files under which earlier runs of a study's tasks stand, if they are to count."""
-    folder = StateFolder.current()
     if study.task is None or not accept_code or not folder.exists():
         return {}
     with open_results(folder) as results:

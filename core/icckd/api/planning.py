@@ -1,15 +1,12 @@
-"""`icckd plan`: what a study takes, before anything is trained."""
+"""What a study takes, before anything is trained: `icckd plan`, `icckd.Study.plan`."""
 
 import json
-import sys
 from collections import Counter
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from icckd.cli.data import survey_lines
-from icckd.cli.run import device_for
-from icckd.cli.source import accepted_files, source_notices, task_file_notices
+from icckd.api.running import Say, device_for
+from icckd.api.source import accepted_files, source_notices, task_file_notices
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.report.numbers import bytes_text, duration
@@ -19,27 +16,72 @@ from icckd.resources import models_text, usable_gpus
 from icckd.results.bits import mixed_bits, mixed_note
 from icckd.results.checks import claims, files_of
 from icckd.results.query import Results, open_results
-from icckd.results.seeds import same_study, seed_power, study_as_planned
+from icckd.results.seeds import SeedPower, same_study, seed_power, study_as_planned
 from icckd.results.types import Comparison, Estimate, StudyInfo
 from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, make_plan
 from icckd.run.task_files import source_of_task
 from icckd.study.arms import Design, expand, outcome_columns
-from icckd.study.load import load
 from icckd.study.model import Method, Study
 from icckd.study.origin import study_folder
 from icckd.study.plan import Plan, StageJob
+from icckd.study.records import Arm
 from icckd.study.tasks import by_name, command_text, uses_engine
 from icckd.study.warnings import chance_level, changed_meaning, study_warnings
 from icckd.train.data.files import Survey
 
 
-def print_plan(
-    path: Path, overrides: tuple[str, ...], device: Device, *, accept_code: bool = False
-) -> None:
-    """Print the plan of a study to standard output."""
-    study = load(path, overrides)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StudyPlan:
+    """What a study takes; `print(plan)` shows what `icckd plan` prints.
+
+    Attributes:
+        name: The study.
+        arms: Its arms, the baseline first, each with what it changes.
+        seeds: Its seeds.
+        trials: How many trials: arms by seeds.
+        stages: How many stages serve them.
+        complete: How many of those need no training.
+        seconds: What the others should take, with all workers; None where no earlier stage of some
+            shape tells.
+        warnings: What is valid and misleads.
+        power: What so many seeds can tell on the primary metric.
+        text: All of it in lines.
+    """
+
+    name: str
+    arms: tuple[Arm, ...]
+    seeds: tuple[int, ...]
+    trials: int
+    stages: int
+    complete: int
+    seconds: float | None
+    warnings: tuple[str, ...]
+    power: SeedPower
+    text: str = field(repr=False)
+
+    def __str__(self) -> str:
+        """Return the text."""
+        return self.text
+
+
+def plan_study(
+    study: Study, folder: StateFolder, device: Device, *, say: Say, accept_code: bool = False
+) -> StudyPlan:
+    """Return the plan of a study; nothing is trained and nothing is written.
+
+    Args:
+        study: The study.
+        folder: The state folder, whose complete stages are reused; it need not exist.
+        device: Where it is to be trained.
+        say: Told what the user should know about the device.
+        accept_code: Whether changed source is taken to give the same numbers as before.
+
+    Raises:
+        SpecError, MachineError, DataError: See `icckd.run.prepare.make_plan`; data sets that are
+            not here are no error.
+    """
     absent: list[MachineError] = []
-    device = device_for(device)
+    device = device_for(device, say)
     design = expand(study)
     found: list[Survey] = []
     plan = make_plan(
@@ -48,10 +90,9 @@ def print_plan(
         root=data_root(),
         absent=absent.append,
         accept_code=accept_code,
-        accepted_files=accepted_files(study, accept_code=accept_code),
+        accepted_files=accepted_files(study, folder, accept_code=accept_code),
         surveyed=found.append,
     )
-    folder = StateFolder.current()
     done: frozenset[str] = frozenset()
     estimates: dict[str, Estimate] = {}
     info = study_as_planned(study, plan.arms)
@@ -68,23 +109,37 @@ def print_plan(
             raised = results.code_epoch_notes(plan, done)
             edited = task_file_notices(plan, results.task_files(study.study.name), done)
             info, pilot = _pilot(results, study, info)
+    warnings = _warnings(study, design, found)
+    power, jobs = seed_power(info, len(info.seeds), pilot), default_jobs(plan)
+    missing = [stage for stage in plan.stages.values() if stage.digest not in done]
     lines = [
         f"study {study.study.name}: {len(plan.arms)} arms x {study.study.seeds.count} seeds"
         f" = {len(plan.trials)} trials{_synthetic(plan)}",
         *_absent(absent),
         *_trained(study, design.methods[design.arms[0].name]),
-        *_task_lines(study, plan),
-        *(line for each in found for line in ("", *survey_lines(each))),
+        *_task_lines(study, plan, folder),
+        *(line for each in found for line in ("", *_survey_lines(each))),
         *_arms(plan),
-        *_warnings(study, design, found),
-        *seed_power_lines(info, seed_power(info, len(info.seeds), pilot)),
+        *_warning_lines(warnings),
+        *seed_power_lines(info, power),
         *_stages(plan, done),
         *([f"  {mixed}"] if mixed else []),
         *(f"  {notice}" for notice in source_notices(plan, done)),
         *(f"  {note}" for note in (*raised, *edited)),
-        *_cost(plan, done, estimates, default_jobs(plan)),
+        *_cost(plan, missing, estimates, jobs),
     ]
-    sys.stdout.write("\n".join(lines) + "\n")
+    return StudyPlan(
+        name=study.study.name,
+        arms=tuple(plan.arms),
+        seeds=info.seeds,
+        trials=len(plan.trials),
+        stages=len(plan.stages),
+        complete=len(plan.stages) - len(missing),
+        seconds=_seconds(missing, estimates, jobs),
+        warnings=tuple(display(text, 1000) for text in warnings),
+        power=power,
+        text="\n".join(lines),
+    )
 
 
 def _trained(study: Study, baseline: Method) -> list[str]:
@@ -115,7 +170,7 @@ def _trained(study: Study, baseline: Method) -> list[str]:
     ]
 
 
-def _task_lines(study: Study, plan: Plan) -> list[str]:
+def _task_lines(study: Study, plan: Plan, folder: StateFolder) -> list[str]:
     """Return what each task runs, what its identity covers, and what it does not."""
     lines: list[str] = []
     tasks = by_name(study.task)
@@ -136,7 +191,7 @@ def _task_lines(study: Study, plan: Plan) -> list[str]:
         ]
     if tasks:
         files = files_of(plan, study.study.baseline)
-        lines.append(f"  {display(claims(StateFolder.current(), study.task, files), 1500)}")
+        lines.append(f"  {display(claims(folder, study.task, files), 1500)}")
     return lines
 
 
@@ -151,8 +206,23 @@ _SHOWN_INPUTS = 5
 def _warnings(study: Study, design: Design, surveys: list[Survey]) -> list[str]:
     told = ((each.data, each.data.counts_of(each.inventory)) for each in surveys)
     counts = {data: images for data, images in told if images is not None}
-    found = study_warnings(study, design.methods, outcome_columns(study), counts)
+    return list(study_warnings(study, design.methods, outcome_columns(study), counts))
+
+
+def _warning_lines(found: list[str]) -> list[str]:
     return ["", *(f"warning: {display(text, 1000)}" for text in found)] if found else []
+
+
+def _survey_lines(found: Survey) -> list[str]:
+    """Return what a plan says of a folder of images: how much is read, and what is not."""
+    inventory = found.inventory
+    unusual = {words: n for words, n in found.words.items() if ", " in words}
+    return [
+        f"images: {inventory.images} images, {len(inventory.classes)} classes"
+        f" in {display(str(inventory.folder))}",
+        *(f"  {n} {display(words)}: read as a viewer shows them" for words, n in unusual.items()),
+        *(f"  not read: {display(line)}" for line in inventory.left_out),
+    ]
 
 
 def _synthetic(plan: Plan) -> str:
@@ -226,8 +296,9 @@ def _stages(plan: Plan, done: frozenset[str]) -> list[str]:
     return lines
 
 
-def _cost(plan: Plan, done: frozenset[str], estimates: dict[str, Estimate], jobs: int) -> list[str]:
-    missing = [stage for stage in plan.stages.values() if stage.digest not in done]
+def _cost(
+    plan: Plan, missing: list[StageJob], estimates: dict[str, Estimate], jobs: int
+) -> list[str]:
     numerics = next(iter(plan.stages.values())).numerics
     gpus = usable_gpus() if numerics.device == "cuda" else ()
     place = f"{numerics.device}{f' ({models_text(gpus)})' if gpus else ''}, {jobs} workers"
@@ -247,11 +318,16 @@ def _known(stages: list[StageJob], estimates: dict[str, Estimate]) -> list[Estim
     return known if len(known) == len(stages) else None
 
 
-def _time(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
+def _seconds(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> float | None:
     known = _known(stages, estimates)
-    if known is None:
+    return None if known is None else sum(e.seconds for e in known) / jobs
+
+
+def _time(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
+    seconds = _seconds(stages, estimates, jobs)
+    if seconds is None:
         return "unknown (no earlier stage of some shape)"
-    return f"about {duration(sum(e.seconds for e in known) / jobs)}, from earlier stages"
+    return f"about {duration(seconds)}, from earlier stages"
 
 
 def _memory(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:

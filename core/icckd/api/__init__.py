@@ -1,0 +1,1 @@
+"""What the command line and Python users share: plan, run and read a study (docs/python.md)."""

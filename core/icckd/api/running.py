@@ -1,0 +1,213 @@
+"""Run a study: own the state folder, plan, hold sessions until it has all the seeds asked for.
+
+`icckd run` and `icckd.run(study)` do the same; they differ in their `Host`: where notices go, how
+progress is shown, what a signal leads to.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol, TypeVar
+
+from icckd.api.source import accepted_files, source_notices, task_file_notices
+from icckd.journal.folder import StateFolder
+from icckd.journal.owner import owner_lock
+from icckd.report.text import display
+from icckd.resources import choose_device
+from icckd.results.bits import stages_to_retrain
+from icckd.results.query import Results
+from icckd.results.store import Store
+from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
+from icckd.run.leaving import GRACE_SECONDS
+from icckd.run.prepare import Device, complete_stages, data_root, make_plan, with_more_seeds
+from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
+from icckd.study.model import Study
+from icckd.study.plan import Plan
+from icckd.train.data.files import Survey
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainOptions:
+    """How a study is run, as asked for at `requested_at` in Unix seconds.
+
+    Attributes:
+        device: Where to train.
+        jobs: Workers at once; None leaves it to the executor.
+        force: Whether finished stages are trained again.
+        retrain_mixed: Whether those are that another torch or device model made.
+        accept_code: Whether changed source is taken to give the same numbers as before.
+        executor: Name of what trains.
+        grace: Seconds that a session which is to leave waits for stages to be saved.
+        requested_at: See above.
+    """
+
+    device: Device
+    jobs: int | None
+    force: bool = False
+    retrain_mixed: bool = False
+    accept_code: bool = False
+    executor: str = DEFAULT
+    grace: float = GRACE_SECONDS
+    requested_at: float = field(default_factory=time.time)
+
+
+Options = TypeVar("Options", bound=TrainOptions)
+
+
+class Host(Protocol):
+    """Who has a study run: hears notices, shows progress, says when to stop."""
+
+    def say(self, text: str) -> None:
+        """Tell the user something."""
+
+    def begin(self) -> None:
+        """The state folder is owned: from here on signals are for the session."""
+
+    def stopping(self) -> Stopping:
+        """Return how the session is to stop, if it is."""
+
+    def listener(
+        self, results: Results, request: RunRequest
+    ) -> contextlib.AbstractContextManager[Listener]:
+        """Return what shows the progress of a session."""
+
+
+def train(
+    options: TrainOptions,
+    study: Study,
+    host: Host,
+    *,
+    folder: StateFolder,
+    arguments: Sequence[str],
+    stopped: Mapping[str, int] | None = None,
+) -> int:
+    """Run sessions until the study has all the seeds that viewers asked for.
+
+    Args:
+        options: How to run it; the device is settled.
+        study: What to run; a file is not read again, it may change meanwhile.
+        host: Who has it run.
+        folder: The state folder.
+        arguments: Of the command, for the record.
+        stopped: Arms that are given only so many of the first seeds.
+
+    Returns:
+        The exit code.
+    """
+    plan = plan_to_run(options, study, folder, host.say, stopped)
+    find_executor(options.executor)
+    with own_results(folder, host.say) as results:
+        host.begin()
+        results.refresh()
+        retrain = _to_retrain(options, plan, results, host.say)
+        complete = results.complete_stages()
+        for note in results.code_epoch_notes(plan, complete):
+            host.say(note)
+        for note in task_file_notices(plan, results.task_files(study.study.name), complete):
+            host.say(note)
+        while True:
+            results.refresh()
+            done = complete_stages(folder, results.complete_stages()) - retrain
+            for notice in source_notices(plan, done):
+                host.say(notice)
+            request = RunRequest(
+                study=study,
+                plan=plan,
+                complete=done,
+                arguments=arguments,
+                data_root=data_root(),
+                requested_at=options.requested_at,
+                retrain=retrain,
+                stopped=stopped or {},
+            )
+            code, session = run_session(folder, results, request, options, host)
+            if not session.more_seeds or code == INTERRUPTED:
+                return code
+            study, retrain = with_more_seeds(study, session.more_seeds), frozenset()
+            plan = plan_to_run(options, study, folder, host.say, stopped)
+
+
+def plan_to_run(
+    options: TrainOptions,
+    study: Study,
+    folder: StateFolder,
+    say: Say,
+    stopped: Mapping[str, int] | None = None,
+) -> Plan:
+    """Return the plan of a study that is to be run; errors as `make_plan`."""
+
+    def left_out(found: Survey) -> None:
+        for line in found.inventory.left_out:
+            say(f"not read in {display(str(found.inventory.folder))}: {display(line)}")
+
+    return make_plan(
+        study,
+        device=options.device,
+        root=data_root(),
+        stopped=stopped,
+        accept_code=options.accept_code,
+        accepted_files=accepted_files(study, folder, accept_code=options.accept_code),
+        surveyed=left_out,
+    )
+
+
+def _to_retrain(options: TrainOptions, plan: Plan, results: Results, say: Say) -> frozenset[str]:
+    """Return the finished stages that the user wants trained again."""
+    if options.force:
+        return frozenset(plan.stages)
+    if not options.retrain_mixed:
+        return frozenset()
+    mixed = stages_to_retrain(plan.stages, results.finished_stages())
+    if not mixed:
+        say("no finished stage was made by another torch or device model: nothing to train again")
+    return mixed
+
+
+@contextlib.contextmanager
+def own_results(folder: StateFolder, say: Say) -> Iterator[Results]:
+    """Own a state folder, made if need be; yield results read from its database."""
+    folder.create()
+    with (
+        owner_lock(folder, waiting=lambda: say("another run owns this state folder; waiting")),
+        Store.open_file(folder, notice=say) as store,
+    ):
+        yield Results(store)
+
+
+def run_session(
+    folder: StateFolder,
+    results: Results,
+    request: RunRequest,
+    options: TrainOptions,
+    host: Host,
+) -> tuple[int, Session]:
+    """Run a session to its end; return its exit code, and the session."""
+    with host.listener(results, request) as listener:
+        context = ExecutorContext(
+            folder=folder, plan=request.plan, jobs=options.jobs, notice=listener.notice
+        )
+        executor = make_executor(options.executor, context)
+        session = Session(
+            folder, request, executor, listener, host.stopping, grace_seconds=options.grace
+        )
+        return session.run(), session
+
+
+def with_device(options: Options, say: Say) -> Options:
+    """Return the options with `auto` resolved; errors as `device_for`."""
+    return replace(options, device=device_for(options.device, say))
+
+
+def device_for(wanted: Device, say: Say) -> Device:
+    """Return the kind of device to train on; tell what the user should know about the choice.
+
+    Raises:
+        MachineError: A GPU is asked for, and none can be used.
+    """
+    choice = choose_device(wanted)
+    for notice in choice.notices:
+        say(notice)
+    return choice.device
