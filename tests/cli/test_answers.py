@@ -10,6 +10,7 @@ import pytest
 from icckd.cli import sql as sql_console
 from icckd.journal.file import encode, read_chunk
 from icckd.results.sandbox import Fence
+from tests.support.junit import cases, read_junit
 
 
 def test_a_report_goes_to_a_file_with_its_provenance_beside_it(finished, tmp_path):
@@ -51,6 +52,20 @@ def test_gates_decide_the_exit_code_after_the_report(finished):
     assert "diff(no-cache) > 100' does not hold" in failed.stderr
     assert "n(no-cache)" not in failed.stderr
     finished.run("report", "--gate", "nonsense", code=2)
+
+
+def test_gates_are_test_cases_in_junit_and_the_exit_code_stays(finished, tmp_path):
+    file = tmp_path / "icckd.xml"
+    gates = ["--gate", "n(no-cache) >= 2", "--gate", "diff(no-cache) > 100"]
+    failed = finished.run("report", "-o", str(file), *gates, code=6)
+    held = finished.run("report", "--format", "junit", "--gate", "n(no-cache) >= 2")
+
+    found = cases(read_junit(file.read_text()), "gates")
+    assert [case.find("failure") is None for case in found.values()] == [True, False]
+    failure = found["diff(no-cache) > 100"].find("failure")
+    assert failure.text in failure.get("message")
+    assert failure.get("message").removesuffix(f"; {failure.text}") in failed.stderr
+    assert list(cases(read_junit(held.stdout), "gates")) == ["n(no-cache) >= 2"]
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from icckd.report.query import FORMATS, write_query
 from icckd.report.terminal import write_arm, write_status, write_trial
 from icckd.results.query import open_results
 from tests.faults.texts import TEXTS, harm_in, hostile_study, is_json
+from tests.support.junit import read_junit
 from tests.support.lanes import slow_but
 from tests.support.reports import TEXT_FORMATS, report
 
@@ -60,6 +61,8 @@ def check_form(name, text):
         found.feed(text)
         assert "script" not in found.tags
         assert not [name for name in found.attributes if name.startswith("on")]
+    if name == "junit":
+        read_junit(text)
     if name == "md":
         assert re.search(r"(?<!\\)<script", text) is None
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
 import typer
 
 from icckd.cli import take_ctrl_c
-from icckd.errors import GateError, MachineError, UsageError
+from icckd.errors import MachineError, UsageError
 from icckd.report.files import write_whole
 from icckd.report.formats import (
     BUILT_IN,
@@ -30,6 +30,7 @@ from icckd.variables import expanded
 
 if TYPE_CHECKING:
     from icckd.journal.folder import StateFolder
+    from icckd.report.gates import Gate
     from icckd.results.query import Results
     from icckd.results.types import StudyInfo
 
@@ -223,7 +224,8 @@ def make_report(results: "Results", study: "StudyInfo", options: ReportOptions) 
         MachineError: A file cannot be written, or matplotlib is missing.
         GateError: A gate does not hold; the report was written all the same.
     """
-    from icckd.results.seeds import not_known, parse
+    from icckd.report.gates import gate_error, judge_gates
+    from icckd.results.seeds import parse
 
     newest = results.study(study.name)
     if options.gates and options.is_named and not study.is_newest:
@@ -231,8 +233,9 @@ def make_report(results: "Results", study: "StudyInfo", options: ReportOptions) 
             f"--gate judges the newest revision only, and {study.revision} is an older one",
             hint=f"leave out --revision, or give {newest.revision}",
         )
-    gates = [parse(text, newest) for text in options.gates]
-    written = _write(results, study, options)
+    conditions = [parse(text, newest) for text in options.gates]
+    gates = judge_gates(results, newest, conditions)
+    written = _write(results, study, options, gates)
     drawn = []
     if options.figures is not None:
         from icckd.report.figures import draw_figures
@@ -250,15 +253,13 @@ def make_report(results: "Results", study: "StudyInfo", options: ReportOptions) 
                 raise
             _say(f"wrote {', '.join(map(str, outputs))}")
             _say(f"wrote {manifest}")
-    if gates and not newest.is_complete:
-        raise GateError(not_known([gate.text for gate in gates], newest))
-    rows = {(row.arm, row.metric): row for row in results.comparisons(newest)}
-    failed = [gate for gate in gates if not gate.holds(rows)]
-    if failed:
-        raise GateError("; ".join(_failure(gate.text, gate.value(rows)) for gate in failed))
+    if error := gate_error(gates, newest):
+        raise error
 
 
-def _write(results: "Results", study: "StudyInfo", options: ReportOptions) -> list[Path]:
+def _write(
+    results: "Results", study: "StudyInfo", options: ReportOptions, gates: "tuple[Gate, ...]"
+) -> list[Path]:
     """Print the report, or write it to the file given and return that."""
     from icckd.report.document import build_document
 
@@ -267,7 +268,7 @@ def _write(results: "Results", study: "StudyInfo", options: ReportOptions) -> li
         raise UsageError(
             f"the format {row.name} needs a file", hint=f"add -o comparisons{row.suffix}"
         )
-    document = build_document(results, study)
+    document = build_document(results, study, gates)
     if file is None:
         if row.write is not None:
             row.write(document, sys.stdout)
@@ -279,10 +280,6 @@ def _write(results: "Results", study: "StudyInfo", options: ReportOptions) -> li
         row.write(document, text)
         _or_machine_error(write_whole, file, text.getvalue())
     return [file]
-
-
-def _failure(text: str, value: float | None) -> str:
-    return f"gate {text!r} does not hold: it is {'unknown' if value is None else f'{value:.4g}'}"
 
 
 def _or_machine_error(action: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from icckd.report import methods, notes
 from icckd.report.answers import answers
+from icckd.report.gates import Gate
 from icckd.report.numbers import Scale
 from icckd.report.text import (
     difference_cell,
@@ -181,6 +182,7 @@ class ReportDocument:
         threats: What may be held against the answers.
         notes: What a reader must know.
         captions: Of a table of the primary outcome, and of one of the others.
+        gates: The conditions asked for, judged on the newest revision.
     """
 
     study: StudyInfo
@@ -203,6 +205,7 @@ class ReportDocument:
     threats: tuple[str, ...]
     notes: tuple[str, ...]
     captions: tuple[str, str]
+    gates: tuple[Gate, ...] = ()
 
     @property
     def sections(self) -> list[Section]:
@@ -235,8 +238,10 @@ class ReportDocument:
         return [column for column in others if any(row.n for row in column.rows)]
 
 
-def build_document(results: "Results", study: StudyInfo) -> ReportDocument:
-    """Return the report of a study."""
+def build_document(
+    results: "Results", study: StudyInfo, gates: tuple[Gate, ...] = ()
+) -> ReportDocument:
+    """Return the report of a study, with the gates that were judged beside it."""
     comparisons, effects = results.comparisons(study), results.effects(study)
     trials, seconds = results.progress(study).trials, notes.seconds_of_seed(results, study)
     revisions = results.revisions(study.name)
@@ -267,6 +272,7 @@ def build_document(results: "Results", study: StudyInfo) -> ReportDocument:
         threats=methods.threats(results, study),
         notes=tuple(notes.notes(results, study)),
         captions=(notes.primary_caption(results, study), notes.other_caption(study)),
+        gates=gates,
     )
 
 

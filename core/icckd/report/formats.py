@@ -71,6 +71,7 @@ BUILT_IN = (
     ReportFormat(name="html", suffix=".html", write=_template("report.html.j2")),
     ReportFormat(name="csv", suffix=".csv", write=_load("icckd.report.records:write_csv")),
     ReportFormat(name="json", suffix=".json", write=_load("icckd.report.records:write_json")),
+    ReportFormat(name="junit", suffix=".xml", write=_load("icckd.report.junit:write_junit")),
     ReportFormat(
         name="parquet", suffix=".parquet", write_file=_load("icckd.report.records:write_parquet")
     ),
