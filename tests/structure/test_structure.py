@@ -20,7 +20,8 @@ from icckd.study.training import Numerics
 ROOT = Path(__file__).parents[2]
 SOURCES = sorted([*(ROOT / "core" / "icckd").rglob("*.py"), *(ROOT / "icckd_tui").rglob("*.py")])
 HEAVY = ("torch", "torchvision", "sklearn", "scipy.stats", "textual", "duckdb", "ray",
-         "matplotlib", "prompt_toolkit", "tensorboard", "wandb", "mlflow", "trackio")  # fmt: skip
+         "matplotlib", "prompt_toolkit", "tensorboard", "wandb", "mlflow",
+         "trackio", "mcp")  # fmt: skip
 
 
 def modules_after(code: str) -> set[str]:

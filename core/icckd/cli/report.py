@@ -452,6 +452,25 @@ def export(
     print(f"wrote {len(runs)} runs of {info.name} to {folder} ({parts}{left_out})")
 
 
+def mcp() -> None:
+    """Serve studies, plans, comparisons and SQL to programs by the Model Context Protocol.
+
+    On standard input and output, for a client that starts this command (extra `mcp`). Read-only.
+    """
+    from icckd.journal.folder import StateFolder
+
+    try:
+        from icckd.api.mcp_server import serve
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "mcp":
+            raise
+        raise MachineError(
+            "icckd mcp needs the package mcp, which is not installed",
+            hint="pip install 'icckd[mcp]'",
+        ) from error
+    serve(StateFolder.current())
+
+
 def published(
     output: Annotated[AnswerFormat, typer.Option("--format", help="How to print.")] = "table",
 ) -> None:
