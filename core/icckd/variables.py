@@ -18,6 +18,9 @@ CHECKPOINT_SECONDS = "ICCKD_CHECKPOINT_SECONDS"
 ALLOW_NETWORK = "ICCKD_ALLOW_NETWORK_HOME"
 GLYPHS = "ICCKD_GLYPHS"
 GLYPH_SETS = ("braille", "ascii")
+PLUGIN_SECONDS = "ICCKD_PLUGIN_SECONDS"
+PLUGIN_LIMIT = 60.0
+"""Seconds that a plug-in has for one answer unless the variable says otherwise."""
 SEED, FOLDER, RESUME = "ICCKD_SEED", "ICCKD_FOLDER", "ICCKD_RESUME"
 """What a task is told: seed, run folder, and 1 where it goes on where another attempt stopped."""
 CHECKPOINT_EVERY = 30.0
@@ -61,19 +64,12 @@ def data_folder() -> Path:
 
 def checkpoint_seconds() -> float:
     """Return the seconds between two checkpoints of a stage: `ICCKD_CHECKPOINT_SECONDS`."""
-    text = os.environ.get(CHECKPOINT_SECONDS, "").strip()
-    if not text:
-        return CHECKPOINT_EVERY
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < float("inf"):
-        raise UsageError(
-            f"{CHECKPOINT_SECONDS}={text!r} is not a number of seconds",
-            hint=f"for example {CHECKPOINT_SECONDS}=300; without it, {CHECKPOINT_EVERY:g}",
-        )
-    return seconds
+    return _seconds(CHECKPOINT_SECONDS, CHECKPOINT_EVERY)
+
+
+def plugin_seconds() -> float:
+    """Return the seconds that a plug-in has for one answer: `ICCKD_PLUGIN_SECONDS`."""
+    return _seconds(PLUGIN_SECONDS, PLUGIN_LIMIT)
 
 
 def allows_network() -> str:
@@ -93,6 +89,7 @@ _READERS: dict[str, Callable[[], object]] = {
     HOME: state_folder,
     DATA: data_folder,
     CHECKPOINT_SECONDS: checkpoint_seconds,
+    PLUGIN_SECONDS: plugin_seconds,
     ALLOW_NETWORK: allows_network,
     GLYPHS: glyphs,
 }
@@ -115,6 +112,22 @@ def expanded(path: str | Path, whose: str = "") -> Path:
         raise MachineError(
             f"{named}: there is no home folder that ~ could mean", hint="write the path in full"
         ) from error
+
+
+def _seconds(name: str, usual: float) -> float:
+    text = os.environ.get(name, "").strip()
+    if not text:
+        return usual
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise UsageError(
+            f"{name}={text!r} is not a number of seconds",
+            hint=f"for example {name}=300; without it, {usual:g}",
+        )
+    return seconds
 
 
 def _folder(name: str, default: str) -> Path:

@@ -167,8 +167,10 @@ class Desk:
 
     def __init__(self, folder):
         self.folder = folder
+        self.installed = []
 
     def install(self, name, code):
+        self.installed.append(name)
         info = self.folder / "site" / f"{name}-1.0.dist-info"
         info.mkdir(parents=True)
         (info.parent / f"{name}.py").write_text(dedent(code))
@@ -180,6 +182,7 @@ class Desk:
         home = {
             **os.environ,
             "ICCKD_HOME": str(self.folder / "home"),
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
             "PYTHONPATH": os.pathsep.join([site, *sys.path]),
         }
         command = [sys.executable, "-m", "icckd.cli.main", *arguments]
@@ -187,7 +190,8 @@ class Desk:
 
     def study(self, verb, *options, **changed):
         file = self.folder / "x.toml"
-        file.write_text(STUDY.format(**{**EVERYTHING, **changed}))
+        plugins = f"plugins = {json.dumps(self.installed)}\n"
+        file.write_text(plugins + STUDY.format(**{**EVERYTHING, **changed}))
         return self.icckd(verb, str(file), "--device", "cpu", *options)
 
 
@@ -272,7 +276,7 @@ def test_a_data_set_from_outside_is_fingerprinted_and_trained_on(recorded, desk)
     assert "needs more than 5 classes, stripes has 2 here" in refused.stderr
     fetched = desk.icckd("fetch", "stripes")
     assert fetched.returncode == 2
-    assert "'stripes' is not downloaded" in fetched.stderr
+    assert "there is no data set 'stripes'" in fetched.stderr
 
 
 def test_a_metric_from_outside_is_an_outcome_and_a_series(recorded, desk):
@@ -287,8 +291,8 @@ def test_a_part_that_cannot_be_loaded_is_named_with_its_distribution(tmp_path):
     desk.install("broken", "import nothing_of_that_name")
     done = desk.study("plan")
 
-    assert done.returncode == 4
-    assert "the part 'broken' of broken cannot be loaded" in done.stderr
+    assert done.returncode == 3
+    assert "plug-in 'broken': ModuleNotFoundError: No module named" in done.stderr
     assert "nothing_of_that_name" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -307,7 +311,7 @@ def test_the_same_kind_twice_is_refused_with_both_names(tmp_path):
     )
     done = desk.study("plan")
 
-    assert done.returncode == 4
+    assert done.returncode == 3
     assert "distiller 'kd' is registered twice" in done.stderr
     assert "icckd.train.distillers.logits and by again" in done.stderr
 

@@ -24,6 +24,7 @@ from icckd.study.arms import Design, expand, outcome_columns
 from icckd.study.model import Method, Study
 from icckd.study.origin import study_folder
 from icckd.study.plan import Plan, StageJob
+from icckd.study.plugins import kinds_of_parts, plugins_of
 from icckd.study.records import Arm
 from icckd.study.tasks import by_name, command_text, uses_engine
 from icckd.study.warnings import chance_level, changed_meaning, study_warnings
@@ -117,6 +118,7 @@ def plan_study(
         f" = {len(plan.trials)} trials{_synthetic(plan)}",
         *_absent(absent),
         *_trained(study, design.methods[design.arms[0].name]),
+        *plugin_lines(study),
         *_task_lines(study, plan, folder),
         *(line for each in found for line in ("", *_survey_lines(each))),
         *_arms(plan),
@@ -168,6 +170,27 @@ def _trained(study: Study, baseline: Method) -> list[str]:
         f"  student  {student.model.kind}, {how}",
         *(f"  note: {text}" for text in filter(None, [changed_meaning(study)])),
     ]
+
+
+def plugin_lines(study: Study) -> list[str]:
+    """Return what each plug-in of a study brings, and what decides that stages are made with it."""
+    lines: list[str] = []
+    known = plugins_of(study)
+    for each in known.plugins:
+        mine = [part for part in known.parts if part.plugin == each.name]
+        brings = ", ".join(kinds_of_parts(mine)) + "".join(
+            f", report format {n}" for n in each.formats
+        )
+        files = ", ".join(f"{name} ({digest})" for name, digest in each.modules.items())
+        lines += [
+            "",
+            f"plug-in {display(each.name)}: {display(brings.removeprefix(', '), 500)}",
+            f"  the identity of stages that use it covers {display(files, 600)},",
+            "  and not installed packages that it imports",
+        ]
+        if each.printed:
+            lines.append(f"  note: it printed when it was read: {display(each.printed, 200)}")
+    return lines
 
 
 def _task_lines(study: Study, plan: Plan, folder: StateFolder) -> list[str]:

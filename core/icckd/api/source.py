@@ -7,6 +7,7 @@ from icckd.report.text import display
 from icckd.results.query import open_results
 from icckd.study.model import Study
 from icckd.study.plan import Plan, changed_source
+from icckd.study.records import ENGINE_KINDS
 from icckd.study.source import path_text
 
 _SHOWN = 5
@@ -41,8 +42,9 @@ def source_notices(plan: Plan, complete: Collection[str]) -> list[str]:
 def accepted_files(
     study: Study, folder: StateFolder, *, accept_code: bool
 ) -> Mapping[str, Mapping[str, str]]:
-    """Return the files under which earlier runs of a study's tasks stand, if they are to count."""
-    if study.task is None or not accept_code or not folder.exists():
+    """Return the user's files under which earlier stages of a study stand, if they are to count."""
+    has_files = study.task is not None or study.plugins
+    if not has_files or not accept_code or not folder.exists():
         return {}
     with open_results(folder) as results:
         return results.task_files(study.study.name)
@@ -51,24 +53,27 @@ def accepted_files(
 def task_file_notices(
     plan: Plan, earlier: Mapping[str, Mapping[str, str]], complete: Collection[str]
 ) -> list[str]:
-    """Return what the user should know of edited files of tasks, a sentence for each task.
+    """Return what the user should know of edited files of tasks and plug-ins, by kind of stage.
 
     Args:
         plan: The plan.
-        earlier: By task, the files under which its newest complete runs stand.
+        earlier: By kind of stage, the files under which its newest complete ones stand.
         complete: The stages that need no run.
     """
     found = []
     for kind, files in earlier.items():
         stages = [stage for stage in plan.stages.values() if stage.kind == kind]
-        if not stages:
+        now: dict[str, str] = {}
+        for stage in stages:
+            now |= {**stage.files, **stage.changed_files}
+        is_engine = kind in ENGINE_KINDS  # one arm's stages read other modules than another's
+        names_of = files.keys() & now.keys() if is_engine else files.keys() | now.keys()
+        changed = sorted(n for n in names_of if files.get(n) != now.get(n))
+        if not stages or not changed:
             continue
-        now = {**stages[0].files, **stages[0].changed_files}
-        changed = sorted(n for n in files.keys() | now.keys() if files.get(n) != now.get(n))
-        if not changed:
-            continue
+        stages = [stage for stage in stages if not is_engine or set(changed) & set(stage.files)]
         names = display(", ".join(changed), 300)
-        if stages[0].changed_files:
+        if any(stage.changed_files for stage in stages):
             found.append(f"{names} changed since it was run; accepted as giving the same numbers")
             continue
         missing = sum(stage.digest not in complete for stage in stages)

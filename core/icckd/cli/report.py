@@ -23,6 +23,7 @@ from icckd.report.formats import (
     DEFAULT,
     ReportFormat,
     format_names,
+    format_of_plugin,
     format_of_suffix,
     report_format,
 )
@@ -190,15 +191,15 @@ def report(  # noqa: PLR0913  # every option of the command is an argument
         return
     if file == STANDARD_OUTPUT:
         file = None
-    options = ReportOptions(
-        format=_format(output, file),
-        file=file,
-        figures=figures,
-        gates=tuple(gate or ()),
-        is_named=revision is not None,
-    )
     with open_folder() as results:
         shown = find_reported(results, study, revision)
+        options = ReportOptions(
+            format=_format(output, file, results, shown),
+            file=file,
+            figures=figures,
+            gates=tuple(gate or ()),
+            is_named=revision is not None,
+        )
         if section is not None:
             from icckd.report.terminal import write_section
 
@@ -207,8 +208,12 @@ def report(  # noqa: PLR0913  # every option of the command is an argument
         make_report(results, shown, options)
 
 
-def _format(name: str | None, file: Path | None) -> ReportFormat:
+def _format(
+    name: str | None, file: Path | None, results: "Results", study: "StudyInfo"
+) -> ReportFormat:
     """Return the format of that name, else that of the file's suffix, else the table."""
+    if name is not None and (own := format_of_plugin(results, study, name)) is not None:
+        return own
     by_suffix = format_of_suffix(file.suffix) if name is None and file is not None else None
     return by_suffix or report_format(name or DEFAULT)
 

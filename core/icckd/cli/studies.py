@@ -73,6 +73,19 @@ def _print_plan(
     sys.stdout.write(f"{found}\n")
 
 
+def schema(
+    study: Annotated[
+        Path | None,
+        typer.Argument(metavar="[STUDY]", parser=expanded, help="Know its plug-ins' parts, too."),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of study files, for editors."""
+    from icckd.study.load import load, study_schema
+    from icckd.study.plugins import NONE, plugins_of
+
+    sys.stdout.write(study_schema(NONE if study is None else plugins_of(load(study))))
+
+
 def run(  # noqa: PLR0913  # every option of the command is an argument
     study: StudyFile,
     overrides: Overrides = None,

@@ -55,7 +55,7 @@ class AttemptHeader(Fact):
     """First line of an attempt journal: which stage, where, with what.
 
     `ordinal` orders attempts by when they were ordered, whatever clocks said. `files` are those of
-    a task by name, with their digests.
+    a task, or modules of plug-ins, by name with their digests.
     """
 
     k: Literal["h"] = "h"
@@ -173,10 +173,14 @@ class SessionHeader(Fact):
 
 
 class Planned(Fact):
-    """The resolved study and everything it takes; `rule` says how its verdicts are reached."""
+    """The resolved study and everything it takes; `rule` says how its verdicts are reached.
+
+    `plugins` has what a helper told of the plug-ins of the study: see `icckd.study.plugins`.
+    """
 
     k: Literal["p"] = "p"
     study: dict[str, Any]
+    plugins: dict[str, Any] = Field(default_factory=dict)
     rule: Rule = ""
     hypotheses: tuple[Hypothesis, ...] = ()
     arms: tuple[Arm, ...]

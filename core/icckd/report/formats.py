@@ -91,6 +91,29 @@ def register(row: ReportFormat) -> ReportFormat:
     return row
 
 
+def registered_names() -> list[str]:
+    """Return the names of the formats that are built in, or registered in this process."""
+    return list(_REGISTERED)
+
+
+def format_of_plugin(results: "Results", study: "StudyInfo", name: str) -> ReportFormat | None:
+    """Return a format that a plug-in of a study registers: a helper process writes it.
+
+    Raises:
+        MachineError: The plug-in is not where it was when the study was planned.
+    """
+    if name not in study.plugins.formats():
+        return None
+    where = {
+        "folder": str(results.folder.root), "study": study.name, "revision": study.revision,
+    }  # fmt: skip
+
+    def write(document: "ReportDocument", out: TextIO) -> None:
+        out.write(study.plugins.written(name, where).decode("utf-8", "replace"))
+
+    return ReportFormat(name=name, write=write)
+
+
 def _entry_points() -> "EntryPoints":
     from importlib.metadata import entry_points  # slow to import, and rarely needed
 

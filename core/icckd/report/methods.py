@@ -36,6 +36,7 @@ def methods(results: "Results", study: StudyInfo) -> str:
         *_data(results, study),
         *_trials(results, study),
         *_settings(study.resolved),
+        *notes.of_plugins(results, study),
         *_arms(study),
         *statistics_text(study),
         *_further(study),
@@ -212,6 +213,7 @@ def threats(results: "Results", study: StudyInfo) -> tuple[str, ...]:
         *_few_seeds(study, rows),
         *_shape(study),
         *_strength(study),
+        *notes.of_plugins(results, study),
         *_missing(results, study),
         *filter(None, [mixed_note(results.mixed_bits(study))]),
     )

@@ -29,7 +29,9 @@ from icckd.results.published import SEPARATOR, Published, published_for
 from icckd.results.studies import Provenance, StageProvenance
 from icckd.results.types import Comparison, StudyInfo, TrialStatus, on_synthetic_data
 from icckd.study.arms import Design, expand
-from icckd.study.model import Method, Study
+from icckd.study.load import study_in_journal
+from icckd.study.model import Method
+from icckd.study.plugins import kinds_of_parts
 from icckd.study.records import ENGINE_KINDS, Arm
 from icckd.study.source import files_text
 from icckd.study.tasks import by_name, read_back
@@ -157,6 +159,7 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
 
 def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
     yield from _of_code(results, study) if study.has_tasks else _OF_ENGINE
+    yield from of_plugins(results, study)
     yield (
         f"Below it the arm minus the baseline over equal seeds, {interval_rule(study)}. Differences"
         " of accuracies are in percentage points."
@@ -187,6 +190,25 @@ _OF_ENGINE = (
     "mean ± standard deviation (n): n counts seeds, each a teacher trained anew; students of one"
     " teacher are averaged first.",
 )
+
+
+def of_plugins(results: "Results", study: StudyInfo) -> Iterator[str]:
+    """Yield which parts are the user's own, and what is known of them."""
+    used: dict[str, str] = {}
+    for stage in results.provenance(study).stages:
+        if stage.kind in ENGINE_KINDS:
+            used |= stage.files
+    for each in study.plugins.plugins:
+        mine = [part for part in study.plugins.parts if part.plugin == each.name]
+        if not mine:
+            continue
+        digests = [f"{n} {used.get(n, digest)[:12]}" for n, digest in each.modules.items()]
+        yield (
+            f"From the plug-in {display(each.name)} ({display(', '.join(digests), 400)}) came"
+            f" {display(', '.join(kinds_of_parts(mine)), 300)}: code of this study's author. That"
+            " their random numbers follow from the seed, and that a resumed stage ends in the same"
+            " bits, is not verified here (icckd.testing checks it)."
+        )
 
 
 def claims_of(results: "Results", study: StudyInfo) -> str:
@@ -482,9 +504,8 @@ def design_of(study: StudyInfo) -> Design | None:
 
     Another version may have written it: its numbers still count.
     """
-    tables = {key: study.resolved[key] for key in Study.model_fields if key in study.resolved}
     try:
-        return expand(Study.model_validate(tables))
+        return expand(study_in_journal(study.resolved, study.plugins))
     except (ValidationError, SpecError):
         return None
 

@@ -66,6 +66,8 @@ def code_epoch_notes(
     own: dict[str, str] = {}
     for stage in stages:
         own[stage.digest] = _content_of_job(stage, own)
+        if not own[stage.digest]:
+            continue
         digest, code_epoch, is_complete = earlier.get(own[stage.digest], ("", 0, False))
         if stage.digest in missing and digest and code_epoch < stage.code_epoch:
             epochs = (code_epoch, stage.code_epoch)
@@ -106,6 +108,9 @@ def _content_of(row: tuple[Any, ...], names: Mapping[str, str]) -> str:
 
 
 def _content_of_job(stage: StageJob, names: Mapping[str, str]) -> str:
+    """Return what a stage trains; "" with parts of plug-ins, of which no earlier epoch is known."""
+    if stage.files or not all(names[digest] for digest in stage.inputs.values()):
+        return ""
     return _content(
         kind=stage.kind,
         settings=_today(stage.settings),

@@ -39,6 +39,7 @@ from icckd.journal.owner import boot_id, owner_is_alive
 from icckd.results.database import Column, transaction
 from icckd.study.model import Convergence
 from icckd.study.plan import digest_of
+from icckd.study.plugins import plugins_in_journal
 from icckd.study.tasks import read_back, task_metrics
 
 # What a journal line adds to which table.
@@ -79,8 +80,10 @@ def _session(event: SessionHeader, line: Line, name: str) -> Iterator[TableRow]:
 
 def _planned(event: Planned, line: Line, name: str) -> Iterator[TableRow]:
     stages = digest_of({"stages": sorted(stage.digest for stage in event.stages)})
-    yield "study_revision", (name, line.time, *_study(event), stages, event.rule)
-    for metric in task_metrics(read_back(event.study)).values():
+    plugins = _json(event.plugins)
+    yield "study_revision", (name, line.time, *_study(event), stages, event.rule, plugins)
+    own = plugins_in_journal(event.plugins).metrics()
+    for metric in {**task_metrics(read_back(event.study)), **own}.values():
         yield "declared_metric", (name, metric.name, metric.unit, metric.direction, metric.about)
     for position, asked in enumerate(event.hypotheses):
         yield "hypothesis", (name, position, asked.arm, asked.metric, asked.smallest_effect)

@@ -24,6 +24,7 @@ from icckd.stats.two_stage import first_share
 from icckd.study.arms import arms, family, hypotheses, outcome_columns, rule_of
 from icckd.study.model import Study
 from icckd.study.paths import nearest
+from icckd.study.plugins import plugins_of
 from icckd.study.records import Arm
 from icckd.study.tasks import stage_kinds, task_metrics
 
@@ -344,7 +345,8 @@ def study_as_planned(study: Study, found: Sequence[Arm] | None = None) -> StudyI
         always_sequential=header.sequential.always,
         rule=rule_of(study),
         hypotheses=hypotheses(study, found),
-        declared=task_metrics(study.task),
+        declared={**task_metrics(study.task), **plugins_of(study).metrics()},
+        plugins=plugins_of(study),
         kinds=stage_kinds(study.task),
     )  # fmt: skip
 

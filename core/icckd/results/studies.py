@@ -17,6 +17,7 @@ from icckd.errors import UsageError
 from icckd.results.types import StudyInfo
 from icckd.study.arms import REFERENCE, label, level_labels
 from icckd.study.paths import Change, nearest
+from icckd.study.plugins import plugins_in_journal
 from icckd.study.records import Arm, Hypothesis, Rule
 from icckd.study.tasks import read_back, stage_kinds, task_metrics
 
@@ -171,7 +172,7 @@ def without_seeds(resolved: dict[str, Any]) -> str:
 
 _STUDIES = """
 select study.study, study.revision, session, study.question, study.baseline, study.primary_metric,
-    study.outcomes, study.family, study.smallest_effect, study.planned, plan.resolved,
+    study.outcomes, study.family, study.smallest_effect, study.planned, plan.resolved, plan.plugins,
     study.is_latest, revision.trials, revision.complete, revision.is_complete
 from study
 inner join study_revision as plan using (session)
@@ -235,8 +236,8 @@ def _study(
     ran: Mapping[tuple[str, str], set[int]],
 ) -> StudyInfo:
     (name, revision, _, question, baseline, primary, metrics, family, smallest_effect,
-     planned, resolved, is_newest, trials, complete, is_complete) = row  # fmt: skip
-    written = json.loads(resolved)
+     planned, resolved, plugins, is_newest, trials, complete, is_complete) = row  # fmt: skip
+    written, own = json.loads(resolved), plugins_in_journal(json.loads(plugins))
     tasks = read_back(written)
     if not any(arm.levels for arm in arms):
         arms = _with_levels(arms, written.get("factor"))
@@ -263,7 +264,8 @@ def _study(
         trials=trials,
         complete=complete,
         is_complete=is_complete,
-        declared=task_metrics(tasks),
+        declared={**task_metrics(tasks), **own.metrics()},
+        plugins=own,
         kinds=stage_kinds(tasks),
     )
 
@@ -464,8 +466,14 @@ order by attempt.ordinal
 
 
 def read_task_files(store: Store, study: str) -> dict[str, dict[str, str]]:
-    """Return, by task, the files under which its newest complete runs stand, with their digests."""
-    return {kind: json.loads(files) for kind, files in store.select(_FILES, [study])}
+    """Return, by kind of stage, the user's files under which the newest complete ones stand.
+
+    They are files of tasks and modules of plug-ins, with their digests.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for kind, files in store.select(_FILES, [study]):
+        found.setdefault(kind, {}).update(json.loads(files))
+    return found
 
 
 _TEST_IMAGES = """

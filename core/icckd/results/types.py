@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icckd.study.metrics import OUTCOMES, Metric, metric_named
+from icckd.study.plugins import NONE, Plugins
 from icckd.study.records import ENGINE_KINDS, Arm, Hypothesis, Rule, State
 
 LEVEL = 0.05
@@ -198,11 +199,12 @@ class StudyInfo:
     always_declared: bool = True
     declared: Mapping[str, Metric] = field(default_factory=dict)
     kinds: tuple[str, ...] = ENGINE_KINDS
+    plugins: Plugins = NONE
 
     @property
     def has_tasks(self) -> bool:
         """Whether its stages run code of the user."""
-        return bool(self.declared)
+        return any(kind not in ENGINE_KINDS for kind in self.kinds)
 
     @property
     def key(self) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class Order:
         ordinal: Grows with every order of a state folder.
         force: Whether to train even if the stage was completed meanwhile.
         study_folder: Folder of the study's file, as an absolute path: tasks read theirs from there.
+        plugins: Where the plug-ins of the study are imported from, see `icckd.study.registry`.
     """
 
     attempt: str
@@ -42,6 +43,7 @@ class Order:
     ordinal: int = 0
     force: bool = False
     study_folder: str = ""
+    plugins: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

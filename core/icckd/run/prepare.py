@@ -11,13 +11,21 @@ from icckd.journal.artifacts import is_published
 from icckd.journal.folder import StateFolder
 from icckd.resources import available_cpus, resolve_device, usable_gpus
 from icckd.run.task_files import source_of_task
-from icckd.study.arms import Design, expand, hypotheses, refuse_effect_below_an_image
+from icckd.study.arms import (
+    Design,
+    expand,
+    hypotheses,
+    known_outcomes,
+    refuse_effect_below_an_image,
+)
 from icckd.study.data import Data
 from icckd.study.model import Study
 from icckd.study.numerics import numerics_class
 from icckd.study.origin import study_folder
 from icckd.study.plan import UNKNOWN_DATA, Plan, PlanContext, build, datasets, weights_files
-from icckd.study.tasks import Task, TaskSource, outcomes_of
+from icckd.study.plugins import plugins_of
+from icckd.study.source import source_of
+from icckd.study.tasks import Task, TaskSource
 from icckd.train.contract import code_epoch
 from icckd.train.data.files import Survey, fingerprint, read_weights, survey
 
@@ -90,7 +98,7 @@ def plan_design(  # noqa: PLR0913  # as make_plan
     for weights in weights_files(design):
         read_weights(weights)
 
-    outcomes = outcomes_of(study.task)
+    outcomes, plugins = known_outcomes(study), plugins_of(study)
 
     def judged(data: Data, found: Survey | None) -> None:
         if found is not None:
@@ -108,11 +116,14 @@ def plan_design(  # noqa: PLR0913  # as make_plan
         ),
         code_epoch=code_epoch,
         compile_long=study.numerics.compile == "auto",
+        source=plugins.source_of if plugins.plugins else source_of,
         accept_code=accept_code,
         task_source=_task_source(study_folder(study)),
         accepted_files=accepted_files or {},
     )
-    return build(design, context, students_per_teacher=study.study.students_per_teacher)
+    plan = build(design, context, students_per_teacher=study.study.students_per_teacher)
+    plugins.rest()
+    return plan
 
 
 def _task_source(folder: Path) -> Callable[[Task], TaskSource]:

@@ -41,6 +41,7 @@ from icckd.study.arms import family, hypotheses, outcome_columns, rule_of
 from icckd.study.model import Study
 from icckd.study.origin import study_folder
 from icckd.study.plan import Plan, StageJob, accepted_source, digest_of
+from icckd.study.plugins import plugins_of
 from icckd.study.records import Stage
 
 INTERRUPTED = 130
@@ -201,6 +202,7 @@ class Session:
             ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
             force=stage.digest in self._request.retrain,
             study_folder=str(study_folder(self._request.study)),
+            plugins=plugins_of(self._request.study).references,
         )
 
     def _handle_report(self, report: Report) -> None:
@@ -466,6 +468,7 @@ def planned(request: RunRequest) -> Planned:
             "family": list(family(study, plan.arms)),
             **({"stopped": dict(request.stopped)} if request.stopped else {}),
         },
+        plugins=plugins_of(study).told(),
         rule=rule_of(study),
         hypotheses=hypotheses(study, plan.arms),
         arms=plan.arms,

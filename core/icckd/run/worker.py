@@ -62,6 +62,7 @@ from icckd.run.messages import (
 )
 from icckd.run.task import leave_folder, run_folder, run_task, task_of
 from icckd.run.task_files import python_of
+from icckd.study.registry import add_plugins
 from icckd.study.source import files_text, own_modules
 from icckd.train.contract import JobContext
 from icckd.variables import checkpoint_seconds
@@ -89,7 +90,7 @@ def serve(lines: IO[bytes], out: IO[bytes]) -> None:
     channel = WorkerChannel(lines, out)
     for order in channel.orders():
         if not order.stage.is_task:
-            _load_engine()
+            _load_engine(tuple(order.plugins))
         _own_gpus()
         if trouble := _gpu_trouble(order):
             channel.send(order, "unusable", reason=trouble)
@@ -277,9 +278,10 @@ def _carry_out(
     _engine().train_stage(order, folder, recorder, context)
 
 
-def _load_engine() -> None:
+def _load_engine(plugins: tuple[str, ...]) -> None:
     """Import what trains; what cannot be imported ends this process before it begins anything."""
     try:
+        add_plugins(plugins)
         _engine()
     except Exception:
         traceback.print_exc()

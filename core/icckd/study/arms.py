@@ -21,6 +21,7 @@ from icckd.study.model import Ablation, ArmSpec, Factor, Method, Study
 from icckd.study.network import image_shape, network_shape
 from icckd.study.origin import Origin, origin_of
 from icckd.study.paths import Change, assign, changes, is_under, nearest, off_state
+from icckd.study.plugins import plugins_of
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml
 from icckd.study.records import Arm, Hypothesis, Role, Rule, Trial
@@ -79,6 +80,11 @@ def arms(study: Study) -> tuple[Arm, ...]:
 
 def _resolved(study: Study) -> tuple[tuple[Arm, ...], dict[str, Method]]:
     """Return arms and their configurations, in the order of the study."""
+    with plugins_of(study).present():
+        return _resolved_here(study)
+
+
+def _resolved_here(study: Study) -> tuple[tuple[Arm, ...], dict[str, Method]]:
     declared = [*_from_ablations(study), *_from_arm_tables(study), *_from_factors(study)]
     _refuse_duplicate_names(study, declared)
     header = study.study
@@ -107,6 +113,13 @@ def outcome_columns(study: Study) -> tuple[str, ...]:
     header = study.study
     of_ablations = (m for each in study.ablation for m in (*each.primary, *each.metrics))
     return tuple(dict.fromkeys([header.primary, *header.metrics, *of_ablations]))
+
+
+def known_outcomes(study: Study) -> Mapping[str, Metric]:
+    """Return the outcomes that trials of a study have, those of its own tasks and parts too."""
+    own = plugins_of(study).metrics()
+    recorded = {name: metric for name, metric in own.items() if metric.recorded != "series"}
+    return {**outcomes_of(study.task), **recorded} if recorded else outcomes_of(study.task)
 
 
 def family(study: Study, found: Sequence[Arm]) -> tuple[str, ...]:
@@ -523,7 +536,7 @@ def _check_references(study: Study, found: tuple[Arm, ...], data: Data) -> None:
                 f"{place}study.family names {name!r}, which is not an arm beside the baseline",
                 hint=nearest(name, [n for n in names if n != study.study.baseline]),
             )
-    outcomes = outcomes_of(study.task)
+    outcomes = known_outcomes(study)
     for name in outcome_columns(study):
         if name not in outcomes:
             key = "primary" if name == study.study.primary else "metrics"

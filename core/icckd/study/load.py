@@ -3,7 +3,7 @@
 import codecs
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,12 @@ from icckd.errors import SpecError
 from icckd.study.model import Study
 from icckd.study.origin import Origin
 from icckd.study.paths import assign, is_under, nearest
+from icckd.study.plugins import NONE, SORTS, PartFacts, Plugins, read_plugins
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml_problem
+from icckd.study.registry import Registry
 from icckd.study.tasks import ONLY, entries, entry_at, is_alike, uses_engine
-from icckd.study.teacher import with_views_of_losses
+from icckd.study.teacher import TEACHER_LOSSES, with_views_of_losses
 
 MAX_BYTES = 1 << 20
 MAX_LINE = 1 << 14
@@ -27,18 +29,24 @@ OVERRIDABLE = ("study", "data", "teacher", "student", "task", "numerics")
 
 
 class LoadedStudy(Study):
-    """A study that knows where it was written."""
+    """A study that knows where it was written, and the plug-ins that it names."""
 
     _origin: Origin = PrivateAttr(default=Origin())
+    _plugins: Plugins = PrivateAttr(default=NONE)
 
     @property
     def origin(self) -> Origin:
         """Where it was written, for messages."""
         return self._origin
 
-    def written_in(self, origin: Origin) -> "LoadedStudy":
-        """Return this study, with the place where it was written."""
-        self._origin = origin
+    @property
+    def known_plugins(self) -> Plugins:
+        """Its plug-ins, with what is known of their parts."""
+        return self._plugins
+
+    def written_in(self, origin: Origin, plugins: Plugins) -> "LoadedStudy":
+        """Return this study, with the place where it was written, and its plug-ins."""
+        self._origin, self._plugins = origin, plugins
         return self
 
 
@@ -99,13 +107,44 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
         _spread_counts(tables)
         done.append((path, override))
     origin = Origin(where=where, text=text, overrides=tuple(done))
-    try:
-        tables = with_views_of_losses(resolve_presets(tables))
-        study = LoadedStudy.model_validate(tables).written_in(origin)
-    except ValidationError as error:
-        raise first_problem(error, origin) from error
+    plugins = _plugins(tables, origin)
+    with plugins.present():
+        try:
+            tables = with_views_of_losses(resolve_presets(tables))
+            study = LoadedStudy.model_validate(tables).written_in(origin, plugins)
+        except ValidationError as error:
+            raise first_problem(error, origin) from error
     _refuse_idle_tables(study, tables, origin)
     return study
+
+
+def study_in_journal(resolved: Mapping[str, Any], plugins: Plugins) -> Study:
+    """Return a study as a journal tells it.
+
+    Args:
+        resolved: The resolved study; what is no table of a study is left out.
+        plugins: Its plug-ins as the journal tells them.
+
+    Raises:
+        ValidationError: Another version wrote it.
+    """
+    tables = {key: resolved[key] for key in Study.model_fields if key in resolved}
+    with plugins.present():
+        return LoadedStudy.model_validate(tables).written_in(Origin(), plugins)
+
+
+def _plugins(tables: Mapping[str, Any], origin: Origin) -> Plugins:
+    """Return the plug-ins that a study names; what is no list of names is left to validation."""
+    names = tables.get("plugins", ())
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        return NONE
+    repeated = {name for name in names if names.count(name) > 1}
+    try:
+        if repeated:
+            raise SpecError(f"plugins names {sorted(repeated)[0]!r} twice")
+        return read_plugins(names, origin.folder)
+    except SpecError as error:
+        raise SpecError(f"{origin.at('plugins')}{error.message}", hint=error.hint) from error
 
 
 def _refuse_idle_tables(study: Study, tables: Mapping[str, Any], origin: Origin) -> None:
@@ -234,15 +273,57 @@ def _sets(override: str, path: str) -> bool:
 # `python -m icckd.study.load > studies/study.schema.json` writes the committed one anew.
 
 
-def study_schema() -> str:
-    """Return the schema as text, the way it is committed in `studies/study.schema.json`."""
+def study_schema(plugins: Plugins = NONE) -> str:
+    """Return the schema as text, the way it is committed in `studies/study.schema.json`.
+
+    Args:
+        plugins: Plug-ins whose parts it is to know, too.
+    """
     schema = Study.model_json_schema()
+    for part in plugins.parts:
+        _add_part(schema["$defs"], part)
     seeds = schema["$defs"]["StudyHeader"]["properties"]["seeds"]
     count = {"type": "integer", "minimum": 1}  # seeds = 8: `_spread_counts`
     seeds["anyOf"] = [{"$ref": seeds.pop("$ref")}, count]
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "icckd study"
     return json.dumps(schema, indent=2) + "\n"
+
+
+def _add_part(defs: dict[str, Any], part: PartFacts) -> None:
+    """Put a part of a plug-in beside those of its sort."""
+    if not part.schema:
+        return  # a metric has no settings
+    mark = f"{part.kind}-"
+    own = json.loads(json.dumps(part.schema).replace('"#/$defs/', f'"#/$defs/{mark}'))
+    defs |= {f"{mark}{name}": schema for name, schema in own.pop("$defs", {}).items()}
+    name = f"{mark}{own.get('title', part.noun)}"
+    defs[name] = own
+    reference = {"$ref": f"#/$defs/{name}"}
+    if part.noun == TEACHER_LOSSES.noun:
+        off = {"const": "off", "type": "string"}
+        setting = {"anyOf": [reference, off], "default": "off"}
+        defs["Teacher"]["properties"][part.kind] = setting
+        return
+    for union in _unions(defs, next(each for each in SORTS if each.noun == part.noun)):
+        union["oneOf"].append(reference)
+        if "discriminator" in union:
+            union["discriminator"]["mapping"][part.kind] = reference["$ref"]
+
+
+def _unions(value: Any, sort: Registry[Any]) -> Iterator[dict[str, Any]]:
+    """Yield the unions of all kinds of a sort of parts, wherever they are."""
+    if isinstance(value, dict):
+        known = {f"#/$defs/{part.settings.__name__}" for part in sort.parts()}
+        branches = value.get("oneOf")
+        found = {each.get("$ref") for each in branches} if isinstance(branches, list) else set()
+        if found and found <= known:
+            yield value
+        for inner in value.values():
+            yield from _unions(inner, sort)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _unions(inner, sort)
 
 
 if __name__ == "__main__":

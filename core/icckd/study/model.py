@@ -16,6 +16,7 @@ from pydantic import (
 from icckd.study.data import DATASETS, Data
 from icckd.study.distillers import DISTILLERS, Distiller
 from icckd.study.network import MODELS, Model, image_shape, network_shape
+from icckd.study.plugins import PluginName
 from icckd.study.registry import default
 from icckd.study.settings import Many, Off, Settings
 from icckd.study.tasks import Tasks, by_name
@@ -38,7 +39,7 @@ class Method(Settings):
     """The settings that an arm may change."""
 
     data: Data = DATASETS.default("digits")
-    teacher: Teacher = default(Teacher)
+    teacher: Teacher = default(lambda: Teacher.model_validate({}))
     student: Student = default(Student)
     task: Tasks = None
 
@@ -242,9 +243,14 @@ class Factor(Settings):
 class Study(Settings):
     """A whole study file."""
 
+    plugins: Many[PluginName] = Field(
+        default=(),
+        max_length=100,
+        description="files and installed packages that bring parts of your own",
+    )
     study: StudyHeader
     data: Data = DATASETS.default("digits")
-    teacher: Teacher = default(Teacher)
+    teacher: Teacher = default(lambda: Teacher.model_validate({}))
     student: Student = default(Student)
     task: Tasks = Field(default=None, description="code of your own: one task, or several by name")
     numerics: Numerics = Numerics()
@@ -255,7 +261,7 @@ class Study(Settings):
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is at its default and came later: revisions of studies stay the same."""
-        return _without_defaults(self, write(self), ("task",))
+        return _without_defaults(self, write(self), ("plugins", "task"))
 
     @model_validator(mode="after")
     def _one_student_for_tasks(self) -> "Study":

@@ -41,6 +41,11 @@ class Origin:
         place = f", line {line}" if line else ""
         return f"{self.where}{place}: " if self.where else ""
 
+    @property
+    def folder(self) -> Path:
+        """The folder of the file; of what was not read from a file, the current one."""
+        return Path(self.where).absolute().parent if self.where else Path.cwd()
+
     def line(self, way: Way) -> int | None:
         """Return the line of a key, or of the nearest table around it; None where none is."""
         while way:
@@ -70,8 +75,7 @@ def origin_of(study: object) -> Origin:
 
 def study_folder(study: object) -> Path:
     """Return the folder of a study's file; for one that was not read from a file, the current."""
-    where = origin_of(study).where
-    return Path(where).absolute().parent if where else Path.cwd()
+    return origin_of(study).folder
 
 
 _TOKEN = re.compile(

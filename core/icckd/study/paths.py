@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from icckd.errors import SpecError
 from icckd.study.registry import load
-from icckd.study.settings import OneOf
+from icckd.study.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,7 +181,7 @@ def tables_in(annotation: Any) -> list[type[BaseModel]]:
 
 def _members(annotation: Any) -> tuple[Any, ...]:
     load()  # parts complete the settings
-    if isinstance(annotation, type) and issubclass(annotation, OneOf):
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
         return annotation.kinds()
     origin = typing.get_origin(annotation)
     if origin is typing.Annotated:

@@ -48,7 +48,7 @@ class PlanContext:
     `code_epoch` gives the epoch of a class of numerics by its device, precision and `compiled`.
     With `compile_long` the long stages on CUDA are compiled. With `accept_code` source that is not
     known to give equal numbers is taken to give them. `task_source` looks at the files of a task;
-    `accepted_files` has, by task, the digests of files under which earlier runs of it stand.
+    `accepted_files` has, by kind of stage, the digests of files under which earlier ones stand.
     """
 
     numerics: NumericsClass
@@ -69,8 +69,9 @@ class PlanContext:
 class StageJob(Stage):
     """A stage with everything that it is trained from; `settings` are complete.
 
-    `files` are those of a task by name, with the digests that its identity has; `changed_files` has
-    the digests of those that differ now and are taken to give the same numbers.
+    `files` are those of a task, or the modules of plug-ins, by name with the digests that its
+    identity has; `changed_files` has the digests of those that differ now and are taken to give the
+    same numbers.
     """
 
     settings: dict[str, Any]
@@ -227,7 +228,9 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
         device=numerics.device, precision=numerics.precision, compiled=numerics.compiled
     )
     source = replace(context.source(kind, role, data), accepted=context.accept_code)
-    other_source = source.identity()
+    accepted = context.accepted_files.get(kind, {}) if context.accept_code else {}
+    files = {name: accepted.get(name, digest) for name, digest in source.foreign.items()}
+    other_source = {**files, **source.identity()}
     identity = {
         "kind": kind,
         "settings": {"data": canonical(data), kind: canonical(role)},
@@ -261,6 +264,8 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
         numerics=numerics,
         code_epoch=code_epoch,
         source=source,
+        files=files,
+        changed_files={n: d for n, d in source.foreign.items() if files[n] != d},
     )
 
 
@@ -331,11 +336,7 @@ def accepted_source(plan: Plan) -> dict[str, str]:
     """Return all source of a plan that is taken to give equal numbers: digests by module."""
     accepted = [stage.source for stage in plan.stages.values() if stage.source.accepted]
     return {
-        **{
-            name: digest
-            for source in accepted
-            for name, digest in {**source.foreign, **source.changed}.items()
-        },
+        **{name: digest for source in accepted for name, digest in source.changed.items()},
         **{n: d for stage in plan.stages.values() for n, d in stage.changed_files.items()},
     }
 

@@ -8,23 +8,34 @@ the documentation says of it. The code is registered for its settings by a decor
 
 The file of settings, the JSON schema, the metric catalogue, the tables of the documentation and the
 contract tests are made from the registries; nothing else lists the parts. This module knows none:
-`icckd/__init__.py` names the packages whose modules are parts, and installed distributions name
-modules of theirs by entry points of the group `icckd.parts`. They are imported when a registry is
+`icckd/__init__.py` names the packages whose modules are parts. They are imported when a registry is
 first read. Importing a part must not import torch (`icckd.train.lazy`).
+
+A study may name *plug-ins*: files of the user, or entry points of the group `icckd.parts`. Workers
+and the helper that describes plug-ins import them (`add_plugins`). Every other process has
+stand-ins for their parts, those of the study that it looks at (`standing_in`,
+`icckd.study.plugins`).
 """
 
+import contextlib
 import importlib
+import importlib.util
 import pkgutil
+import sys
 import threading
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from icckd.errors import MachineError
 
 GROUP = "icckd.parts"
+FILE, ENTRY = "file:", "entry:"
+"""How a reference to a plug-in begins: the absolute path of a file, the name of an entry point."""
 LAST = 1000
 """Order of a part that does not say where it stands in lists: after the others, by its kind."""
 
@@ -34,6 +45,10 @@ B = TypeVar("B", bound=Callable[..., Any])
 _packages: list[str] = []
 _registries: dict[str, "Registry[Any]"] = {}
 _then: list[Callable[[], None]] = []
+_plugins: list[str] = []
+_stand_ins: ContextVar[Mapping[str, "tuple[Part[Any], ...]"] | None] = ContextVar(
+    "stand-ins", default=None
+)
 _lock = threading.RLock()
 _state: Literal["unread", "loading", "loaded"] = "unread"
 
@@ -116,6 +131,15 @@ class Registry(Generic[S]):
         chosen = (part for part in self._parts.values() if issubclass(part.settings, base))
         return tuple(sorted(chosen, key=lambda part: (part.order, part.kind)))
 
+    def registered_now(self) -> tuple[Part[S], ...]:
+        """Return the parts that are registered so far, and import none."""
+        return tuple(self._parts.values())
+
+    def stand_ins(self, base: type[Any] = object) -> tuple[Part[S], ...]:
+        """Return the parts of plug-ins that this process knows by stand-ins, as `parts`."""
+        known = (_stand_ins.get() or {}).get(self.noun, ())
+        return tuple(part for part in known if issubclass(part.settings, base))
+
     def kinds(self, base: type[Any] = object) -> tuple[str, ...]:
         """Return the names of these parts, in their order."""
         return tuple(part.kind for part in self.parts(base))
@@ -136,7 +160,11 @@ class Registry(Generic[S]):
     def metrics(self) -> Iterator[Any]:
         """Yield the metrics that all parts record, in their order."""
         for part in self.parts():
-            yield from () if self._metrics_of is None else self._metrics_of(part)
+            yield from self.metrics_of(part)
+
+    def metrics_of(self, part: Part[S]) -> Iterable[Any]:
+        """Return the metrics that a part records."""
+        return () if self._metrics_of is None else self._metrics_of(part)
 
     def __getitem__(self, kind: str) -> Callable[..., Any]:
         """Return what builds or computes the part of that name."""
@@ -184,11 +212,45 @@ def when_loaded(action: Callable[[], None]) -> None:
             _then.append(action)
 
 
-def load() -> None:
-    """Import all parts, once in a process. Called by whatever reads a registry.
+def add_plugins(references: Iterable[str]) -> None:
+    """Name plug-ins whose parts this process has, after those of icckd; none is imported yet.
+
+    Args:
+        references: Each begins with `FILE` or `ENTRY`.
 
     Raises:
-        MachineError: A module that an installed distribution names cannot be imported.
+        ValueError: The parts were read already, without one of them.
+    """
+    new = [each for each in references if each not in _plugins]
+    if new and _state == "loaded":
+        raise ValueError(f"plug-in {new[0]!r} comes too late: the parts were read already")
+    _plugins.extend(new)
+
+
+def plugin_folders() -> tuple[Path, ...]:
+    """Return the folders of the files that are plug-ins of this process."""
+    files = [Path(each.removeprefix(FILE)) for each in _plugins if each.startswith(FILE)]
+    return tuple(dict.fromkeys(file.parent for file in files))
+
+
+@contextlib.contextmanager
+def standing_in(parts: Mapping[str, tuple[Part[Any], ...]]) -> Iterator[None]:
+    """Let settings of these parts, by what they are called, be valid inside; and of no others."""
+    token = _stand_ins.set(parts)
+    try:
+        yield
+    finally:
+        _stand_ins.reset(token)
+
+
+def load(import_plugin: Callable[[str], None] | None = None) -> None:
+    """Import all parts, once in a process. Called by whatever reads a registry.
+
+    Args:
+        import_plugin: Imports one plug-in, by its reference.
+
+    Raises:
+        MachineError: A plug-in cannot be imported.
     """
     global _state
     if _state == "loaded":
@@ -202,8 +264,8 @@ def load() -> None:
                 found = importlib.import_module(package)
                 for module in pkgutil.iter_modules(found.__path__):
                     importlib.import_module(f"{package}.{module.name}")
-            for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name):
-                _import(entry)
+            for reference in _plugins:
+                (import_plugin or _import_in_worker)(reference)
             for action in _then:
                 action()
         except BaseException:
@@ -212,13 +274,43 @@ def load() -> None:
         _state = "loaded"
 
 
-def _import(entry: EntryPoint) -> None:
-    try:
-        entry.load()
-    except Exception as error:
-        origin = entry.dist.name if entry.dist is not None else "an installed distribution"
+def import_reference(reference: str) -> None:
+    """Import a plug-in, whatever that raises.
+
+    A file is a module under its own name, and finds modules beside it after all installed ones.
+
+    Raises:
+        MachineError: There is no such file or entry point.
+    """
+    if reference.startswith(ENTRY):
+        name = reference.removeprefix(ENTRY)
+        for entry in entry_points(group=GROUP):
+            if entry.name == name:
+                entry.load()
+                return
         raise MachineError(
-            f"the part {entry.name!r} of {origin} cannot be loaded from {entry.value}:"
+            f"no installed distribution has an entry point {name!r} of group {GROUP}",
+            hint="install what brings it wherever stages are trained",
+        )
+    file = Path(reference.removeprefix(FILE))
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    if spec is None or spec.loader is None or not file.is_file():
+        raise MachineError(f"{file} is no Python file", hint="name a file that ends with .py")
+    if str(file.parent) not in sys.path:
+        sys.path.append(str(file.parent))
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[file.stem] = module
+    spec.loader.exec_module(module)
+
+
+def _import_in_worker(reference: str) -> None:
+    try:
+        import_reference(reference)
+    except MachineError:
+        raise
+    except Exception as error:
+        raise MachineError(
+            f"plug-in {reference.partition(':')[2]} cannot be imported:"
             f" {type(error).__name__}: {error}",
-            hint=f"mend or uninstall {origin}",
+            hint="`icckd plan` on this machine says where",
         ) from error

@@ -1,7 +1,7 @@
 """What all settings share, and settings that a registry completes."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import (
     TYPE_CHECKING,
     Annotated,
@@ -20,13 +20,15 @@ from pydantic import (
     Discriminator,
     Field,
     GetCoreSchemaHandler,
+    SerializerFunctionWrapHandler,
     Strict,
     StringConstraints,
     Tag,
     ValidationError,
+    ValidatorFunctionWrapHandler,
     model_validator,
 )
-from pydantic_core import CoreSchema, InitErrorDetails
+from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
 from icckd.study.registry import Registry, kind_of
 
@@ -64,6 +66,11 @@ class Settings(BaseModel):
     places: ClassVar[frozenset[str]] = frozenset()
     """Settings that only say where something lies: no part of a stage's identity."""
 
+    @classmethod
+    def kinds(cls) -> tuple[type["Settings"], ...]:
+        """Return the classes of settings that an annotation `cls` takes."""
+        return (cls,)
+
     @model_validator(mode="before")
     @classmethod
     def _choices_of_their_own_type(cls, given: Any) -> Any:
@@ -87,6 +94,42 @@ def _choices_of(table: type[Settings]) -> dict[str, tuple[Any, ...]]:
     return {name: get_args(a) for name, a in annotations.items() if get_origin(a) is Literal}
 
 
+class StandIn(Settings):
+    """Settings of a part of a plug-in, in a process that has not imported it."""
+
+
+def _or_stand_in(schema: CoreSchema, choose: Callable[[Any], type[Settings] | None]) -> CoreSchema:
+    """Return a schema that takes settings of parts of plug-ins besides those that it knows.
+
+    Args:
+        schema: What is taken as a rule.
+        choose: Gives the class that a value is validated by instead, or None.
+    """
+
+    def validate(value: Any, otherwise: ValidatorFunctionWrapHandler) -> Any:
+        if isinstance(value, StandIn):
+            return value
+        other = choose(value)
+        return otherwise(value) if other is None else other.model_validate(value)
+
+    def write(value: Any, otherwise: SerializerFunctionWrapHandler, info: Any) -> Any:
+        if not isinstance(value, StandIn):
+            return otherwise(value)
+        return value.model_dump(
+            mode=info.mode,
+            exclude_unset=info.exclude_unset,
+            exclude_defaults=info.exclude_defaults,
+        )
+
+    return core_schema.no_info_wrap_validator_function(
+        validate,
+        schema,
+        serialization=core_schema.wrap_serializer_function_ser_schema(
+            write, schema=schema, info_arg=True
+        ),
+    )
+
+
 class OneOf(Settings):
     """Settings of one of the registered kinds.
 
@@ -105,11 +148,12 @@ class OneOf(Settings):
         kind: str
 
     @classmethod
-    def kinds(cls) -> tuple[type["OneOf"], ...]:
+    def kinds(cls) -> tuple[type[Settings], ...]:
         """Return the settings of every kind that the annotation `cls` takes."""
         if kind_of(cls):
             return (cls,)
-        return tuple(part.settings for part in cls.registry.parts(cls))
+        parts = (*cls.registry.parts(cls), *cls.registry.stand_ins(cls))
+        return tuple(part.settings for part in parts)
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -118,15 +162,26 @@ class OneOf(Settings):
         """Return the schema of the settings, or of the union of all kinds."""
         if kind_of(cls):
             return handler(source)
-        kinds = cls.kinds()
+        kinds = tuple(part.settings for part in cls.registry.parts(cls))
         if cls.kind_if_missing is None:
-            return handler.generate_schema(
+            union = handler.generate_schema(
                 Annotated[Union[kinds], Field(discriminator="kind")]  # noqa: UP007
             )
-        tagged = tuple(Annotated[kind, Tag(kind_of(kind))] for kind in kinds)
-        return handler.generate_schema(
-            Annotated[Union[tagged], _by_kind(cls.kind_if_missing, map(kind_of, kinds))]  # noqa: UP007
-        )
+        else:
+            tagged = tuple(Annotated[kind, Tag(kind_of(kind))] for kind in kinds)
+            union = handler.generate_schema(
+                Annotated[Union[tagged], _by_kind(cls.kind_if_missing, map(kind_of, kinds))]  # noqa: UP007
+            )
+        return _or_stand_in(union, cls._stand_in_for)
+
+    @classmethod
+    def _stand_in_for(cls, value: Any) -> type[Settings] | None:
+        """Return the stand-in whose settings a value is to be, None where it is of a known kind."""
+        if not isinstance(value, dict):
+            return None
+        kind = value.get("kind")
+        stand_ins = (p.settings for p in cls.registry.stand_ins(cls) if p.kind == kind)
+        return next(stand_ins, None)
 
 
 def _by_kind(missing: str, kinds: Iterable[str]) -> Discriminator:

@@ -6,8 +6,9 @@ is that of its syntax tree without docstrings, so that comments, docstrings and 
 
 `source.json` beside this module lists the digests known to give equal numbers for the present code
 epochs. A stage made of known source has the identity that it always had. Any other source enters
-the stage's identity (design law 6, docs/laws.md), unless the user accepts it as equal. Parts of
-other distributions have no known digest: theirs always enter.
+the stage's identity (design law 6, docs/laws.md), unless the user accepts it as equal. Plug-ins
+have no known digest: their modules, and those beside a plug-in's file that they import, always
+enter. Metrics of plug-ins measure every stage, as icckd's own do.
 
 `bench/same_numbers.py --record` proves a change of training code equal and lists it.
 """
@@ -25,8 +26,9 @@ from typing import Any
 from pydantic import BaseModel
 
 from icckd import __version__
+from icckd.study.metrics import METRICS
 from icckd.study.records import EngineKind
-from icckd.study.registry import Part, load, registered
+from icckd.study.registry import Part, load, plugin_folders, registered
 
 OWN = "icckd"
 PACKAGE = Path(__file__).parents[1]
@@ -40,9 +42,16 @@ _OF_OTHER_KIND: Mapping[EngineKind, frozenset[str]] = {
 }
 _MEASURES = "icckd.train.metrics"
 """Every module of this package measures every stage that it can."""
-_NO_NUMBERS = ("icckd.errors", "icckd.journal", "icckd.resources", "icckd.study.tasks")
-"""What words errors, writes journals, looks at the machine, and speaks of the user's own code: it
-decides no number of the engine."""
+_NO_NUMBERS = (
+    "icckd.errors",
+    "icckd.journal",
+    "icckd.plugin",
+    "icckd.resources",
+    "icckd.study.plugin",
+    "icckd.study.tasks",
+)
+"""What words errors, writes journals, looks at the machine, and speaks of the user's own code and
+plug-ins: it decides no number of the engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +61,8 @@ class StageSource:
     Attributes:
         digest: Of all its modules.
         changed: Digest by module of icckd's own that is not known to give equal numbers.
-        foreign: Digest by module of other distributions.
-        accepted: Whether the user says that `changed` and `foreign` decide no number here.
+        foreign: Digest by module of plug-ins.
+        accepted: Whether the user says that `changed` decides no number here.
     """
 
     digest: str = ""
@@ -62,8 +71,8 @@ class StageSource:
     accepted: bool = False
 
     def identity(self) -> dict[str, str]:
-        """Return what enters the identity of a stage: nothing where all is known or accepted."""
-        return {} if self.accepted else {**self.foreign, **self.changed}
+        """Return what of icckd enters the identity of a stage: nothing where all is known."""
+        return {} if self.accepted else dict(self.changed)
 
     def environment(self) -> dict[str, str]:
         """Return what an attempt records of it beside the versions of other software."""
@@ -91,7 +100,8 @@ def source_of(kind: EngineKind, role: BaseModel, data: BaseModel) -> StageSource
         role: Settings of the teacher or of the student.
         data: Settings of its data.
     """
-    return _source(kind, frozenset(part_modules((role, data))))
+    measures = {p.build.__module__ for p in METRICS.parts() if _top(p.build.__module__) != OWN}
+    return _source(kind, frozenset(part_modules((role, data))) | measures)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -132,6 +142,11 @@ def modules(kind: EngineKind, parts: Iterable[str]) -> frozenset[str]:
         waiting += imported
         waiting += [name.rpartition(".")[0]] if "." in name else []
     return frozenset(found)
+
+
+def modules_beside(parts: Iterable[str]) -> frozenset[str]:
+    """Return the modules of plug-ins among those that parts in these modules are made of."""
+    return frozenset(name for name in modules("student", parts) if _top(name) != OWN)
 
 
 def digests(names: Iterable[str]) -> dict[str, str]:
@@ -211,7 +226,7 @@ class ModuleSource:
 
 
 def file_of(name: str) -> Path | None:
-    """Return the file of a module of icckd or of a distribution with parts, None for any other."""
+    """Return the file of a module of icckd or of a plug-in, None for any other."""
     root = _root(_top(name))
     if root is None:
         return None
@@ -223,9 +238,12 @@ def file_of(name: str) -> Path | None:
 
 
 def _root(top: str) -> Path | None:
-    """Return the folder that holds a package of icckd or of an imported distribution of parts."""
+    """Return the folder that holds a package of icckd, or a module or package of a plug-in."""
     if top == OWN:
         return PACKAGE.parent
+    for folder in plugin_folders():
+        if (folder / f"{top}.py").is_file() or any((folder / top).glob("*.py")):
+            return folder
     if top not in _foreign_packages():
         return None
     file = getattr(sys.modules.get(top), "__file__", None)

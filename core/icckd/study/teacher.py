@@ -3,18 +3,29 @@
 The losses are registered in the files of `icckd.train.losses`; docs/method.md defines them.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, cast
 
-from pydantic import BaseModel, Field, GetCoreSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    Field,
+    GetCoreSchemaHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    model_serializer,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema
 
 from icckd.study.metrics import Direction, Metric, Recorded
 from icckd.study.network import MODELS, Model
 from icckd.study.registry import Part, Registry, load, when_loaded
-from icckd.study.settings import Off, Settings
+from icckd.study.settings import Off, Settings, StandIn
 from icckd.study.training import Training
 
 B = TypeVar("B", bound=Callable[..., Any])
@@ -143,6 +154,25 @@ class Teacher(Settings):
     sampler: BalancedSampler | Off = "off"
     training: Training = Training()
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _with_losses_of_plugins(cls, given: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+        """Take a table as that of a teacher with the losses that the study's plug-ins bring."""
+        if cls is not Teacher or isinstance(given, StandIn):
+            return given if isinstance(given, cls) else handler(given)
+        whole = _with_stand_ins(cls)
+        is_other = isinstance(given, dict) and whole is not cls
+        return whole.model_validate(given) if is_other else handler(given)
+
+    @model_serializer(mode="wrap")
+    def _write_all_losses(
+        self, write: SerializerFunctionWrapHandler, info: SerializationInfo
+    ) -> dict[str, Any]:
+        """Write the losses of plug-ins, too, where a table holds them."""
+        if not isinstance(self, StandIn):
+            return write(self)  # type: ignore[no-any-return]
+        return self.model_dump(mode=info.mode, exclude_unset=info.exclude_unset)
+
     @model_validator(mode="after")
     def _losses_have_their_views(self) -> "Teacher":
         for name, loss in self.losses().items():
@@ -166,8 +196,18 @@ class Teacher(Settings):
 
     def losses(self) -> dict[str, LossSettings]:
         """Return the settings of the losses that are on, by name, in the order of the registry."""
-        found = {name: getattr(self, name) for name in TEACHER_LOSSES.kinds()}
+        found = {name: getattr(self, name) for name in self.loss_names()}
         return {name: loss for name, loss in found.items() if loss != "off"}
+
+    @classmethod
+    def loss_names(cls) -> tuple[str, ...]:
+        """Return the names of all losses that it may have, in their order."""
+        return TEACHER_LOSSES.kinds()
+
+    @classmethod
+    def kinds(cls) -> tuple[type[Settings], ...]:
+        """Return the class itself, with the losses of plug-ins where the study has some."""
+        return (_with_stand_ins(cls),)
 
     @classmethod
     def __get_pydantic_core_schema__(
@@ -192,6 +232,42 @@ def _give_losses_their_settings() -> None:
 when_loaded(_give_losses_their_settings)
 
 
+# The losses of plug-ins, where this process knows them by stand-ins.
+
+
+def _with_stand_ins(teacher: type[Teacher]) -> type[Teacher]:
+    parts = TEACHER_LOSSES.stand_ins()
+    if teacher is not Teacher or not parts:
+        return teacher
+    return _teacher_with(tuple((part.kind, part.settings) for part in parts))
+
+
+@functools.cache
+def _teacher_with(losses: tuple[tuple[str, type[LossSettings]], ...]) -> type[Teacher]:
+    """Return the class of a teacher that has these losses besides the registered ones."""
+
+    class TeacherWithPlugins(StandIn, Teacher):
+        __doc__ = Teacher.__doc__
+
+        @model_serializer(mode="wrap")
+        def _write_all_losses(
+            self, write: SerializerFunctionWrapHandler, info: SerializationInfo
+        ) -> dict[str, Any]:
+            return write(self)  # type: ignore[no-any-return]
+
+        @classmethod
+        def loss_names(cls) -> tuple[str, ...]:
+            return (*TEACHER_LOSSES.kinds(), *(name for name, _ in losses))
+
+    fields: dict[str, Any] = {
+        name: (cast(type[Any], loss | Off), Field(default="off")) for name, loss in losses
+    }
+    made: type[Teacher] = create_model("Teacher", __base__=TeacherWithPlugins, **fields)
+    own = {name: made.__pydantic_fields__[name] for name, _ in losses}
+    made.__pydantic_fields__ = Teacher.__pydantic_fields__ | own  # the registered losses, too
+    return made
+
+
 def with_views_of_losses(tables: Mapping[str, Any]) -> dict[str, Any]:
     """Return a study's tables in which a teacher has the views that its own losses compare.
 
@@ -201,6 +277,7 @@ def with_views_of_losses(tables: Mapping[str, Any]) -> dict[str, Any]:
     teacher = tables.get("teacher")
     if not isinstance(teacher, dict) or "views" in teacher:
         return dict(tables)
-    on = [p for p in TEACHER_LOSSES.parts() if teacher.get(p.kind, "off") != "off"]
+    parts = (*TEACHER_LOSSES.parts(), *TEACHER_LOSSES.stand_ins())
+    on = [part for part in parts if teacher.get(part.kind, "off") != "off"]
     views = max((part.settings.views for part in on), default=1)
     return {**tables, "teacher": {**teacher, "views": views}} if views > 1 else dict(tables)

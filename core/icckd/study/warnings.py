@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from icckd.study.data import Data, ImageCounts
 from icckd.study.model import Method, Study
 from icckd.study.tasks import uses_engine
-from icckd.study.teacher import TEACHER_LOSSES
 
 SMALL_TEST_SET = 200
 """Test images below which one of them is more than half a percentage point."""
@@ -50,7 +49,8 @@ def study_warnings(
 def changed_meaning(study: Study) -> str:
     """Return what a file means now and meant once, where it leaves the teacher's losses open."""
     teacher = study.teacher
-    if not uses_engine(study.task) or teacher.model_fields_set & {"views", *TEACHER_LOSSES.kinds()}:
+    written = teacher.model_fields_set & {"views", *teacher.loss_names()}
+    if not uses_engine(study.task) or written:
         return ""
     return (
         "the file names no loss and no views for the teacher: since code epoch 2 that is"

@@ -39,7 +39,8 @@ create table study_revision (
     student_target double not null,         -- percent
     resolved varchar not null,              -- the whole study, JSON
     stages varchar not null,                -- digest of the digests of all its stages
-    rule varchar not null                   -- how verdicts are reached; '': before rules were told
+    rule varchar not null,                  -- how verdicts are reached; '': before rules were told
+    plugins varchar not null                -- what was told of its plug-ins, JSON
 );
 
 -- One row a primary question of a session's plan: does an arm differ in a metric?

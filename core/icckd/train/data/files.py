@@ -85,9 +85,14 @@ def expect(kind: str, folder: Path, parts: dict[str, Labelled], counts: dict[str
 
 def missing(kind: str, why: str) -> MachineError:
     """Return the error for a data set that is not there as it should be."""
-    own = DATASETS.part(kind).settings.absent_hint
+    return _missing(DATASETS.part(kind).settings, why, kind)
+
+
+def _missing(data: Data | type[Data], why: str, kind: str = "") -> MachineError:
+    name = kind or data.kind
     return MachineError(
-        f"data set {kind!r} cannot be read: {why}", hint=own or f"run `icckd fetch {kind}`"
+        f"data set {name!r} cannot be read: {why}",
+        hint=data.absent_hint or f"run `icckd fetch {name}`",
     )
 
 
@@ -122,7 +127,7 @@ def fingerprint(data: Data, root: Path) -> str:
         inventory = data.inventory(root)
         contents = list(_contents(folder, inventory))
         if not contents:
-            raise missing(data.kind, f"there are no images in {folder}")
+            raise _missing(data, f"there are no images in {folder}")
         for name, content in contents:
             total.update(os.fsencode(f"{name} {content}\n"))
         if inventory is not None and inventory.counts_anew:

@@ -1,0 +1,253 @@
+"""The helper process that imports plug-ins: started, asked under a time limit, remembered, ended.
+
+It lives as long as a study is read and planned. Its answers are kept under what they depend on,
+the files of the plug-ins, icckd, the interpreter, the installed distributions, so that unchanged
+plug-ins start no process at all.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import select
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from icckd.errors import SpecError
+from icckd.resources.processes import Helper, start_helper
+from icckd.study.registry import FILE
+from icckd.study.source import package_digest
+from icckd.variables import CACHE, PLUGIN_SECONDS, plugin_seconds
+
+MODULE = "icckd.plugin_host"
+MAX_ANSWER = 64 << 20
+STDERR_LINES = 6
+_DUMP_SECONDS = 1.0
+
+
+class PluginProcess:
+    """Asks a helper about plug-ins; it is started when a question has no kept answer.
+
+    Args:
+        names: The plug-ins as the study names them.
+        references: Where each is imported from, see `icckd.study.registry`.
+    """
+
+    def __init__(self, names: Sequence[str], references: Sequence[str]) -> None:
+        self._names = tuple(names)
+        self._references = tuple(references)
+        self._helper: Helper | None = None
+        self._printed: tuple[IO[bytes], IO[bytes]] | None = None
+        self._rest = b""
+        self._kept = _Kept(references)
+
+    def ask(self, question: Mapping[str, Any]) -> Any:
+        """Return the answer to a question.
+
+        Raises:
+            SpecError: The plug-in raised, hangs, ended the process or changed what is built in.
+        """
+        key = json.dumps(question, sort_keys=True)
+        if key in self._kept.answers:
+            return self._kept.answers[key]
+        if self._helper is None:
+            self._start()
+        answer = self._ask(question)
+        if isinstance(answer, dict) and "error" in answer:
+            raise self._error(answer["error"])
+        if question["ask"] == "describe":
+            answer["plugins"] = self._with_printed(answer["plugins"])
+            self._kept.files = answer.pop("files")
+        if question["ask"] != "report":
+            self._kept.answers[key] = answer
+        return answer
+
+    def close(self) -> None:
+        """End the helper, and keep what it answered."""
+        helper, self._helper = self._helper, None
+        if helper is None:
+            return
+        self._kept.write()
+        with contextlib.suppress(OSError):
+            helper.questions.close()
+        helper.answers.close()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(helper.process.pid, signal.SIGKILL)
+        helper.process.wait()
+        for file in self._printed or ():
+            file.close()
+
+    def __del__(self) -> None:
+        """End the helper with whoever asked."""
+        with contextlib.suppress(Exception):
+            self.close()
+
+    def _start(self) -> None:
+        out = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the helper
+        errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._printed = out, errors
+        self._rest = b""
+        self._helper = start_helper(MODULE, output=out, errors=errors)
+        hello = self._ask({"names": self._names, "references": self._references})
+        if "error" in hello:
+            raise self._error(hello["error"])
+
+    def _ask(self, question: Mapping[str, Any]) -> Any:
+        assert self._helper is not None
+        try:
+            self._helper.questions.write(json.dumps(question).encode() + b"\n")
+            self._helper.questions.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+        line = self._line()
+        try:
+            return json.loads(line)
+        except ValueError:
+            raise self._failed(
+                f"answers {line[:80]!r} instead of a helper's words",
+                "it may write to descriptors that it did not open",
+            ) from None
+
+    def _line(self) -> bytes:
+        """Return the next line of the helper, within the time that it has."""
+        assert self._helper is not None
+        end = time.monotonic() + plugin_seconds()
+        while b"\n" not in self._rest:
+            left = end - time.monotonic()
+            ready, _, _ = select.select([self._helper.answers], [], [], max(left, 0.0))
+            if not ready:
+                raise self._late()
+            piece = os.read(self._helper.answers.fileno(), 1 << 16)
+            if not piece:
+                raise self._ended()
+            self._rest += piece
+            if len(self._rest) > MAX_ANSWER:
+                raise self._failed(f"answers more than {MAX_ANSWER >> 20} MiB", "")
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line
+
+    # What goes wrong.
+
+    def _error(self, told: Mapping[str, Any]) -> SpecError:
+        where = f" ({told['file']}, line {told['line']})" if told.get("line") else ""
+        name = told.get("plugin") or self._all()
+        text = f"plug-in {name!r}: {told['text']}{where}{self._last_words()}"
+        self._drop()
+        return SpecError(text, hint=told.get("hint") or "mend it, and plan again")
+
+    def _failed(self, what: str, hint: str) -> SpecError:
+        text = f"plug-in {self._all()!r} {what}{self._last_words()}"
+        self._drop()
+        return SpecError(text, hint=hint or "mend it, and plan again")
+
+    def _ended(self) -> SpecError:
+        assert self._helper is not None
+        code = self._helper.process.wait()
+        how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+        return self._failed(f"ended the process that reads it, {how}", "")
+
+    def _late(self) -> SpecError:
+        """Return the error for a plug-in that hangs: where, if its process still tells."""
+        assert self._helper is not None
+        place = ""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._helper.process.pid, signal.SIGUSR1)  # makes it print where it is
+            end = time.monotonic() + _DUMP_SECONDS
+            while not place and time.monotonic() < end:
+                time.sleep(0.02)
+                place = self._place(self._stderr())
+        return self._failed(
+            f"did not answer within {plugin_seconds():g} s{place}",
+            f"do nothing long when the file is imported; {PLUGIN_SECONDS} gives it more seconds",
+        )
+
+    def _place(self, text: str) -> str:
+        """Return where in a plug-in's folder a printed stack is, the innermost call first."""
+        folders = [str(Path(r.removeprefix(FILE)).parent) for r in self._references]
+        for file, line in re.findall(r'File "([^"]+)", line (\d+)', text):
+            if str(Path(file).parent) in folders:
+                return f": it is at {Path(file).name}, line {line}"
+        return ""
+
+    def _stderr(self) -> str:
+        if self._printed is None:
+            return ""
+        size = os.fstat(self._printed[1].fileno()).st_size
+        content = os.pread(self._printed[1].fileno(), 1 << 16, max(0, size - (1 << 16)))
+        return content.decode("utf-8", "replace")
+
+    def _last_words(self) -> str:
+        """Return the last lines that it printed to standard error, where there are any."""
+        text = self._stderr().partition("Stack (most recent call first)")[0]
+        lines = [line for line in text.splitlines() if line.strip()][-STDERR_LINES:]
+        return "".join(f"\n  {line[:300]}" for line in lines)
+
+    def _with_printed(self, plugins: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return what is told of plug-ins, with what they printed when they were imported."""
+        assert self._printed is not None
+        content = os.pread(self._printed[0].fileno(), 2000, 0).decode("utf-8", "replace").strip()
+        return [{**each, "printed": content if i == 0 else ""} for i, each in enumerate(plugins)]
+
+    def _all(self) -> str:
+        return ", ".join(self._names)
+
+    def _drop(self) -> None:
+        """End the helper and keep nothing of it."""
+        self._kept.answers.clear()
+        self.close()
+
+
+class _Kept:
+    """Answers of earlier helpers, in one file for each set of plug-ins."""
+
+    def __init__(self, references: Sequence[str]) -> None:
+        name = hashlib.sha256("\n".join(references).encode()).hexdigest()[:32]
+        home = os.environ.get(CACHE) or "~/.cache"
+        self._file = Path(home).expanduser() / "icckd" / "plugins" / f"{name}.json"
+        self.files, self.answers = self._read()
+        self._before = len(self.answers)
+
+    def _read(self) -> tuple[dict[str, str], dict[str, Any]]:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            told = json.loads(self._file.read_text())
+            if told["software"] == _software() and _unchanged(told["files"]):
+                return dict(told["files"]), dict(told["answers"])
+        return {}, {}
+
+    def write(self) -> None:
+        """Write what is known, aside first, beside what others wrote meanwhile.
+
+        Where that is not possible, nothing is kept.
+        """
+        if not self.files or len(self.answers) == self._before:
+            return
+        _, others = self._read()
+        aside = self._file.with_suffix(f".{os.getpid()}")
+        known = {"software": _software(), "files": self.files, "answers": others | self.answers}
+        with contextlib.suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            aside.write_text(json.dumps(known))
+            aside.replace(self._file)
+
+
+def _software() -> list[str]:
+    """Return what answers depend on besides the plug-ins: icckd, Python, what is installed."""
+    installed = []
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            installed += sorted(n for n in os.listdir(folder or ".") if n.endswith("-info"))
+    digest = hashlib.sha256("\n".join(installed).encode()).hexdigest()
+    return [package_digest(), sys.version, sys.prefix, digest]
+
+
+def _unchanged(files: Mapping[str, str]) -> bool:
+    return bool(files) and all(
+        hashlib.sha256(Path(path).read_bytes()).hexdigest() == digest
+        for path, digest in files.items()
+    )
