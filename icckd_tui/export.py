@@ -126,7 +126,7 @@ def figure_of(frame: Frame, chart: Chart, metric: str, kind: Format) -> bytes:
     import tempfile
 
     from icckd.report.figures import Axes, DrawnLine, draw_lines
-    from icckd.results.types import on_synthetic_data
+    from icckd.results.types import mark_of
 
     unit = "" if chart.unit == "1" else chart.unit
     axes = Axes(
@@ -136,7 +136,7 @@ def figure_of(frame: Frame, chart: Chart, metric: str, kind: Format) -> bytes:
         high=chart.x_high,
         log_x=chart.log_x,
         log_y=chart.log_y,
-        note="synthetic data" if on_synthetic_data(frame.study) else "",
+        note=mark_of(frame.study),
     )
     lines = tuple(
         DrawnLine(

@@ -106,11 +106,12 @@ def _eta(progress: Progress) -> Spans:
 
 def bar_view(study: StudyInfo, progress: Progress, now: float, width: int, glyphs: Glyphs) -> Spans:
     """Return the bar, exactly `width` cells: details go first when room is short."""
-    from icckd.results.types import on_synthetic_data  # the first paint does without
+    from icckd.results.types import mark_of  # the first paint does without
 
     name = display(study.name)
     size = f"  {len(study.arms)} arms {glyphs.times} {len(study.seeds)} seeds"
-    mark: Spans = (Span(" synthetic data", "warning"),) if on_synthetic_data(study) else ()
+    word = mark_of(study)
+    mark: Spans = (Span(f" {word}", "warning"),) if word else ()
     age, eta = age_of(progress, now), _eta(progress)
     counts = {words: counts_of(progress, glyphs, words=words) for words in (True, False)}
     tries = [

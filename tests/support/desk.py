@@ -23,6 +23,7 @@ from tests.support.studies import SMALL
 LOOKING = frozenset(
     (
         "init",
+        "import",
         "plan",
         "report",
         "status",

@@ -17,6 +17,7 @@ from icckd.results.bits import mixed_bits, mixed_note
 from icckd.results.checks import claims, files_of
 from icckd.results.query import Results, open_results
 from icckd.results.seeds import SeedPower, same_study, seed_power, study_as_planned
+from icckd.results.studies import refuse_imported
 from icckd.results.types import Comparison, Estimate, StudyInfo
 from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, make_plan
 from icckd.run.task_files import source_of_task
@@ -103,6 +104,7 @@ def plan_study(
     edited: list[str] = []
     if folder.exists():
         with open_results(folder) as results:
+            refuse_imported(results.studies(), study.study.name)
             done = complete_stages(folder, results.complete_stages())
             estimates = dict(results.estimates())
             finished = results.finished_stages()

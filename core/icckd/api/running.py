@@ -18,6 +18,7 @@ from icckd.resources import choose_device
 from icckd.results.bits import stages_to_retrain
 from icckd.results.query import Results
 from icckd.results.store import Store
+from icckd.results.studies import refuse_imported
 from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
 from icckd.run.leaving import GRACE_SECONDS
 from icckd.run.prepare import Device, complete_stages, data_root, make_plan, with_more_seeds
@@ -102,6 +103,7 @@ def train(
     with own_results(folder, host.say) as results:
         host.begin()
         results.refresh()
+        refuse_imported(results.studies(), study.study.name)
         retrain = _to_retrain(options, plan, results, host.say)
         complete = results.complete_stages()
         for note in results.code_epoch_notes(plan, complete):

@@ -11,6 +11,7 @@ from icckd import __version__, variables
 from icckd.cli import data, report, streams, studies, upkeep
 from icckd.cli import sql as sql_console
 from icckd.cli.doctor import doctor
+from icckd.cli.importing import import_
 from icckd.cli.init import init
 from icckd.errors import IcckdError, MachineError
 
@@ -46,6 +47,7 @@ app.command("run")(studies.run)
 app.command("check")(studies.check)
 app.command("schema")(studies.schema)
 app.command("calibrate")(studies.calibrate)
+app.command("import")(import_)
 app.command("watch")(studies.watch)
 app.command("report")(report.report)
 app.command("compare")(report.compare)

@@ -22,6 +22,7 @@ from icckd.api import running
 from icckd.api.running import TrainOptions, plan_to_run, with_device
 from icckd.api.signals import Signals
 from icckd.cli import streams
+from icckd.cli.importing import load_to_run
 from icckd.errors import GateError, Interrupted, UsageError
 from icckd.journal import requests
 from icckd.journal.folder import StateFolder
@@ -46,7 +47,6 @@ from icckd.run.prepare import with_more_seeds
 from icckd.run.schedule import Transition
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
-from icckd.study.load import load
 from icckd.study.model import Study
 from icckd.study.plan import Plan
 from icckd.study.records import Stage
@@ -84,7 +84,7 @@ def run_here(options: RunOptions) -> int:
     """Run a study in this process and print its report; return the exit code."""
     if options.added_seeds is not None:
         return run_with_added_seeds(options, options.added_seeds)
-    study = load(options.study, options.overrides)
+    study = load_to_run(options.study, options.overrides)
     code = train(with_device(options, say), study)
     print_table(study.study.name)
     return code
@@ -96,7 +96,7 @@ def run_and_watch(options: RunOptions) -> int:
     from icckd_tui.terminal import need_screen
 
     need_screen()
-    study, options = load(options.study, options.overrides), with_device(options, say)
+    study, options = load_to_run(options.study, options.overrides), with_device(options, say)
     plan_to_run(options, study, StateFolder.current(), say)  # shows mistakes here, at once
     find_executor(options.executor)
     folder = StateFolder.current()
@@ -249,11 +249,11 @@ def run_with_added_seeds(options: RunOptions, added: AddedSeeds) -> int:
     """
     if added.until is not None and (added.most is None or options.force):
         raise UsageError("--until needs --max-seeds, and no --force", hint="--max-seeds 20")
-    study = load(options.study, options.overrides)
+    study = load_to_run(options.study, options.overrides)
     by_extension = added.until is not None and _takes_extension(study, added.until)
     if added.until is not None and not by_extension and _ALWAYS not in options.overrides:
         options = replace(options, overrides=(*options.overrides, _ALWAYS))
-        study = load(options.study, options.overrides)
+        study = load_to_run(options.study, options.overrides)
     options = with_device(options, say)
     count, stopped = _seeds_run(study)
     if added.until is None:

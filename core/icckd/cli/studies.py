@@ -63,12 +63,16 @@ def _print_plan(
     accept_code: bool,
 ) -> None:  # fmt: skip
     from icckd.api.planning import plan_study
+    from icckd.cli.importing import load_to_run
     from icckd.cli.run import say
     from icckd.journal.folder import StateFolder
-    from icckd.study.load import load
 
     found = plan_study(
-        load(study, overrides), StateFolder.current(), device, say=say, accept_code=accept_code
+        load_to_run(study, overrides),
+        StateFolder.current(),
+        device,
+        say=say,
+        accept_code=accept_code,
     )
     sys.stdout.write(f"{found}\n")
 

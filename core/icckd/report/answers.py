@@ -57,7 +57,7 @@ def _answer(
     more += "," if seconds is not None and row.more_seeds_least is not None else ""
     if row.why and row.verdict in ("", "undecided"):
         return _not_yet(doing, metric, row, more)
-    if not row.pairs:
+    if not (row.pairs or row.is_unpaired):
         return f"What {_small(doing)} does to {metric} is not known yet: no seed is complete."
     if row.difference is None or row.diverged:
         return _by_ranks(doing, metric, row, more)
@@ -102,13 +102,20 @@ def _interval(ends: Sequence[str]) -> str:
 
 def _basis(row: Comparison) -> str:
     """Return on how many pairs it rests, and the corrected p of what was found."""
-    ranked = len(row.diverged) if row.difference is not None else 0
-    count = row.pairs + ranked  # those that diverged have a rank, and no difference
-    pairs = f"{count} paired seed{'s' if count != 1 else ''}"
-    p, what = row.p_adjusted, "corrected p"
-    if row.verdict == "equivalent":
-        p, what = row.p_equivalence_adjusted, "corrected equivalence p"
+    if row.is_unpaired:
+        pairs = f"{row.n} seeds that share none with the baseline, Welch's t test"
+    else:
+        ranked = len(row.diverged) if row.difference is not None else 0
+        count = row.pairs + ranked  # those that diverged have a rank, and no difference
+        pairs = f"{count} paired seed{'s' if count != 1 else ''}"
+    p, what = _p_of(row)
     return pairs if p is None else f"{pairs}, {what} {_equals(p)}"
+
+
+def _p_of(row: Comparison) -> tuple[float | None, str]:
+    if row.verdict == "equivalent":
+        return row.p_equivalence_adjusted, "corrected equivalence p"
+    return row.p_adjusted, "corrected p"
 
 
 def _equals(p: float) -> str:
@@ -132,6 +139,16 @@ def _not_yet(doing: str, metric: str, row: Comparison, more: str) -> str:
         return (
             f"{subject} cannot be judged: which test images the models were right about is not"
             " recorded for every seed."
+        )
+    if row.why == "no common seeds":
+        return (
+            f"{subject} cannot be judged: the arms share no seed, and some diverged or were added"
+            " after results had been seen."
+        )
+    if row.is_unpaired:
+        return (
+            f"{subject} is not known: without a common seed, a verdict takes {LEAST_PAIRS} seeds of"
+            " each arm at least."
         )
     advice = f": {more} should decide" if more else ""
     return (

@@ -171,6 +171,8 @@ class ReportDocument:
         complete: Complete trials.
         total: Planned trials.
         is_synthetic: Whether an arm trains on synthetic data.
+        origin: What is added to the study's line: synthetic data, or where its runs were imported
+            from; "" of runs of icckd on real data.
         answers: One sentence for each primary question.
         verdicts: The judged arms; None without a family.
         effect_table: The effects as text; None without any.
@@ -191,6 +193,7 @@ class ReportDocument:
     complete: int
     total: int
     is_synthetic: bool
+    origin: str
     revision: str
     newer: tuple[StudyInfo, ...]
     warnings: tuple[str, ...]
@@ -217,7 +220,7 @@ class ReportDocument:
             self.forest,
             self.effect_table,
             self.comparison,
-            self.changes,
+            self.changes if self.changes.arms else None,
             Bullets(title="Incomplete", items=missing),
             Paragraph(title="Methods", text=self.methods),
             Bullets(title="Notes", items=self.notes),
@@ -255,6 +258,7 @@ def build_document(
         complete=trials.complete,
         total=trials.total,
         is_synthetic=on_synthetic_data(study),
+        origin=notes.origin_suffix(study),
         revision=notes.revision_text(results, study),
         newer=revisions[: [each.key for each in revisions].index(study.key)],
         warnings=tuple(report_warnings(results, study)),

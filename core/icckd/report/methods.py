@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from icckd.report import notes
+from icckd.report import notes, observed
 from icckd.report.rule_text import statistics_text, unit_of
 from icckd.report.text import display, seeds_text
 from icckd.results.bits import mixed_note
@@ -24,6 +24,12 @@ def methods(results: "Results", study: StudyInfo) -> str:
     """Return what was done: data, split, seeds, pairing, settings, tests, versions, hardware."""
     if study.rule == "":
         return notes.methods(results, study)
+    if study.observed is not None:
+        return " ".join([
+            *observed.methods(results, study, study.observed),
+            *statistics_text(study),
+            *_further(study),
+        ])  # fmt: skip
     if study.has_tasks:
         return " ".join([
             *_of_tasks(results, study),
@@ -220,19 +226,17 @@ def threats(results: "Results", study: StudyInfo) -> tuple[str, ...]:
 
 
 def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
+    if study.observed is not None:
+        yield from observed.threats(study, study.observed)
+        yield from _unknown_counts(study)
+        return
     if study.has_tasks:
         yield f"{notes.claims_of(results, study)}."
         yield (
             "The results speak about the randomness that the seeds of this code decide, on the data"
             " that it read, not about other data or implementations."
         )
-        for metric in dict.fromkeys(each.metric for each in study.questions):
-            if study.metric(metric).unit == "%" and study.metric(metric).images is None:
-                yield (
-                    f"Of how many test cases {display(metric)} is a share is not declared"
-                    " (test_images): where it moves in steps, equal differences of few seeds look"
-                    " more certain than they are."
-                )
+        yield from _unknown_counts(study)
         yield _SHARED
         return
     kind = display(str(study.resolved.get("data", {}).get("kind", "one data set")))
@@ -243,6 +247,16 @@ def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
     if on_synthetic_data(study):
         yield "The images are synthetic; effects on them need not occur on photographs."
     yield _SHARED
+
+
+def _unknown_counts(study: StudyInfo) -> Iterator[str]:
+    for metric in dict.fromkeys(each.metric for each in study.questions):
+        if study.metric(metric).unit == "%" and study.metric(metric).images is None:
+            yield (
+                f"Of how many test cases {display(metric)} is a share is not declared"
+                " (test_images): where it moves in steps, equal differences of few seeds look"
+                " more certain than they are."
+            )
 
 
 _SHARED = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from icckd.errors import SpecError
+from icckd.report import observed
 from icckd.report.planted import instrument_notes
 from icckd.report.rule_text import (
     bound_text,
@@ -47,8 +48,10 @@ def arm_label(arm: Arm) -> str:
     return f"{arm.role} ({display(arm.action)})" if arm.action else arm.role
 
 
-def synthetic_suffix(study: StudyInfo) -> str:
-    """Return what is added to a study's line where it trains on synthetic data."""
+def origin_suffix(study: StudyInfo) -> str:
+    """Return what is added to a study's line: synthetic data, or runs made elsewhere."""
+    if study.observed is not None:
+        return observed.suffix(study.observed)
     return ", synthetic data" if on_synthetic_data(study) else ""
 
 
@@ -63,6 +66,8 @@ def verdict_text(row: Comparison) -> str:
         return f"undecided: {row.to_come} seed{'s' if row.to_come > 1 else ''} to come"
     if row.why == "no test images":
         return "undecided: which test images were right is not known"
+    if row.why == "no common seeds":
+        return "undecided: no common seeds"
     if row.why == "too few seeds" and row.verdict:
         return f"too few seeds{f': {more}' if more else ''}"
     return f"undecided: {more}" if more else row.verdict or "nothing to judge yet"
@@ -71,8 +76,10 @@ def verdict_text(row: Comparison) -> str:
 def seconds_of_seed(results: "Results", study: StudyInfo) -> float | None:
     """Return the training time of one more seed of all arms, from stages that are complete.
 
-    None without any. It is what one worker takes after the other.
+    None without any, and of runs made elsewhere. It is what one worker takes after the other.
     """
+    if study.observed is not None:
+        return None
     complete = [stage for stage in results.queue(study) if stage.state == "complete"]
     seeds = {seed for stage in complete for _, seed in stage.trials}
     return sum(stage.seconds for stage in complete) / len(seeds) if seeds else None
@@ -158,7 +165,7 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
 
 
 def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
-    yield from _of_code(results, study) if study.has_tasks else _OF_ENGINE
+    yield from _of_runs(results, study, rows)
     yield from of_plugins(results, study)
     yield (
         f"Below it the arm minus the baseline over equal seeds, {interval_rule(study)}. Differences"
@@ -182,6 +189,15 @@ def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -
             " correction; exact p flips the signs of the paired differences, and with so many pairs"
             f" cannot fall below {max(smallest):.2g}."
         )
+
+
+def _of_runs(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+    """Say what the numbers are, whoever trained."""
+    if study.observed is not None:
+        yield from observed.notes(study, study.observed)
+        yield from observed.seeds_without_pair(study, rows)
+    else:
+        yield from _of_code(results, study) if study.has_tasks else _OF_ENGINE
 
 
 _OF_ENGINE = (
@@ -464,10 +480,14 @@ def primary_caption(results: "Results", study: StudyInfo) -> str:
     when, what = " after the last epoch, the test set used once", "a teacher trained anew"
     if study.has_tasks:
         when, what = "", "a run of the study's own code"
+    if study.observed is not None:
+        when, what = f" ({observed.rule_words(study.observed)})", "a run made elsewhere"
+        if study.observed.is_chosen_by_search:
+            what += ", chosen by a search"
     return (
         f"{question}Outcome {study.primary}{when}. n counts"
         f" seeds ({seeds_text(study.seeds)}), each {what}; {done.complete} of"
-        f" {done.total} trials complete{synthetic_suffix(study)}. SD: standard deviation over"
+        f" {done.total} trials complete{origin_suffix(study)}. SD: standard deviation over"
         f" seeds. Difference: arm minus {study.baseline} over equal seeds, {caption_rule(study)}"
         f" {lost}".strip()
     )
@@ -477,7 +497,7 @@ def other_caption(study: StudyInfo) -> str:
     """Return the caption of a table of other outcomes."""
     corrected = "Neither verdicts nor corrected" if study.rule else "Not corrected"
     return (
-        f"Further outcomes over seeds ({seeds_text(study.seeds)}){synthetic_suffix(study)}: mean,"
+        f"Further outcomes over seeds ({seeds_text(study.seeds)}){origin_suffix(study)}: mean,"
         f" standard deviation, and mean difference from {study.baseline} over equal seeds."
         f" {corrected} for multiple comparisons."
     )

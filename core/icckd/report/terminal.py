@@ -18,7 +18,7 @@ from icckd.report.document import (
     MetricColumn,
     ReportDocument,
 )
-from icckd.report.notes import by_source, epoch_text, revision_text, synthetic_suffix
+from icckd.report.notes import by_source, epoch_text, origin_suffix, revision_text
 from icckd.report.numbers import duration
 from icckd.report.rule_text import bound_text, unit_of
 from icckd.report.text import (
@@ -107,7 +107,7 @@ def _head(document: ReportDocument) -> list[str]:
         *(line for text in document.answers for line in _wrapped(text, "", "  ")),
         f"study {display(study.name)}, revision {display(study.revision)}:"
         f" {len(study.arms)} arms x {len(study.seeds)} seeds,"
-        f" {document.complete} of {document.total} trials complete{synthetic_suffix(study)}",
+        f" {document.complete} of {document.total} trials complete{origin_suffix(study)}",
     ]
 
 
@@ -177,7 +177,7 @@ def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
     progress = results.progress(study)
     out.write(
         f"study {display(study.name)} (revision {display(study.revision[:8])}): "
-        f"{_session(progress)}{synthetic_suffix(study)}\n"
+        f"{_session(progress)}{origin_suffix(study)}\n"
     )
     out.write(f"trials  {_counts(progress.trials)}\n")
     out.write(f"stages  {_counts(progress.stages)}\n")
@@ -219,7 +219,7 @@ def _plan_and_state(results: Results, study: StudyInfo) -> str:
     planned = time.strftime("%Y-%m-%d %H:%M", time.localtime(study.planned_at))
     return (
         f"planned {planned}  {len(study.arms)} arms x {len(study.seeds)} seeds"
-        f"  {_counts(progress.trials)}  {progress.session}{synthetic_suffix(study)}"
+        f"  {_counts(progress.trials)}  {progress.session}{origin_suffix(study)}"
     )
 
 

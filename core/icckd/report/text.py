@@ -117,6 +117,7 @@ def mean_cell(row: Comparison, scale: Scale) -> str:
 def difference_cell(row: Comparison, scale: Scale) -> str:
     """Return the paired difference and its interval, or "" without pairs."""
     pairs = "" if row.pairs == row.n else f" {row.pairs} pairs"
+    pairs = " Welch, no pairs" if row.is_unpaired else pairs
     text = interval_text((row.difference, row.low, row.high), scale)
     return f"{text}{pairs}" if text else ""
 

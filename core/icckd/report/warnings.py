@@ -118,7 +118,7 @@ def _unused_seed(results: "Results", study: StudyInfo) -> Iterator[str]:
             yield (
                 f"every run of {display(arm.name)} gave the same numbers, whatever its seed: where"
                 " the code does not use the seed, n counts one run many times, and intervals and"
-                " verdicts say nothing. icckd check STUDY looks."
+                f" verdicts say nothing.{'' if study.observed else ' icckd check STUDY looks.'}"
             )
             return
 

@@ -29,10 +29,12 @@ from icckd.results.pairing import (
     pair,
     pair_arms,
 )
-from icckd.results.rules import Evidence, evidence_of
+from icckd.results.rules import Evidence, evidence_apart, evidence_of
 from icckd.results.types import LEVEL, Comparison, Effect, StudyInfo
 from icckd.stats.factorial import Contrast, contrasts
+from icckd.stats.fixed import NEVER
 from icckd.stats.paired import FloatArray, holm, mean_and_error, standardized_effect
+from icckd.stats.unpaired import TwoSamples
 from icckd.study.arms import level_labels
 
 NOTHING: frozenset[tuple[str, int]] = frozenset()
@@ -101,6 +103,8 @@ def _evidence(
     study: StudyInfo, pairs: Pairs, waiting: Collection[int], *, is_judged: bool
 ) -> Evidence:
     """Return what pairs say; where nothing is judged, counts without a known floor have none."""
+    if study.observed is not None and pairs.apart is not None:
+        return evidence_apart(study, *pairs.apart)
     if study.rule == "" or not (pairs.seeds or waiting):
         return Evidence(test="")
     if pairs.floors is None and not is_judged:
@@ -123,6 +127,8 @@ def _row(study: StudyInfo, arm: ArmValues, pairs: Pairs, evidence: Evidence) -> 
         why=evidence.why,
         to_come=evidence.to_come,
     )
+    if evidence.test == "welch" and pairs.apart is not None:
+        return _row_apart(row, *pairs.apart, evidence)
     if pairs.finite.size < 2 or pairs.never:
         return row
     mean, error = mean_and_error(pairs.finite)
@@ -134,6 +140,17 @@ def _row(study: StudyInfo, arm: ArmValues, pairs: Pairs, evidence: Evidence) -> 
         difference_spread=error * float(np.sqrt(pairs.finite.size)),
         effect_size=standardized_effect(pairs.finite),
     )
+    return with_interval(row, evidence, LEVEL)
+
+
+def _row_apart(
+    row: Comparison, arm: FloatArray, baseline: FloatArray, evidence: Evidence
+) -> Comparison:
+    """Return a row with the difference of two means that share no seed."""
+    if evidence.difference is NEVER:
+        return row
+    samples = TwoSamples(arm, baseline)
+    row = replace(row, difference=samples.mean, baseline_mean=float(baseline.mean()))
     return with_interval(row, evidence, LEVEL)
 
 

@@ -96,7 +96,7 @@ def with_interval(row: Comparison, evidence: Evidence, level: float) -> Comparis
 def _with_verdict(study: StudyInfo, arm: Arm, row: Comparison, pairs: Pairs) -> Comparison:
     if len(pairs.seeds) > 1 and not study.is_sequential:
         row = with_checks(row, pairs)
-    if not row.pairs and not row.to_come:
+    if not (row.pairs or row.to_come or row.is_unpaired):
         return row
     level = study.level
     if row.p_equivalence_adjusted is not None and row.p_equivalence_adjusted <= level:
@@ -132,7 +132,7 @@ def _further(
 
 def _with_more_seeds(study: StudyInfo, row: Comparison) -> Comparison:
     is_open = row.verdict in ("", "undecided") and row.arm not in study.stopped
-    if not is_open or row.to_come or row.why == "no test images" or not row.n:
+    if not is_open or row.to_come or row.is_unpaired or row.why == "no test images" or not row.n:
         return row
     least, most = more_seeds(study, row) or (None, None)
     return replace(row, more_seeds_least=least, more_seeds=most)

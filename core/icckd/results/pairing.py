@@ -46,6 +46,7 @@ class Pairs:
         never: Whether some never reached their target.
         floors: The least variance of each difference, in its unit squared, shape (S,); None where
             the metric is a count and it is not known of what.
+        apart: Values of the arm and of the baseline where they share no seed.
     """
 
     seeds: tuple[int, ...]
@@ -54,6 +55,7 @@ class Pairs:
     baseline_mean: float | None
     never: bool
     floors: FloatArray | None = None
+    apart: tuple[FloatArray, FloatArray] | None = None
 
     @property
     def finite(self) -> FloatArray:
@@ -92,7 +94,12 @@ def pair(arm: BySeed, baseline: BySeed) -> Pairs:
         baseline_mean=float(finite.mean()) if finite.size else None,
         never=not np.isfinite(differences).all(),
         floors=np.zeros(len(seeds)),
+        apart=None if seeds or not (arm and baseline) else (_values(arm), _values(baseline)),
     )
+
+
+def _values(by_seed: BySeed) -> FloatArray:
+    return np.array([by_seed[seed] for seed in sorted(by_seed)], dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +157,7 @@ def pair_arms(arm: ArmValues, baseline: ArmValues, *, counts_diverged: bool) -> 
     plain = pair(arm.by_seed, baseline.by_seed)
     if counts_diverged:
         whole = pair(arm.with_diverged_as_worst(), baseline.with_diverged_as_worst())
-        plain = replace(whole, never=plain.never)
+        plain = replace(whole, never=plain.never, apart=whole.apart)
     has_size = np.isfinite(plain.differences)  # others are ranked, whatever they are counts of
     floors = [
         _floor(arm, baseline, seed) if known else 0.0

@@ -21,6 +21,7 @@ from icckd.stats.paired import FloatArray, one_sided_flip_p, worst_rank_p, worst
 from icckd.stats.power import CriticalT, one_sided, student
 from icckd.stats.sequential import SequentialTest, anytime_sign_p, critical_t
 from icckd.stats.two_stage import LEAST_EXTENSION, Part, TwoStage, first_share
+from icckd.stats.unpaired import TwoSamples
 
 Interval = tuple[float, float]
 
@@ -90,6 +91,35 @@ def evidence_of(study: StudyInfo, pairs: Pairs, to_come: Collection[int] = ()) -
     if study.looks == "once":
         return _once(pairs, len(waiting))
     return _looks(study, pairs, first, len(waiting), len(to_come) - len(waiting))
+
+
+def evidence_apart(study: StudyInfo, arm: FloatArray, baseline: FloatArray) -> Evidence:
+    """Return what two arms say that share no seed, by Welch's t test.
+
+    There is no rule for it beside that of seeds fixed beforehand, and none that ranks a seed which
+    diverged: then nothing is said.
+
+    Args:
+        study: Its looks decide.
+        arm: Values of the arm, shape (A,).
+        baseline: Values of the baseline, shape (B,).
+    """
+    is_finite = bool(np.isfinite(arm).all() and np.isfinite(baseline).all())
+    if study.looks != "once" or not is_finite:
+        return Evidence(test="welch", why="no common seeds")
+    least = min(arm.size, baseline.size)
+    if least < 2:
+        return Evidence(test="welch", why="too few seeds")
+    why: Why = "too few seeds" if least < LEAST_PAIRS else ""
+    samples = TwoSamples(arm, baseline)
+    ways = fixed.difference_ways(samples)
+    return Evidence(
+        test="welch",
+        difference=tuple((p, 1.0 if why else exact) for p, exact in ways),
+        equivalence=_nowhere if why else lambda bound: fixed.equivalence_ways(samples, bound),
+        interval=lambda level: fixed.interval(samples, level),
+        why=why,
+    )
 
 
 def _once(pairs: Pairs, waiting: int) -> Evidence:

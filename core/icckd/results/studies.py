@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from icckd.errors import UsageError
 from icckd.results.types import StudyInfo
 from icckd.study.arms import REFERENCE, label, level_labels
+from icckd.study.observed import read_observed, visible
 from icckd.study.paths import Change, nearest
 from icckd.study.plugins import plugins_in_journal
 from icckd.study.records import Arm, Hypothesis, Rule
@@ -267,6 +268,7 @@ def _study(
         declared={**task_metrics(tasks), **own.metrics()},
         plugins=own,
         kinds=stage_kinds(tasks),
+        observed=read_observed(written),
     )
 
 
@@ -293,6 +295,22 @@ def find_study(studies: tuple[StudyInfo, ...], name: str | None) -> StudyInfo:
     raise UsageError(
         f"no study {name!r} was run here", hint=nearest(name, [s.name for s in studies])
     )
+
+
+def refuse_imported(studies: Sequence[StudyInfo], name: str) -> None:
+    """Do nothing where no imported study has that name.
+
+    Raises:
+        UsageError: One has it: its runs were made elsewhere, and icckd can start none of them.
+    """
+    for study in studies:
+        if study.name == name and study.observed is not None:
+            raise UsageError(
+                f"study {name!r} was imported from {visible(study.observed.file_names)}: its runs"
+                " were made elsewhere, and icckd can run none of them",
+                hint=f"icckd report {name} shows it; import the file again when it has more runs,"
+                " or give the study file another name",
+            )
 
 
 def find_revision(revisions: tuple[StudyInfo, ...], text: str) -> StudyInfo:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from icckd.study.metrics import OUTCOMES, Metric, metric_named
+from icckd.study.observed import Observed
 from icckd.study.plugins import NONE, Plugins
 from icckd.study.records import ENGINE_KINDS, Arm, Hypothesis, Rule, State
 
@@ -29,8 +30,9 @@ Test = Literal[
     "two looks",
     "first look, worst-rank",
     "two looks, worst-rank",
+    "welch",
 ]
-Why = Literal["", "too few seeds", "seeds to come", "no test images"]
+Why = Literal["", "too few seeds", "seeds to come", "no test images", "no common seeds"]
 """Why there cannot be a verdict yet, whatever the values."""
 Looks = Literal["once", "first look", "two looks", "always"]
 
@@ -112,6 +114,11 @@ class Comparison:
     why: Why = ""
     to_come: int = 0
 
+    @property
+    def is_unpaired(self) -> bool:
+        """Whether arm and baseline share no seed, so that the difference is that of two means."""
+        return self.test == "welch"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effect:
@@ -170,6 +177,7 @@ class StudyInfo:
         added_later: Those of `added` that came after results of other added ones had been seen.
         declared: What its tasks record, by name; empty for a study without tasks.
         kinds: Kinds of the stages of a trial, in the order in which it needs them.
+        observed: Where its runs were read; None for a study whose runs icckd starts.
     """
 
     name: str
@@ -200,6 +208,7 @@ class StudyInfo:
     declared: Mapping[str, Metric] = field(default_factory=dict)
     kinds: tuple[str, ...] = ENGINE_KINDS
     plugins: Plugins = NONE
+    observed: Observed | None = None
 
     @property
     def has_tasks(self) -> bool:
@@ -413,6 +422,13 @@ class Attempt:
     hint: str
     traceback: str
     cause: str
+
+
+def mark_of(study: StudyInfo) -> str:
+    """Return what is said of a study wherever it shows: "" of real data that icckd trained on."""
+    if study.observed is not None:
+        return "imported runs"
+    return "synthetic data" if on_synthetic_data(study) else ""
 
 
 def on_synthetic_data(study: StudyInfo) -> bool:

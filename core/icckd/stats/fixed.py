@@ -20,6 +20,7 @@ Shapes: S paired seeds.
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -33,6 +34,26 @@ _TOLERANCE = 1e-9  # of the largest difference: equal accuracies differ by round
 Ways = tuple[tuple[float, float], ...]
 """Ways in which a claim can hold: a p value, and the exact p that has to agree (0: none has to)."""
 NEVER: Ways = ((1.0, 1.0),)
+
+
+class Estimate(Protocol):
+    """A difference whose p a location decides: of paired seeds, or of two samples."""
+
+    @property
+    def mean(self) -> float:
+        """The difference."""
+
+    def tail(self, value: float, sign: int = 1) -> float:
+        """Return the one-sided p of "it is at most a value", or at least where sign is -1."""
+
+    def reach(self, level: float) -> float:
+        """Return how far a value must lie from it for a one-sided p below a level."""
+
+    def flip_tail(self, value: float, sign: int = 1) -> float:
+        """Return the exact one-sided p that has to agree, 0 where none has to."""
+
+    def flip_bounds(self, level: float) -> tuple[float, float]:
+        """Return the values that neither exact one-sided test rejects at a level."""
 
 
 @dataclass(frozen=True)
@@ -115,24 +136,24 @@ class Sample:
         return _exact_zero(low, self.rounding), _exact_zero(high, self.rounding)
 
 
-def difference_ways(sample: Sample) -> Ways:
+def difference_ways(sample: Estimate) -> Ways:
     """Return how "there is a difference" holds, two-sided."""
     p = min(1.0, 2 * min(sample.tail(0.0), sample.tail(0.0, -1)))
     return ((p, flip_p(sample)),)
 
 
-def flip_p(sample: Sample) -> float:
+def flip_p(sample: Estimate) -> float:
     """Return the two-sided exact p that has to agree with a difference, 0 where none has to."""
     return min(1.0, 2 * min(sample.flip_tail(0.0), sample.flip_tail(0.0, -1)))
 
 
-def equivalence_ways(sample: Sample, bound: float) -> Ways:
+def equivalence_ways(sample: Estimate, bound: float) -> Ways:
     """Return how "the mean lies within +-bound" holds, by two one-sided tests (Schuirmann 1987)."""
     p = max(sample.tail(-bound), sample.tail(bound, -1))
     return ((p, max(sample.flip_tail(-bound), sample.flip_tail(bound, -1))),)
 
 
-def interval(sample: Sample, level: float) -> tuple[float, float]:
+def interval(sample: Estimate, level: float) -> tuple[float, float]:
     """Return the values that the two-sided test does not reject at a level."""
     low, high = sample.flip_bounds(FLIP_LEVEL / 2)
     reach = sample.reach(level / 2)

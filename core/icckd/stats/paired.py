@@ -81,7 +81,7 @@ def mean_and_error(values: FloatArray) -> tuple[float, float]:
     return float(ordered.mean()), float(ordered.std(ddof=1)) / math.sqrt(ordered.size)
 
 
-def t_tail(freedom: int, distance: float, error: float) -> float:
+def t_tail(freedom: float, distance: float, error: float) -> float:
     """Return the probability that Student's t exceeds distance / error.
 
     With error 0 that is 0, 1/2 or 1 for a distance above, at or below 0.
@@ -93,7 +93,7 @@ def t_tail(freedom: int, distance: float, error: float) -> float:
     return float(stdtr(freedom, -distance / error))
 
 
-def t_quantile(freedom: int, probability: float) -> float:
+def t_quantile(freedom: float, probability: float) -> float:
     """Return the quantile of Student's t distribution."""
     from scipy.special import stdtrit
 

@@ -13,7 +13,7 @@ from typing import Any
 from icckd.results.query import Results
 from icckd.results.selection import Selection, settings_of
 from icckd.results.series import TrialSeries
-from icckd.results.types import StudyInfo, TrialStatus, on_synthetic_data
+from icckd.results.types import StudyInfo, TrialStatus, mark_of
 from icckd.study.records import Role, State
 
 
@@ -73,7 +73,7 @@ class TrackedRun:
         series: Values by epoch, in the units of the metrics.
         outcomes: Finite outcomes by name, with the prefix `outcome/`.
         never_reached: Outcomes whose target was never reached; they have no number.
-        synthetic: Whether the study trains on synthetic data.
+        data: "synthetic" or "imported" where that is so of the study, else "".
     """
 
     arm: str
@@ -86,7 +86,7 @@ class TrackedRun:
     series: tuple[TrialSeries, ...]
     outcomes: Mapping[str, float]
     never_reached: tuple[str, ...]
-    synthetic: bool
+    data: str
 
     @property
     def name(self) -> str:
@@ -97,7 +97,7 @@ class TrackedRun:
     def tags(self) -> dict[str, str]:
         """What to filter runs by."""
         tags = {"arm": self.arm, "seed": str(self.seed), "role": self.role, "state": self.state}
-        return {**tags, "data": "synthetic"} if self.synthetic else tags
+        return {**tags, **({"data": self.data} if self.data else {})}
 
     @property
     def config(self) -> dict[str, Setting]:
@@ -140,7 +140,7 @@ def _run(results: Results, study: StudyInfo, trial: TrialStatus, role: Role) -> 
         series=results.trial_series(study, trial.arm, trial.seed),
         outcomes={OUTCOME_PREFIX + m: v for m, v in values.items() if math.isfinite(v)},
         never_reached=tuple(m for m, v in values.items() if math.isinf(v)),
-        synthetic=on_synthetic_data(study),
+        data=mark_of(study).partition(" ")[0],
     )
 
 

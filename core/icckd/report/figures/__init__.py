@@ -58,15 +58,15 @@ def draw_figures(results: "Results", study: "StudyInfo", folder: Path) -> list[P
     """
     _need_matplotlib()
     from icckd.report.figures.plots import report_figures, saved, style
-    from icckd.results.types import on_synthetic_data
+    from icckd.results.types import mark_of
 
     folder.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
     with style():
         for name, figure in report_figures(results, study).items():
             if figure is not None:
-                if on_synthetic_data(study):
-                    figure.suptitle("synthetic data")
+                if mark := mark_of(study):
+                    figure.suptitle(mark)
                 files += [saved(figure, folder / f"{name}.{kind}") for kind in FORMATS]
     return files
 

@@ -1,0 +1,174 @@
+"""`icckd import`: runs made elsewhere become a study, and its report is printed."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from icckd.errors import UsageError
+from icckd.variables import expanded
+
+if TYPE_CHECKING:
+    from icckd.imports.load import ImportRequest
+    from icckd.study.model import Study
+
+KindName = Literal["csv", "parquet"]
+
+
+def import_(  # noqa: PLR0913  # every option of the command is an argument
+    kind: Annotated[KindName, typer.Argument(metavar="KIND", help="What wrote the runs.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE|FOLDER", parser=expanded, help="Where they are.")
+    ],
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A metric; repeatable, the primary one first."),
+    ] = None,
+    arm: Annotated[
+        str, typer.Option(metavar="NAME", help="Column, or setting of a run, that names its arm.")
+    ] = "arm",
+    seed: Annotated[
+        str, typer.Option(metavar="NAME", help="Column, or setting of a run, with its seed.")
+    ] = "seed",
+    baseline: Annotated[
+        str, typer.Option(metavar="ARM", help="What arms are compared with; default: the first.")
+    ] = "",
+    step: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Column of the step: rows are steps of runs.")
+    ] = None,
+    rule: Annotated[
+        str,
+        typer.Option(metavar="last|best:NAME", help="Which value of a curve counts."),
+    ] = "",
+    direction: Annotated[
+        list[str] | None,
+        typer.Option(metavar="METRIC=higher|lower", help="Which values are better; repeatable."),
+    ] = None,
+    unit: Annotated[
+        list[str] | None, typer.Option(metavar="METRIC=UNIT", help="Such as acc=%; repeatable.")
+    ] = None,
+    smallest_effect: Annotated[
+        float | None,
+        typer.Option(
+            "--smallest-effect",
+            metavar="NUMBER",
+            help="Smallest difference of the primary metric that matters.",
+        ),
+    ] = None,
+    adds: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ARM", help="An arm with a part that the baseline lacks; repeatable."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="The study's name; default: the file's.")
+    ] = "",
+    question: Annotated[str, typer.Option(metavar="TEXT", help="What the study asks.")] = "",
+    long: Annotated[
+        str,
+        typer.Option(
+            "--long", metavar="METRIC,VALUE", help="Columns of a table with a row a value."
+        ),
+    ] = "metric,value",
+) -> None:
+    """Make a study of runs that were made elsewhere; icckd starts none of them."""
+    from icckd.imports.load import ImportRequest
+
+    between = long.split(",")
+    if len(between) != 2:
+        raise UsageError(f"--long {long!r} names no two columns", hint="--long metric,value")
+    _carry_out(
+        ImportRequest(
+            kind=kind,
+            path=source,
+            metrics=tuple(metric or ()),
+            arm=arm,
+            seed=seed,
+            step=step,
+            long=(between[0], between[1]),
+            name=name,
+            rule=rule,
+            directions=_told("direction", direction),
+            units=_told("unit", unit),
+            baseline=baseline,
+            question=question,
+            smallest_effect=smallest_effect,
+            adds=tuple(adds or ()),
+        )
+    )
+
+
+def _told(option: str, given: list[str] | None) -> dict[str, str]:
+    """Return what an option says of each metric."""
+    found = {}
+    for text in given or ():
+        metric, equals, word = text.rpartition("=")
+        if not (metric and equals and word):
+            raise UsageError(
+                f"--{option} {text!r} says not of which metric", hint=f"--{option} acc=..."
+            )
+        found[metric] = word
+    return found
+
+
+def _carry_out(request: "ImportRequest") -> None:
+    """Read, then write under the owner lock, then print what reports show."""
+    from icckd.api.running import own_results
+    from icckd.cli.run import print_table, say
+    from icckd.imports.journals import write_study
+    from icckd.imports.load import read_study
+    from icckd.journal.folder import StateFolder
+    from icckd.report.text import display
+
+    if request.smallest_effect is not None and not 0 < request.smallest_effect < float("inf"):
+        raise UsageError("--smallest-effect must be above 0", hint="it is a size without a sign")
+    study = read_study(request)
+    folder = StateFolder.current()
+    with own_results(folder, say) as results:
+        known = {each.name: each for each in results.studies()}
+        before = known.get(study.name)
+        if before is not None and before.observed is None:
+            raise UsageError(
+                f"study {study.name!r} is one that icckd runs, and keeps its name",
+                hint="name the imported one with --name",
+            )
+        files = display(request.path.name)
+        if before is not None and before.revision == study.revision:
+            say(f"nothing new in {files}: it is revision {study.revision} of {study.name}")
+        else:
+            write_study(folder, study, _arguments())
+            say(
+                f"imported {len(study.trials)} runs of {len(study.arms)} arms from {files} as"
+                f" study {study.name}, revision {study.revision}"
+            )
+    print_table(study.name)
+
+
+def load_to_run(path: Path, overrides: Sequence[str]) -> "Study":
+    """Return the study of a file, which icckd is to run.
+
+    Raises:
+        UsageError: There is no such file, and a study that was imported has that name.
+        SpecError: As `icckd.study.load.load`.
+    """
+    from icckd.study.load import load
+
+    if not path.exists():
+        from icckd.journal.folder import StateFolder
+        from icckd.results.query import open_results
+        from icckd.results.studies import refuse_imported
+
+        folder = StateFolder.current()
+        if folder.exists():
+            with open_results(folder) as results:
+                refuse_imported(results.studies(), str(path))
+    return load(path, overrides)
+
+
+def _arguments() -> list[str]:
+    """Return the arguments of the command, harmless; files and folders by their names alone."""
+    from icckd.study.observed import visible
+
+    words = (Path(w).name if "/" in w and Path(w).exists() else w for w in sys.argv[1:])
+    return [visible(word, 1000) for word in words]

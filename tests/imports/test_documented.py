@@ -1,0 +1,30 @@
+"""Every command of docs/results-from-elsewhere.md does what the page says."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.imports.conftest import long_form, parquet, steps_of, wide, write_csv
+
+PAGE = Path(__file__).parents[2] / "docs" / "results-from-elsewhere.md"
+
+
+@pytest.mark.slow
+def test_every_command_of_the_page_runs(desk):
+    rows = wide()
+    write_csv(desk.folder / "runs.csv", rows)
+    write_csv(desk.folder / "long.csv", long_form(rows))
+    steps = [{("val_acc" if k == "val" else k): v for k, v in r.items()} for r in steps_of(rows)]
+    write_csv(desk.folder / "steps.csv", steps)
+    (desk.folder / "runs.json").write_text(json.dumps(rows))
+    parquet(desk.folder / "runs.parquet", rows)
+    commands = re.findall(r"^    icckd (.*)$", PAGE.read_text(), re.M)
+
+    for command in commands:
+        done = desk.run(*shlex.split(command))
+        assert done.stdout or done.stderr, command
+
+    assert len(commands) >= 14
