@@ -63,6 +63,7 @@ def start_helper(
     module: str,
     arguments: Sequence[str] = (),
     *,
+    command: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
     stdin: int = subprocess.PIPE,
     output: IO[bytes] | int | None = None,
@@ -75,6 +76,7 @@ def start_helper(
     Args:
         module: The module; its `main` begins with `answers`.
         arguments: Further arguments.
+        command: Started instead of the module: an interpreter and a script.
         environment: Variables; by default those of this process. See `own_environment`.
         stdin: Its standard input.
         output: Its standard output, for what prints there unasked.
@@ -83,7 +85,7 @@ def start_helper(
     ours, theirs = os.pipe()
     try:
         process = subprocess.Popen(
-            python(module, str(theirs), *arguments),
+            [*(command or python(module)), str(theirs), *arguments],
             stdin=stdin,
             stdout=output,
             stderr=errors,

@@ -18,6 +18,7 @@ from icckd.study.arms import (
     known_outcomes,
     refuse_effect_below_an_image,
 )
+from icckd.study.config_class import classes_of
 from icckd.study.data import Data
 from icckd.study.model import Study
 from icckd.study.numerics import numerics_class
@@ -123,6 +124,8 @@ def plan_design(  # noqa: PLR0913  # as make_plan
     )
     plan = build(design, context, students_per_teacher=study.study.students_per_teacher)
     plugins.rest()
+    for known in classes_of(study).values():
+        known.process.close()
     return plan
 
 

@@ -47,6 +47,8 @@ from icckd.run.task_metrics import (
     Summary,
     readers,
 )
+from icckd.study import config_host
+from icckd.study.config_class import place_of
 from icckd.study.plan import digest_of
 from icckd.study.tasks import Task, config_text, fill, words
 from icckd.train.contract import JobContext
@@ -270,6 +272,7 @@ class _Attempt:
             "module": "" if is_file else module,
             "function": function,
             "config": self._task.config,
+            "config_class": self._config_class(),
             "seed": self._order.stage.seed,
             "folder": str(self._run_folder),
             "study_folder": str(self._study_folder),
@@ -278,6 +281,12 @@ class _Attempt:
             "resume": is_resumed,
             "log": str(self._run_folder / RUN_MARK / LOG),
         }
+
+    def _config_class(self) -> dict[str, str] | None:
+        name = self._task.config_class
+        if name is None:
+            return None
+        return {**place_of(name, self._study_folder), "host": config_host.__file__}
 
     def _command(self) -> list[str]:
         task, folder = self._task, self._study_folder

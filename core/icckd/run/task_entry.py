@@ -118,6 +118,20 @@ def _listed(array: Any) -> Any:
     return list(array)
 
 
+def _typed(order: dict[str, Any]) -> Any:
+    """Return the config, as an object of its class where it has one."""
+    place = order["config_class"]
+    if not place:
+        return _config(order["config"])
+    spec = importlib.util.spec_from_file_location("_icckd_config_host", place["host"])
+    assert spec is not None
+    assert spec.loader is not None
+    host = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = host
+    spec.loader.exec_module(host)
+    return host.build(host.load_class(place), order["config"])
+
+
 def _function(order: dict[str, Any]) -> Any:
     if order["file"]:
         path = Path(order["file"])
@@ -141,7 +155,8 @@ def main() -> None:
     sys.argv = [order["file"] or order["module"]]
     sys.path[:] = [path for path in sys.path if path != os.path.dirname(os.path.abspath(__file__))]
     run = Run(order)
-    _function(order)(_config(order["config"]), run)
+    function = _function(order)
+    function(_typed(order), run)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from pathlib import Path
 from icckd.errors import SpecError
 from icckd.study.paths import nearest
 from icckd.study.source import parse_module
-from icckd.study.tasks import Task, TaskSource, placeholders
+from icckd.study.tasks import Task, TaskSource, interpreter_of, placeholders
 
 PYTHONS = ("python", "python3")
 """First words of a command that stand for the interpreter of the task."""
@@ -46,9 +46,9 @@ def source_of_task(task: Task, folder: Path) -> TaskSource:
             `inputs` matches nothing.
     """
     inputs = _inputs(task, folder)
-    files: dict[str, str] = {}
+    files = _class_files(task, folder)
     if task.entry is not None:
-        files = _entry_files(task, folder)
+        files |= _entry_files(task, folder)
         version = python_version(task, folder)
         if _numbers(version) < OLDEST:
             raise SpecError(
@@ -77,10 +77,7 @@ def source_of_task(task: Task, folder: Path) -> TaskSource:
 
 def interpreter(task: Task, folder: Path) -> str:
     """Return the interpreter of a task: its own, or the one that runs icckd."""
-    if task.python is None:
-        return sys.executable
-    given = os.path.expanduser(task.python)
-    return str(folder / given) if os.sep in given else (shutil.which(given) or given)
+    return interpreter_of(task.python, folder)
 
 
 def program(word: str, folder: Path) -> str:
@@ -211,6 +208,16 @@ def _entry_files(task: Task, folder: Path) -> dict[str, str]:
     if not path.is_relative_to(folder):
         return {module: digest_of_file(path)}
     return _with_imports(path.relative_to(folder).as_posix(), path, folder, root=folder)
+
+
+def _class_files(task: Task, folder: Path) -> dict[str, str]:
+    """Return the files behind the class of a task's config, where it lies beside the study."""
+    module = (task.config_class or "").rpartition(":")[0]
+    path = folder / module if module.endswith(".py") else folder.joinpath(*module.split("."))
+    for file in (path, path.with_suffix(".py"), path / "__init__.py"):
+        if module and file.is_file():
+            return _with_imports(file.relative_to(folder).as_posix(), file, folder, root=folder)
+    return {}
 
 
 def _top_level_names(path: Path) -> set[str]:

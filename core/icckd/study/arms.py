@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from icckd.errors import SpecError
+from icckd.study.config_class import classes_of
 from icckd.study.data import Data, class_count, has_subclasses, has_superclasses
 from icckd.study.metrics import MANY_CLASSES, Metric
 from icckd.study.model import Ablation, ArmSpec, Factor, Method, Study
@@ -25,7 +26,7 @@ from icckd.study.plugins import plugins_of
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml
 from icckd.study.records import Arm, Hypothesis, Role, Rule, Trial
-from icckd.study.tasks import has_off, is_task_path, outcomes_of, uses_engine, value_for
+from icckd.study.tasks import ONLY, Task, has_off, is_task_path, outcomes_of, uses_engine, value_for
 
 REFERENCE = "base"
 """Name of the arm that has the first level of every factor."""
@@ -382,10 +383,21 @@ def _method(study: Study, declared: _Declared) -> Method:
             assign(tables, path, value)
         except SpecError as error:
             raise SpecError(f"{place}{error.message}", hint=error.hint) from error
+    _refuse_misfit(study, tables, declared)
     try:
         return Method.model_validate(resolve_presets(tables))
     except ValidationError as error:
         raise _unresolvable(study, declared, error) from error
+
+
+def _refuse_misfit(study: Study, tables: dict[str, Any], declared: _Declared) -> None:
+    """Refuse a config that the class of its task does not take, and complete others by it."""
+    classes = classes_of(study).items()
+    where = f"{_place(study, declared)}arm {declared.name!r}: "
+    for name, known in classes if any(map(is_task_path, declared.settings)) else ():
+        table = tables[ONLY] if isinstance(study.task, Task) else tables[ONLY][name]
+        path = f"{ONLY}.config" if isinstance(study.task, Task) else f"{ONLY}.{name}.config"
+        table["config"] = known.complete(table["config"], f"{where}{path}")
 
 
 def _unresolvable(study: Study, declared: _Declared, error: ValidationError) -> SpecError:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import PrivateAttr, ValidationError
 
 from icckd.errors import SpecError
+from icckd.study.config_class import ConfigClass, config_classes, with_whole_config
 from icckd.study.model import Study
 from icckd.study.origin import Origin
 from icckd.study.paths import assign, is_under, nearest
@@ -33,6 +34,7 @@ class LoadedStudy(Study):
 
     _origin: Origin = PrivateAttr(default=Origin())
     _plugins: Plugins = PrivateAttr(default=NONE)
+    _classes: Mapping[str, ConfigClass] = PrivateAttr(default_factory=dict)
 
     @property
     def origin(self) -> Origin:
@@ -44,9 +46,16 @@ class LoadedStudy(Study):
         """Its plug-ins, with what is known of their parts."""
         return self._plugins
 
-    def written_in(self, origin: Origin, plugins: Plugins) -> "LoadedStudy":
-        """Return this study, with the place where it was written, and its plug-ins."""
-        self._origin, self._plugins = origin, plugins
+    @property
+    def known_classes(self) -> Mapping[str, ConfigClass]:
+        """The classes that configs of its tasks are of, by task."""
+        return self._classes
+
+    def written_in(
+        self, origin: Origin, plugins: Plugins, classes: Mapping[str, ConfigClass]
+    ) -> "LoadedStudy":
+        """Return this study, with the place where it was written, its plug-ins and classes."""
+        self._origin, self._plugins, self._classes = origin, plugins, classes
         return self
 
 
@@ -99,6 +108,8 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
     tables = _tables(text, where)
     _spread_counts(tables)
     done: list[tuple[str, str]] = []
+    classes = _classes(tables, Origin(where=where, text=text))
+    tables = with_whole_config(tables, classes, Origin(where=where, text=text))
     for override in overrides:
         path, value = _read_override(override)
         _refuse_second(done, path, value, override)
@@ -108,10 +119,11 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
         done.append((path, override))
     origin = Origin(where=where, text=text, overrides=tuple(done))
     plugins = _plugins(tables, origin)
+    tables = with_whole_config(tables, classes, origin)
     with plugins.present():
         try:
             tables = with_views_of_losses(resolve_presets(tables))
-            study = LoadedStudy.model_validate(tables).written_in(origin, plugins)
+            study = LoadedStudy.model_validate(tables).written_in(origin, plugins, classes)
         except ValidationError as error:
             raise first_problem(error, origin) from error
     _refuse_idle_tables(study, tables, origin)
@@ -130,7 +142,14 @@ def study_in_journal(resolved: Mapping[str, Any], plugins: Plugins) -> Study:
     """
     tables = {key: resolved[key] for key in Study.model_fields if key in resolved}
     with plugins.present():
-        return LoadedStudy.model_validate(tables).written_in(Origin(), plugins)
+        return LoadedStudy.model_validate(tables).written_in(Origin(), plugins, {})
+
+
+def _classes(tables: Mapping[str, Any], origin: Origin) -> dict[str, ConfigClass]:
+    try:
+        return config_classes(tables, origin)
+    except SpecError as error:
+        raise SpecError(f"{origin.at('task')}{error.message}", hint=error.hint) from error
 
 
 def _plugins(tables: Mapping[str, Any], origin: Origin) -> Plugins:

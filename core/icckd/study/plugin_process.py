@@ -37,11 +37,25 @@ class PluginProcess:
     Args:
         names: The plug-ins as the study names them.
         references: Where each is imported from, see `icckd.study.registry`.
+        what: What they are called in messages.
+        command: The interpreter and the script that answer; by default icckd's own.
+        hello: What the helper is told first; by default names and references.
     """
 
-    def __init__(self, names: Sequence[str], references: Sequence[str]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        references: Sequence[str],
+        *,
+        what: str = "plug-in",
+        command: Sequence[str] = (),
+        hello: Mapping[str, Any] | None = None,
+    ) -> None:
         self._names = tuple(names)
         self._references = tuple(references)
+        self._what = what
+        self._command = tuple(command)
+        self._hello = hello or {"names": self._names, "references": self._references}
         self._helper: Helper | None = None
         self._printed: tuple[IO[bytes], IO[bytes]] | None = None
         self._rest = b""
@@ -62,7 +76,7 @@ class PluginProcess:
         if isinstance(answer, dict) and "error" in answer:
             raise self._error(answer["error"])
         if question["ask"] == "describe":
-            answer["plugins"] = self._with_printed(answer["plugins"])
+            answer["printed"] = self._stdout()
             self._kept.files = answer.pop("files")
         if question["ask"] != "report":
             self._kept.answers[key] = answer
@@ -93,8 +107,14 @@ class PluginProcess:
         errors = tempfile.TemporaryFile()  # noqa: SIM115
         self._printed = out, errors
         self._rest = b""
-        self._helper = start_helper(MODULE, output=out, errors=errors)
-        hello = self._ask({"names": self._names, "references": self._references})
+        try:
+            self._helper = start_helper(MODULE, command=self._command, output=out, errors=errors)
+        except OSError as error:
+            raise SpecError(
+                f"cannot run {self._command[0]}: {error.strerror}",
+                hint="task.python is the path of a Python interpreter, such as ../env/bin/python",
+            ) from error
+        hello = self._ask(self._hello)
         if "error" in hello:
             raise self._error(hello["error"])
 
@@ -137,12 +157,12 @@ class PluginProcess:
     def _error(self, told: Mapping[str, Any]) -> SpecError:
         where = f" ({told['file']}, line {told['line']})" if told.get("line") else ""
         name = told.get("plugin") or self._all()
-        text = f"plug-in {name!r}: {told['text']}{where}{self._last_words()}"
+        text = f"{self._what} {name!r}: {told['text']}{where}{self._last_words()}"
         self._drop()
         return SpecError(text, hint=told.get("hint") or "mend it, and plan again")
 
     def _failed(self, what: str, hint: str) -> SpecError:
-        text = f"plug-in {self._all()!r} {what}{self._last_words()}"
+        text = f"{self._what} {self._all()!r} {what}{self._last_words()}"
         self._drop()
         return SpecError(text, hint=hint or "mend it, and plan again")
 
@@ -188,11 +208,10 @@ class PluginProcess:
         lines = [line for line in text.splitlines() if line.strip()][-STDERR_LINES:]
         return "".join(f"\n  {line[:300]}" for line in lines)
 
-    def _with_printed(self, plugins: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Return what is told of plug-ins, with what they printed when they were imported."""
+    def _stdout(self) -> str:
+        """Return the beginning of what was printed to standard output."""
         assert self._printed is not None
-        content = os.pread(self._printed[0].fileno(), 2000, 0).decode("utf-8", "replace").strip()
-        return [{**each, "printed": content if i == 0 else ""} for i, each in enumerate(plugins)]
+        return os.pread(self._printed[0].fileno(), 2000, 0).decode("utf-8", "replace").strip()
 
     def _all(self) -> str:
         return ", ".join(self._names)

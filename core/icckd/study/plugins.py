@@ -231,8 +231,10 @@ def read_plugins(names: Sequence[str], folder: Path) -> Plugins:
     references = tuple(_reference(name, folder) for name in names)
     process = PluginProcess(names, references)
     told = process.ask({"ask": "describe"})
+    first, *others = told["plugins"]
+    plugins = [{**first, "printed": told["printed"]}, *others]
     return Plugins(
-        plugins=_TOLD_PLUGINS.validate_python(told["plugins"]),
+        plugins=_TOLD_PLUGINS.validate_python(plugins),
         parts=_TOLD_PARTS.validate_python(told["parts"]),
         process=process,
     )

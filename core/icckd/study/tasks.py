@@ -7,10 +7,14 @@ in `[task.config]`; icckd knows nothing else of what the code does.
 
 import json
 import math
+import os
 import re
 import shlex
+import shutil
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -53,6 +57,7 @@ TaskName = Annotated[
         "a name of small letters, digits, _ and -, beginning with a letter, at most 32 long",
     ),
 ]
+ENTRY_PATTERN = r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$"
 ShortText = Annotated[str, StringConstraints(max_length=2000)]
 Word = Annotated[
     str, matching(r"^[^\x00]*$", "a text without NUL, which no program can be given", most=2000)
@@ -160,7 +165,7 @@ class Task(Settings):
         Annotated[
             str,
             matching(
-                r"^[^:]+:[A-Za-z_][A-Za-z0-9_]*$",
+                ENTRY_PATTERN,
                 '"train.py:train" (file and function) or "package.module:train"',
                 most=400,
             ),
@@ -188,6 +193,17 @@ class Task(Settings):
         default="json", description="format of the file {config}"
     )
     config: dict[str, Any] = Field(default_factory=dict, description="what arms may change")
+    config_class: (
+        Annotated[
+            str,
+            matching(
+                ENTRY_PATTERN,
+                '"train.py:Config" (file and class) or "package.module:Config"',
+                most=400,
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="dataclass or pydantic model that config is of")
     off: dict[str, Any] = Field(
         default_factory=dict, description='what REMOVE and the level "off" put in'
     )
@@ -263,6 +279,24 @@ class Task(Settings):
 
 _FIXED = ("seed", "folder", "study_folder", "device", "config", "args", "overrides")
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}")
+
+
+def tables_of_tasks(tables: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the tables of a study's tasks by name, not yet validated."""
+    given = tables.get(ONLY)
+    if not isinstance(given, dict):
+        return {}
+    if given.keys() & Task.model_fields.keys():
+        return {ONLY: given}
+    return {name: table for name, table in given.items() if isinstance(table, dict)}
+
+
+def interpreter_of(python: str | None, folder: Path) -> str:
+    """Return the interpreter that `python` of a task means: by default the one that runs icckd."""
+    if python is None:
+        return sys.executable
+    given = os.path.expanduser(python)
+    return str(folder / given) if os.sep in given else (shutil.which(given) or given)
 
 
 def _read_tasks(given: Any) -> Any:
