@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-SUFFIXES = {".py", ".sql", ".tcss", ".toml", ".html", ".j2", ".json", ".typed"}
+SUFFIXES = {".py", ".pyi", ".sql", ".tcss", ".toml", ".html", ".j2", ".json", ".typed"}
 
 
 def expected() -> set[str]:

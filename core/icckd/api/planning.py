@@ -11,7 +11,7 @@ from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.report.numbers import bytes_text, duration
 from icckd.report.terminal import seed_power_lines
-from icckd.report.text import display
+from icckd.report.text import display, html_text
 from icckd.resources import models_text, usable_gpus
 from icckd.results.bits import mixed_bits, mixed_note
 from icckd.results.checks import claims, files_of
@@ -48,6 +48,7 @@ class StudyPlan:
         warnings: What is valid and misleads.
         power: What so many seeds can tell on the primary metric.
         text: All of it in lines.
+        notices: What the user should know about the device.
     """
 
     name: str
@@ -60,10 +61,17 @@ class StudyPlan:
     warnings: tuple[str, ...]
     power: SeedPower
     text: str = field(repr=False)
+    notices: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the text."""
         return self.text
+
+    def _repr_html_(self) -> str:
+        """Return the text for a notebook."""
+        notices = "".join(f"<p>{html_text(text)}</p>" for text in self.notices)
+        lines = "\n".join(map(html_text, self.text.splitlines()))
+        return f"{notices}<pre>{lines}</pre>"
 
 
 def plan_study(

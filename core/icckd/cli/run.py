@@ -10,15 +10,12 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.console import Console
-from rich.live import Live
-from rich.text import Text
-
 from icckd.api import running
+from icckd.api.progress import terminal_listener
 from icckd.api.running import TrainOptions, plan_to_run, with_device
 from icckd.api.signals import Signals
 from icckd.cli import streams
@@ -27,7 +24,6 @@ from icckd.errors import GateError, Interrupted, UsageError
 from icckd.journal import requests
 from icckd.journal.folder import StateFolder
 from icckd.report.formats import write_report
-from icckd.report.numbers import duration
 from icckd.report.text import display
 from icckd.resources.processes import own_environment, python
 from icckd.results.query import Results, open_results
@@ -44,14 +40,9 @@ from icckd.results.seeds import (
 from icckd.results.types import Comparison, StudyInfo
 from icckd.run.executors import DEFAULT, find_executor
 from icckd.run.prepare import with_more_seeds
-from icckd.run.schedule import Transition
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
 from icckd.study.model import Study
-from icckd.study.plan import Plan
-from icckd.study.records import Stage
-
-TICK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,15 +190,10 @@ class CommandHost:
     def stopping(self) -> Stopping:
         return "" if self._signals is None else self._signals.stopping()
 
-    @contextlib.contextmanager
-    def listener(self, results: Results, request: RunRequest) -> Iterator[Listener]:
-        """Yield the listener that fits standard error."""
-        console = Console(stderr=True, highlight=False)
-        if not console.is_terminal:
-            yield _PlainLines(results, request, console)
-            return
-        with Live(console=console, auto_refresh=False, transient=True) as live:
-            yield _LiveLine(results, request, console, live)
+    def listener(
+        self, results: Results, request: RunRequest
+    ) -> contextlib.AbstractContextManager[Listener]:
+        return terminal_listener(results, request)
 
 
 def interrupted() -> Interrupted:
@@ -464,96 +450,3 @@ def _seeds_run(study: Study) -> tuple[int, Mapping[str, int]]:
 
 def _with_seeds(study: Study, count: int) -> Study:
     return with_more_seeds(study, count - study.study.seeds.count)
-
-
-# Progress: one live line on a terminal, plain lines otherwise.
-
-
-class _PlainLines:
-    """A plain line for every stage that starts or ends."""
-
-    def __init__(self, results: Results, request: RunRequest, console: Console) -> None:
-        self._results = results
-        self._console = console
-        self._plan = request.plan
-        self._started: dict[str, float] = {}
-        self._left = sum(digest not in request.complete for digest in request.plan.stages)
-        self._last_refresh = 0.0
-        self._name = request.study.study.name
-        console.print(
-            f"study {self._name}: {self._left} of {len(request.plan.stages)} stages to train",
-            markup=False,
-        )
-
-    def transition(self, change: Transition, stage: Stage) -> None:
-        now = time.monotonic()
-        took = ""
-        if change.state == "running":
-            self._started[stage.digest] = now
-        elif stage.digest in self._started:
-            took = f" in {duration(now - self._started.pop(stage.digest))}"
-        if change.state in ("complete", "failed", "blocked", "cancelled"):
-            self._left -= 1
-        reason = f": {display(change.reason)}" if change.reason else ""
-        left = f" ({self._left} left)" if change.state != "running" else ""
-        self._print(
-            f"{time.strftime('%H:%M:%S')} {change.state:<9} {_title(self._plan, stage)}"
-            f"{took}{left}{reason}"
-        )
-
-    def notice(self, text: str) -> None:
-        self._print(f"{time.strftime('%H:%M:%S')} {display(text)}")
-
-    def tick(self) -> None:
-        """Bring the database up to date twice a second."""
-        if time.monotonic() - self._last_refresh >= TICK_SECONDS:
-            self._results.refresh()
-            self._last_refresh = time.monotonic()
-            self._after_refresh()
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
-
-    def _after_refresh(self) -> None:
-        """For a subclass that shows more than what changed."""
-
-
-class _LiveLine(_PlainLines):
-    """One live line; only what went wrong stays on the screen."""
-
-    def __init__(self, results: Results, request: RunRequest, console: Console, live: Live) -> None:
-        super().__init__(results, request, console)
-        self._live = live
-
-    def transition(self, change: Transition, stage: Stage) -> None:
-        if change.state in ("failed", "blocked") or change.reason:
-            super().transition(change, stage)
-
-    def _after_refresh(self) -> None:
-        study = self._results.study(self._name)
-        progress = self._results.progress(study)
-        running = [row for row in self._results.trials(study) if row.state == "running"]
-        now = ", ".join(f"{r.arm}/{r.seed} {r.stage} {r.epoch}/{r.epochs}" for r in running[:3])
-        states = progress.stages
-        eta = "?" if progress.eta_seconds is None else duration(progress.eta_seconds)
-        failed = f"  failed {states.failed}" if states.failed else ""
-        bar = _bar(states.complete, states.total)
-        self._live.update(
-            Text(f"{bar} {states.complete}/{states.total} stages{failed}  ETA {eta}  {now}",
-                 no_wrap=True, overflow="ellipsis"),
-            refresh=True,
-        )  # fmt: skip
-
-
-def _bar(done: int, total: int, width: int = 24) -> str:
-    full = round(width * done / total) if total else width
-    if (sys.stderr.encoding or "").lower().startswith("utf"):
-        return "━" * full + "╌" * (width - full)
-    return "#" * full + "-" * (width - full)
-
-
-def _title(plan: Plan, stage: Stage) -> str:
-    users = plan.users(stage.digest)
-    arms = "+".join(dict.fromkeys(trial.arm for trial in users))
-    replicate = f" #{stage.replicate}" if stage.replicate else ""
-    return f"{arms}/{stage.seed} {stage.kind}{replicate}"

@@ -84,17 +84,35 @@ def write_parquet(columns: Sequence[str], rows: Sequence[Sequence[Any]], target:
         MachineError: The file cannot be written.
     """
     connection = connect()
-    kinds = [_type([row[i] for row in rows]) for i in range(len(columns))]
+    try:
+        fill_records(connection, columns, rows)
+        return _copy(connection, "from record", target)
+    finally:
+        connection.close()
+
+
+def fill_records(
+    connection: DuckDBPyConnection,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    kinds: Sequence[str] | None = None,
+) -> None:
+    """Make the table `record` of a few records.
+
+    Args:
+        connection: Where.
+        columns: The names of its columns.
+        rows: The records.
+        kinds: The types of its columns; None takes that of each column's first value.
+    """
+    if kinds is None:
+        kinds = [_type([row[i] for row in rows]) for i in range(len(columns))]
     defined = ", ".join(f'"{name}" {kind}' for name, kind in zip(columns, kinds, strict=True))
     connection.execute(f"create table record ({defined})")
     if rows:
         places = ", ".join("?" for _ in columns)
         values = [[list(v) if isinstance(v, tuple) else v for v in row] for row in rows]
         connection.executemany(f"insert into record values ({places})", values)
-    try:
-        return _copy(connection, "from record", target)
-    finally:
-        connection.close()
 
 
 def _type(values: Sequence[Any]) -> str:

@@ -1,6 +1,6 @@
 """Results of a state folder: one object that reports, screens and the command line ask."""
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -12,6 +12,7 @@ from icckd.results.code_epochs import code_epoch_notes
 from icckd.results.compare import compare, effects
 from icckd.results.database import about_views as about_views
 from icckd.results.export import export_views as export_views
+from icckd.results.frames import Frame
 from icckd.results.pairing import Outcomes, Right, read_outcomes, read_right
 from icckd.results.series import TrialSeries, read_curves, read_series, read_trial_series
 from icckd.results.store import Store
@@ -302,6 +303,18 @@ class Results:
         """
         answer = self._store.ask(sql, rows=rows)
         return Table(columns=answer.columns, rows=answer.rows), answer.is_cut
+
+    def frame(self, sql: str, parameters: Sequence[Any] = ()) -> Frame:
+        """Return the answer to a query of our own, which is asked when its rows are."""
+        return Frame(lambda fetch: self._store.fetch(sql, parameters, fetch))
+
+    def asked_frame(self, sql: str) -> Frame:
+        """Return the answer to one reading statement that a user wrote in a program of his own.
+
+        Raises:
+            UsageError: When its rows are asked for: see `query`.
+        """
+        return Frame(lambda fetch: self._store.fetch_asked(sql, fetch))
 
     def close(self) -> None:
         """Release the store."""

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 # but a sealed connection and a read-only transaction that is always rolled back. MULTI is what
 # DuckDB calls a PIVOT.
 _READING = (StatementType.SELECT, StatementType.EXPLAIN, StatementType.MULTI)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +62,21 @@ def ask(cursor: DuckDBPyConnection, sql: str, *, rows: int) -> Answer:
     Raises:
         UsageError: It is not one reading statement, or DuckDB refuses it.
     """
+
+    def fetch(result: DuckDBPyConnection) -> Answer:
+        found = tuple(result.fetchmany(rows + 1))
+        columns = tuple(str(column[0]) for column in result.description or ())
+        return Answer(columns=columns, rows=found[:rows], is_cut=len(found) > rows)
+
+    return reading(cursor, sql, fetch)
+
+
+def reading(cursor: DuckDBPyConnection, sql: str, fetch: Callable[[DuckDBPyConnection], T]) -> T:
+    """Return what is fetched of the answer to one reading statement on a sealed connection.
+
+    Raises:
+        UsageError: It is not one reading statement, or DuckDB refuses it.
+    """
     if any("\ud800" <= character <= "\udfff" for character in sql):
         raise UsageError("SQL: it is not valid UTF-8", hint="type the statement anew")
     try:
@@ -68,9 +84,7 @@ def ask(cursor: DuckDBPyConnection, sql: str, *, rows: int) -> Answer:
         _refuse_unless_reading(statements)
         cursor.execute("begin transaction read only")
         try:
-            result = cursor.execute(statements[0])
-            found = tuple(result.fetchmany(rows + 1))
-            columns = tuple(str(column[0]) for column in result.description or ())
+            return fetch(cursor.execute(statements[0]))
         finally:
             with contextlib.suppress(duckdb.Error):
                 cursor.execute("rollback")
@@ -80,7 +94,6 @@ def ask(cursor: DuckDBPyConnection, sql: str, *, rows: int) -> Answer:
         raise UsageError(
             f"SQL: {str(error).strip()}", hint="views and tables: show tables"
         ) from error
-    return Answer(columns=columns, rows=found[:rows], is_cut=len(found) > rows)
 
 
 def out_of_memory() -> UsageError:
@@ -108,7 +121,6 @@ def _refuse_unless_reading(statements: list[Any]) -> None:
 
 
 _SAID = (("stage_now", "stage_state"), ("revision", "revision_state"))
-T = TypeVar("T")
 RETURN_SECONDS = 2.0
 """Time between two attempts to return to the database file after the disk was full."""
 
@@ -244,6 +256,20 @@ class Store:
         with Store.in_memory(self.folder) as copy:
             copy.ingest()
             return copy.ask(sql, rows=rows)
+
+    def fetch(
+        self, sql: str, parameters: Sequence[Any], fetch: Callable[[DuckDBPyConnection], T]
+    ) -> T:
+        """Return what is fetched of the answer to a query of our own."""
+        return self._mending(lambda: fetch(self._cursor().execute(sql, list(parameters))))
+
+    def fetch_asked(self, sql: str, fetch: Callable[[DuckDBPyConnection], T]) -> T:
+        """Return what is fetched of the answer to a statement; errors as `ask`.
+
+        The store is in memory, where nothing that is asked can change anything.
+        """
+        assert not self._on_file
+        return reading(self._cursor(), sql, fetch)
 
     def leave_file(self) -> None:
         """Release the database file and continue in memory with what it holds."""

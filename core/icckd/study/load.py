@@ -4,6 +4,7 @@ import codecs
 import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date, time
 from pathlib import Path
 from typing import Any
@@ -105,11 +106,33 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
         where: What to call it in messages.
         overrides: `path=value` each, full paths, values as in TOML (a bare word is a string).
     """
-    tables = _tables(text, where)
+    return _study(_tables(text, where), Origin(where=where, text=text), overrides)
+
+
+def from_tables(tables: Mapping[str, Any], overrides: Sequence[str] = ()) -> Study:
+    """Return the study in the tables of a study file that never was one.
+
+    Args:
+        tables: As TOML has them: `{"study": {...}, "teacher": {...}, "arm": [{...}]}`.
+        overrides: As for `parse`.
+
+    Raises:
+        SpecError: They are not a valid study.
+    """
+    try:
+        is_deep = _is_deep(tables, MAX_DEPTH)
+    except RecursionError:
+        is_deep = True
+    if is_deep:
+        raise SpecError(f"tables and lists nest deeper than {MAX_DEPTH}")
+    return _study({str(key): _plain(value) for key, value in tables.items()}, Origin(), overrides)
+
+
+def _study(tables: dict[str, Any], origin: Origin, overrides: Sequence[str]) -> Study:
     _spread_counts(tables)
     done: list[tuple[str, str]] = []
-    classes = _classes(tables, Origin(where=where, text=text))
-    tables = with_whole_config(tables, classes, Origin(where=where, text=text))
+    classes = _classes(tables, origin)
+    tables = with_whole_config(tables, classes, origin)
     for override in overrides:
         path, value = _read_override(override)
         _refuse_second(done, path, value, override)
@@ -117,7 +140,7 @@ def parse(text: str, *, where: str, overrides: Sequence[str] = ()) -> Study:
         assign(tables, path, value)
         _spread_counts(tables)
         done.append((path, override))
-    origin = Origin(where=where, text=text, overrides=tuple(done))
+    origin = replace(origin, overrides=tuple(done))
     plugins = _plugins(tables, origin)
     tables = with_whole_config(tables, classes, origin)
     with plugins.present():

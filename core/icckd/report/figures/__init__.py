@@ -3,21 +3,26 @@
 Each figure is written as PDF, SVG and PNG, one column wide, text as text.
 """
 
+import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from icckd.errors import MachineError
+from icckd.errors import MachineError, UsageError
+from icckd.study.paths import nearest
 
 if TYPE_CHECKING:
     from icckd.results.query import Results
     from icckd.results.types import StudyInfo
 
 FORMATS = ("pdf", "svg", "png")
+FigureKind = Literal["forest", "curves", "heatmap", "cost"]
+SCREEN_DPI = 180
 Floats = NDArray[np.floating[Any]]
 
 
@@ -69,6 +74,75 @@ def draw_figures(results: "Results", study: "StudyInfo", folder: Path) -> list[P
                     figure.suptitle(mark)
                 files += [saved(figure, folder / f"{name}.{kind}") for kind in FORMATS]
     return files
+
+
+class Plot:
+    """A figure that a notebook shows; `figure` is matplotlib's, for changes before it is saved."""
+
+    def __init__(self, figure: Any) -> None:
+        self.figure = figure
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it in the format of the suffix, text as text; return the file."""
+        from icckd.report.figures.plots import saved, style
+
+        with style():
+            return saved(self.figure, Path(path))
+
+    def _repr_png_(self) -> bytes:
+        from icckd.report.figures.plots import style
+
+        out = io.BytesIO()
+        with style():
+            self.figure.savefig(out, format="png", dpi=SCREEN_DPI)
+        return out.getvalue()
+
+
+def draw_plot(
+    results: "Results", study: "StudyInfo", figure: FigureKind, metric: str | None = None
+) -> Plot:
+    """Return one figure of a study.
+
+    Args:
+        results: The results.
+        study: The study.
+        figure: Which.
+        metric: The series that curves show; None means the most useful one of validation.
+
+    Raises:
+        MachineError: matplotlib is not installed.
+        UsageError: There is no such figure or series, or nothing to show yet.
+    """
+    if figure not in get_args(FigureKind):
+        raise UsageError(f"there is no figure {figure!r}", hint=", ".join(get_args(FigureKind)))
+    _need_matplotlib()
+    from icckd.report.figures import plots
+    from icckd.results.types import mark_of
+
+    series = results.series(study)
+    if metric is not None and metric not in series:
+        raise UsageError(
+            f"study {study.name!r} has no series {metric!r}", hint=nearest(metric, list(series))
+        )
+    with plots.style():
+        if figure == "curves":
+            shown = metric or next(iter(series), "")
+            drawn = plots.draw_curves(results, study, shown)
+        else:
+            draw = {
+                "forest": plots.draw_forest,
+                "heatmap": plots.draw_heatmap,
+                "cost": plots.draw_cost,
+            }
+            drawn = draw[figure](results, study)
+        if drawn is None:
+            raise UsageError(
+                f"there is nothing to draw yet: {figure} of {study.name}",
+                hint="icckd.results(study).progress says what is missing",
+            )
+        if mark := mark_of(study):
+            drawn.suptitle(mark)
+    return Plot(drawn)
 
 
 def draw_lines(axes: Axes, lines: Sequence[DrawnLine], path: Path) -> None:
