@@ -10,7 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
-from icckd.api.source import accepted_files, source_notices, task_file_notices
+from icckd.api.source import (
+    accepted_files,
+    printed_by_plugins,
+    source_notices,
+    task_file_notices,
+)
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import owner_lock
 from icckd.report.text import display
@@ -106,7 +111,7 @@ def train(
         refuse_imported(results.studies(), study.study.name)
         retrain = _to_retrain(options, plan, results, host.say)
         complete = results.complete_stages()
-        for note in results.code_epoch_notes(plan, complete):
+        for note in (*printed_by_plugins(study), *results.code_epoch_notes(plan, complete)):
             host.say(note)
         for note in task_file_notices(plan, results.task_files(study.study.name), complete):
             host.say(note)

@@ -7,6 +7,7 @@ from icckd.report.text import display
 from icckd.results.query import open_results
 from icckd.study.model import Study
 from icckd.study.plan import Plan, changed_source
+from icckd.study.plugins import plugins_of
 from icckd.study.records import ENGINE_KINDS
 from icckd.study.source import path_text
 
@@ -48,6 +49,15 @@ def accepted_files(
         return {}
     with open_results(folder) as results:
         return results.task_files(study.study.name)
+
+
+def printed_by_plugins(study: Study) -> list[str]:
+    """Return what plug-ins of a study printed when they were imported, a sentence for each."""
+    return [
+        f"plug-in {display(each.name)} printed when it was read: {display(each.printed, 200)}"
+        for each in plugins_of(study).plugins
+        if each.printed
+    ]
 
 
 def task_file_notices(
