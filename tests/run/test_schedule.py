@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icckd.run.schedule import POLICIES, Schedule
+from icckd.run.schedule import MAX_LIST, POLICIES, Schedule
 from icckd.study.numerics import NumericsClass
 from icckd.study.plan import Plan, StageJob
 from icckd.study.records import Trial
@@ -59,6 +59,122 @@ def test_what_depends_on_a_failed_stage_is_blocked_and_the_rest_goes_on():
 
     assert [(c.stage, c.state) for c in changes] == [("t0", "failed"), ("s0", "blocked")]
     assert schedule.states["t1"] in ("pending", "running")
+
+
+def chain(*digests):
+    """A plan in which each stage needs the one before."""
+    inputs = zip(digests, ["", *digests], strict=False)
+    return plan_of(*(stage(each, *filter(None, [before])) for each, before in inputs))
+
+
+def test_what_depends_on_a_failed_stage_over_several_stages_is_blocked_too():
+    schedule = Schedule(chain("pretrain", "finetune", "evaluate"), ())
+    schedule.next_list(1)
+
+    changes = schedule.failed("pretrain", "exit-code")
+
+    assert [(c.stage, c.state) for c in changes] == [
+        ("pretrain", "failed"), ("finetune", "blocked"), ("evaluate", "blocked"),
+    ]  # fmt: skip
+    assert changes[2].reason == "its student is blocked"
+    assert schedule.is_over()
+
+
+def test_retrying_the_first_of_a_chain_frees_all_of_it():
+    stages = chain("a", "b", "c").stages
+    plan = Plan(arms=(), trials=(trial("x", 0, "a", "b", "c"),), stages=stages)
+    schedule = Schedule(plan, ())
+    schedule.next_list(1)
+    schedule.failed("a", "bug")
+
+    assert {c.stage for c in schedule.retry_trials("x", 0)} == {"a", "b", "c"}
+    assert [s.digest for s in schedule.next_list(1)] == ["a"]
+
+
+class Slow:
+    """The rules of a schedule, read off all stages at each decision."""
+
+    def __init__(self, plan, complete):
+        self.stages, self.order = plan.stages, list(plan.stages)
+        self.states = {d: "complete" if d in complete else "pending" for d in self.order}
+        self.alone, self.not_before = set(), {}
+
+    def next_list(self, workers, now):
+        running = [d for d, state in self.states.items() if state == "running"]
+        if any(d in self.alone for d in running):
+            return []
+        ready = [
+            d for d in self.order
+            if self.states[d] == "pending" and now >= self.not_before.get(d, now)
+            and all(self.states[i] == "complete" for i in self.stages[d].inputs.values())
+        ]  # fmt: skip
+        together = [d for d in ready if d not in self.alone]
+        taken = together[: max(1, min(MAX_LIST, len(together) // (2 * workers)))]
+        return taken or ([] if running else ready[:1])
+
+
+@given(
+    st.integers(1, 3),
+    st.sets(st.integers(0, 9)),
+    st.lists(st.tuples(st.sampled_from(["complete", "killed", "out-of-memory", "first", "next",
+                                        "next", "next", "bug", "returned"]), st.integers(0, 9)),
+             max_size=80),
+)  # fmt: skip
+def test_decisions_are_those_of_the_rules_read_off_all_stages(workers, done, steps):
+    plan = teachers_with_students(10)
+    trials = tuple(trial("x", i, f"t{i}", f"s{i}") for i in range(10))
+    plan = Plan(arms=(), trials=trials, stages=plan.stages)
+    complete = {f"t{i}" for i in done}
+    schedule, slow, now = Schedule(plan, complete), Slow(plan, complete), 0.0
+    for what, number in steps:
+        now += 0.7
+        running = sorted(d for d, state in slow.states.items() if state == "running")
+        if what == "next":
+            expected = slow.next_list(workers, now)
+            assert [s.digest for s in schedule.next_list(workers, now)] == expected
+            slow.states |= dict.fromkeys(expected, "running")
+        elif what == "first":
+            schedule.put_first("x", number)
+            mine = [d for d in slow.order if d in (f"t{number}", f"s{number}")
+                    and slow.states[d] == "pending"]  # fmt: skip
+            slow.order = list(dict.fromkeys([*mine, *slow.order]))
+        elif running:
+            digest = running[number % len(running)]
+            if what == "complete":
+                schedule.completed(digest)
+            elif what == "returned":
+                schedule.returned(digest)
+            else:
+                schedule.failed(digest, what, now=now)
+            slow.states = dict(schedule.states)
+            slow.alone = {d for d in slow.order if schedule.runs_alone(d)}
+            if slow.states[digest] == "pending" and what != "returned":
+                ends = schedule._ends[digest, what]
+                slow.not_before[digest] = now + POLICIES[what].pause_after(ends)
+        assert schedule.states == slow.states
+        assert schedule.is_over() == (not {"pending", "running"} & set(slow.states.values()))
+
+
+class Unscanned(dict):
+    """States that nobody looks through."""
+
+    def __iter__(self):
+        raise AssertionError("all stages were looked at")
+
+    values = items = keys = __iter__
+
+
+def test_a_decision_looks_at_no_more_than_what_it_takes():
+    schedule = Schedule(teachers_with_students(5000), ())
+    schedule.states = Unscanned(schedule.states)
+    taken = 0
+    while stages := schedule.next_list(2):
+        for each in stages:
+            schedule.completed(each.digest)
+            taken += 1
+
+    assert taken == 10_000
+    assert schedule.is_over()
 
 
 @pytest.mark.parametrize("cause", POLICIES)

@@ -4,6 +4,8 @@
 `Schedule` holds the state of every stage of a plan.
 """
 
+import heapq
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
@@ -68,8 +70,10 @@ class Schedule:
 
     Stages start in plan order, or as viewers reordered them, as soon as their inputs are complete.
     Whether one that failed is tried again, when and in what company, is the policy of its cause.
-    What depends on a failed stage is blocked; everything else continues
-    (design law 8, docs/laws.md). Times are seconds of any monotonic clock.
+    What depends on a failed stage, over any number of stages, is blocked; everything else continues
+    (design law 8, docs/laws.md). Times are seconds of a monotonic clock.
+
+    What is ready stands in queues: a decision costs the logarithm of the number of stages.
 
     Args:
         plan: The plan.
@@ -79,14 +83,28 @@ class Schedule:
     def __init__(self, plan: Plan, complete: Iterable[str]) -> None:
         self._plan = plan
         self._stages = plan.stages
-        self._order = list(plan.stages)
-        done = frozenset(complete)
-        self.states: dict[str, State] = {
-            digest: "complete" if digest in done else "pending" for digest in plan.stages
-        }
+        self._users: dict[str, list[str]] = {digest: [] for digest in plan.stages}
+        for digest, stage in plan.stages.items():
+            for needed in dict.fromkeys(stage.inputs.values()):
+                self._users[needed].append(digest)
+        self._missing = {d: len(set(each.inputs.values())) for d, each in plan.stages.items()}
+        self._rank = {digest: number for number, digest in enumerate(plan.stages)}
+        self._first_rank = 0
         self._ends: Counter[tuple[str, Cause]] = Counter()
         self._not_before: dict[str, float] = {}
         self._alone: set[str] = set()
+        self._ready: dict[bool, _Queue] = {False: _Queue(), True: _Queue()}  # by: runs alone
+        self._later: list[tuple[float, str]] = []
+        self._now = -math.inf
+        self.states: dict[str, State] = dict.fromkeys(plan.stages, "pending")
+        self._counts: Counter[State] = Counter({"pending": len(plan.stages)})
+        self._running: set[str] = set()
+        done = frozenset(complete)
+        for digest in plan.stages:
+            if digest in done:
+                self._set(digest, "complete")
+        for digest in plan.stages:
+            self._offer(digest)
 
     def next_list(self, workers: int, now: float = 0.0) -> list[StageJob]:
         """Take the stages for one idle worker; they are running from now on.
@@ -94,26 +112,33 @@ class Schedule:
         Lists are long while much is ready, and single stages at the end, so that no worker holds
         what another could do. A stage that must run alone starts when nothing else runs or could.
         """
-        running = [digest for digest, state in self.states.items() if state == "running"]
-        if any(digest in self._alone for digest in running):
+        self._let_wait_end(now)
+        if not self._running.isdisjoint(self._alone):
             return []
-        ready = [digest for digest in self._order if self._is_ready(digest, now)]
-        together = [digest for digest in ready if digest not in self._alone]
+        together = self._ready[False]
         if together:
-            taken = together[: max(1, min(MAX_LIST, len(together) // (2 * workers)))]
+            count = max(1, min(MAX_LIST, len(together) // (2 * workers)))
+            taken = [together.take() for _ in range(count)]
+        elif self._running or not self._ready[True]:
+            taken = []
         else:
-            taken = [] if running else ready[:1]
+            taken = [self._ready[True].take()]
         for digest in taken:
-            self.states[digest] = "running"
+            self._set(digest, "running")
         return [self._stages[digest] for digest in taken]
 
     def runs_alone(self, digest: str) -> bool:
         """Whether nothing else may run beside this stage."""
         return digest in self._alone
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no stage is running."""
+        return not self._running
+
     def is_over(self) -> bool:
         """Whether nothing runs and nothing can start."""
-        return all(state not in _OPEN for state in self.states.values())
+        return not any(self._counts[state] for state in _OPEN)
 
     def completed(self, digest: str, reason: str = "") -> list[Transition]:
         """Record that a stage is complete."""
@@ -171,9 +196,10 @@ class Schedule:
 
     def put_first(self, arm: str, seed: int | None) -> list[Transition]:
         """Start the pending stages of an arm, or of one trial of it, before all others."""
-        wanted = self._stages_of(arm, seed)
-        first = [d for d in self._order if d in wanted and self.states[d] == "pending"]
-        self._order = list(dict.fromkeys([*first, *self._order]))
+        wanted = [d for d in self._stages_of(arm, seed) if self.states[d] == "pending"]
+        first = sorted(wanted, key=self._rank.__getitem__)
+        self._first_rank -= len(first)
+        self._rank |= {digest: self._first_rank + n for n, digest in enumerate(first)}
         return [self._enter(digest, "pending", "first on request") for digest in first]
 
     def knows(self, arm: str, seed: int | None) -> bool:
@@ -184,38 +210,92 @@ class Schedule:
         trials = (trial for trial in self._plan.trials if _matches(trial, arm, seed))
         return {digest for trial in trials for digest in trial.stages}
 
-    def _is_ready(self, digest: str, now: float) -> bool:
-        inputs = self._stages[digest].inputs.values()
-        return (
-            self.states[digest] == "pending"
-            and now >= self._not_before.get(digest, now)
-            and all(self.states[i] == "complete" for i in inputs)
-        )
-
     def _enter(self, digest: str, state: State, reason: str) -> Transition:
-        self.states[digest] = state
+        self._set(digest, state)
+        self._offer(digest)
         return Transition(stage=digest, state=state, reason=reason)
 
+    def _set(self, digest: str, state: State) -> None:
+        """Change a state, and what is counted by it; users of what completes may become ready."""
+        before, self.states[digest] = self.states[digest], state
+        self._counts[before] -= 1
+        self._counts[state] += 1
+        (self._running.add if state == "running" else self._running.discard)(digest)
+        for queue in self._ready.values():
+            queue.remove(digest)
+        change = (before == "complete") - (state == "complete")
+        for user in self._users[digest] if change else ():
+            self._missing[user] += change
+            self._offer(user)
+
+    def _offer(self, digest: str) -> None:
+        """Put a stage where it is taken from, if it can start now or later."""
+        if self.states[digest] != "pending" or self._missing[digest]:
+            return
+        start = self._not_before.get(digest, -math.inf)
+        if start > self._now:
+            heapq.heappush(self._later, (start, digest))
+        else:
+            self._ready[digest in self._alone].add(self._rank[digest], digest)
+
+    def _let_wait_end(self, now: float) -> None:
+        """Make ready what was to wait until now."""
+        self._now = now
+        while self._later and self._later[0][0] <= now:
+            _, digest = heapq.heappop(self._later)
+            self._offer(digest)
+
     def _cancel_stages(self, digests: Collection[str], reason: str) -> list[Transition]:
-        open_stages = [d for d in self._order if d in digests and self.states[d] in _OPEN]
+        open_stages = [digest for digest in digests if self.states[digest] in _OPEN]
+        open_stages.sort(key=self._rank.__getitem__)
         return [self._enter(digest, "cancelled", reason) for digest in open_stages]
 
-    def _block_users(self, failed: str) -> list[Transition]:
-        blocked = []
-        for digest, stage in self._stages.items():
-            if failed in stage.inputs.values() and self.states[digest] == "pending":
-                reason = f"its {self._stages[failed].kind} failed"
-                blocked.append(self._enter(digest, "blocked", reason))
-        return blocked
+    def _block_users(self, lost: str) -> list[Transition]:
+        """Block what needs a stage that failed or is blocked itself, and what needs that."""
+        what = self._stages[lost].kind
+        reason = f"its {what} failed" if self.states[lost] == "failed" else f"its {what} is blocked"
+        blocked = [user for user in self._users[lost] if self.states[user] == "pending"]
+        changed = [self._enter(user, "blocked", reason) for user in blocked]
+        return changed + [each for user in blocked for each in self._block_users(user)]
 
     def _unblock(self) -> list[Transition]:
-        """Make blocked stages pending whose inputs no longer failed."""
+        """Make blocked stages pending whose inputs neither failed nor are blocked any more."""
         changed = []
         for digest, stage in self._stages.items():
-            inputs = [self.states[i] for i in stage.inputs.values()]
-            if self.states[digest] == "blocked" and "failed" not in inputs:
+            inputs = {self.states[needed] for needed in stage.inputs.values()}
+            if self.states[digest] == "blocked" and inputs.isdisjoint(("failed", "blocked")):
                 changed.append(self._enter(digest, "pending", ""))
         return changed
+
+
+class _Queue:
+    """Stages by rank, each once; what was removed or ranked anew is skipped when it comes up."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, str]] = []
+        self._rank: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        """Return how many stages there are."""
+        return len(self._rank)
+
+    def add(self, rank: int, digest: str) -> None:
+        """Add a stage, or give it another rank."""
+        if self._rank.get(digest) != rank:
+            self._rank[digest] = rank
+            heapq.heappush(self._heap, (rank, digest))
+
+    def remove(self, digest: str) -> None:
+        """Remove a stage, if it is there."""
+        self._rank.pop(digest, None)
+
+    def take(self) -> str:
+        """Remove the stage of the lowest rank and return it."""
+        while True:
+            rank, digest = heapq.heappop(self._heap)
+            if self._rank.get(digest) == rank:
+                del self._rank[digest]
+                return digest
 
 
 def _matches(trial: Trial, arm: str, seed: int | None) -> bool:

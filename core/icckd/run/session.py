@@ -177,7 +177,7 @@ class Session:
             for request in requests.waiting(self._folder):
                 self._answer(request)
             self._stop_if_asked()
-            if self._finishing and "running" not in self._schedule.states.values():
+            if self._finishing and self._schedule.is_idle:
                 return
 
     def _submit_ready(self) -> None:
