@@ -136,6 +136,9 @@ class Host:
 
     def _import(self, reference: str) -> None:
         name = self._names[reference]
+        if registry.is_imported(reference):  # another plug-in imports it, and so brings its parts
+            self._by_plugin[reference], self._formats[reference] = [], []
+            return
         _refuse_other_module(reference, name)
         built_in, parts, formats = _BuiltIn(), _all_parts(), _report_formats()
         try:

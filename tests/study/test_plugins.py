@@ -421,6 +421,20 @@ def test_a_plug_in_is_named_once(tmp_path):
         load(tmp_path / "s.toml")
 
 
+def test_plug_ins_may_import_each_other(folder, tmp_path):
+    (tmp_path / "beside.py").write_text("VALUE = 1\n")
+    (tmp_path / "parts.py").write_text(PARTS)
+    (tmp_path / "more.py").write_text(
+        "import parts\nfrom icckd.plugins import metric\n"
+        "@metric('other', unit='%', direction='none', about='x')\ndef other(seen): return 1.0\n"
+    )
+    (tmp_path / "s.toml").write_text(STUDY.replace('"parts.py"', '"more.py", "parts.py"'))
+
+    known = plugins_of(load(tmp_path / "s.toml"))
+    assert {part.kind for part in known.parts} >= {"other", "box", "near", "size", "confidence"}
+    assert [each.name for each in known.plugins] == ["more.py", "parts.py"]
+
+
 def test_a_part_that_fails_when_it_is_asked_is_told_with_its_line(folder, tmp_path):
     (tmp_path / "beside.py").write_text("VALUE = 1\n")
     code = PARTS.replace("if image.height != 8:", "if 1 / 0:")

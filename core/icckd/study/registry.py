@@ -296,11 +296,20 @@ def import_reference(reference: str) -> None:
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None or not file.is_file():
         raise MachineError(f"{file} is no Python file", hint="name a file that ends with .py")
+    if is_imported(reference):  # by another plug-in that imports it
+        return
     if str(file.parent) not in sys.path:
         sys.path.append(str(file.parent))
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
     spec.loader.exec_module(module)
+
+
+def is_imported(reference: str) -> bool:
+    """Whether a plug-in's file is a module of this process already."""
+    file = Path(reference.removeprefix(FILE))
+    loaded = getattr(sys.modules.get(file.stem), "__file__", None)
+    return reference.startswith(FILE) and loaded is not None and Path(loaded).resolve() == file
 
 
 def _import_in_worker(reference: str) -> None:
