@@ -39,6 +39,7 @@ _PUBLIC = {
     "Study": "icckd.api.study",
     "StudyPlan": "icckd.api.planning",
     "StudyResults": "icckd.api.results",
+    "compare": "icckd.api.compare",
     "power": "icckd.api.power",
 }
 """Where the public names are; `__init__.pyi` tells type checkers."""

@@ -1,5 +1,6 @@
 """What `import icckd` offers; the module itself imports each of it when it is first used."""
 
+from icckd.api.compare import compare as compare
 from icckd.api.planning import StudyPlan as StudyPlan
 from icckd.api.power import Power as Power
 from icckd.api.power import power as power

@@ -1,6 +1,8 @@
 """What came out of a study, in Python: typed records, tables as data frames, reports, figures."""
 
 import io
+import shutil
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +17,7 @@ from icckd.report.text import display
 from icckd.results.frames import Frame, records_frame
 from icckd.results.query import Results, open_results
 from icckd.results.types import Comparison, Effect, Progress, StudyInfo, TrialStatus
+from icckd.study.observed import KIND as OBSERVED
 from icckd.study.paths import nearest
 
 if TYPE_CHECKING:
@@ -79,8 +82,17 @@ class StudyResults:
     `icckd report` prints. Close it, or use it in a `with`, to free its copy of the results.
     """
 
-    def __init__(self, opened: Results, name: str | None, revision: str | None = None) -> None:
+    def __init__(
+        self,
+        opened: Results,
+        name: str | None,
+        revision: str | None = None,
+        *,
+        home: Path | None = None,
+    ) -> None:
         self._results = opened
+        if home is not None:  # a folder that goes with these results
+            self._removed = weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
         self._wanted = revision
         self._name = self._find(name).name
         self._documents: dict[tuple[str, str], ReportDocument] = {}
@@ -152,16 +164,20 @@ class StudyResults:
 
         Args:
             arm: The arm.
-            metric: The outcome; None means the primary one.
+            metric: The outcome; None means the primary one. Of runs made elsewhere `acc` means
+                `observed.acc`.
 
         Raises:
             UsageError: The study has no such arm or outcome column.
         """
+        metrics = self.study.metrics
         wanted = self.study.primary if metric is None else metric
+        if wanted not in metrics and f"{OBSERVED}.{wanted}" in metrics:
+            wanted = f"{OBSERVED}.{wanted}"
         for row in self.comparisons:
             if (row.arm, row.metric) == (arm, wanted):
                 return row
-        unknown = (wanted, self.study.metrics) if arm in self._arms else (arm, self._arms)
+        unknown = (wanted, metrics) if arm in self._arms else (arm, self._arms)
         raise UsageError(
             f"study {self._name!r} has no comparison of {arm!r} on {wanted!r}",
             hint=nearest(unknown[0], list(unknown[1])),

@@ -3,12 +3,13 @@
 import html
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from decimal import Decimal
 from importlib.util import find_spec
 from typing import Any, Literal, get_args, get_type_hints
 
 from duckdb import DuckDBPyConnection
 
-from icckd.errors import MachineError
+from icckd.errors import MachineError, UsageError
 from icckd.results.database import connect
 from icckd.results.export import fill_records
 from icckd.results.types import Table
@@ -160,3 +161,60 @@ def _converted(found: DuckDBPyConnection, kind: FrameKind) -> Any:
     import polars
 
     return polars.from_arrow(table)
+
+
+# Reading a data frame of the user.
+
+
+def columns_of(frame: Any) -> dict[str, list[Any]]:
+    """Return the columns of a table of any kind, as lists of plain values by their names.
+
+    Args:
+        frame: A `Frame`, a data frame of pandas or polars, an Arrow table, a mapping of columns, or
+            a sequence of mappings, one a row. A missing value is None; in pandas NaN is one, too.
+
+    Raises:
+        UsageError: It is no table, or its columns are not equally long.
+    """
+    found = _read(frame)
+    if found is None:
+        raise UsageError(
+            f"{type(frame).__name__} is not a table",
+            hint="give a data frame of pandas or polars, an Arrow table, a dict of columns, or a"
+            " list of dicts",
+        )
+    columns = {str(name): [_plain(value) for value in values] for name, values in found.items()}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        told = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UsageError(f"the columns are not equally long: {told}", hint="mend the table")
+    return columns
+
+
+def _read(frame: Any) -> Mapping[Any, Sequence[Any]] | None:
+    if isinstance(frame, Frame):
+        return {name: [row[i] for row in frame] for i, name in enumerate(frame.columns)}
+    if hasattr(frame, "to_pydict"):  # Arrow
+        return dict(frame.to_pydict())
+    package = type(frame).__module__.partition(".")[0]
+    if package == "pandas" and hasattr(frame, "columns"):
+        known = frame.reset_index(drop=True).astype(object)
+        return dict(known.where(known.notna(), None).to_dict("list"))
+    if package == "polars" and hasattr(frame, "collect"):
+        frame = frame.collect()
+    if package == "polars" and hasattr(frame, "to_dict"):
+        return dict(frame.to_dict(as_series=False))
+    if isinstance(frame, Mapping):
+        return {name: list(values) for name, values in frame.items()}
+    is_rows = isinstance(frame, Sequence) and not isinstance(frame, (str, bytes))
+    if is_rows and all(isinstance(row, Mapping) for row in frame):
+        names = dict.fromkeys(name for row in frame for name in row)
+        return {name: [row.get(name) for row in frame] for name in names}
+    return None
+
+
+def _plain(value: Any) -> Any:
+    """Return a scalar of NumPy, and a decimal, as one of Python."""
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.item() if hasattr(value, "item") and hasattr(value, "dtype") else value

@@ -1,0 +1,136 @@
+"""Compare runs that a program has in memory: the statistics of reports without a study or files."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from icckd.api.results import StudyResults
+from icckd.errors import IcckdError, UsageError
+from icckd.imports.frames import read_frame
+from icckd.imports.journals import write_study
+from icckd.imports.load import ImportRequest
+from icckd.journal.folder import StateFolder
+from icckd.results.frames import columns_of
+from icckd.results.query import Results
+from icckd.results.store import Store
+from icckd.study.observed import ObservedStudy
+
+Direction = Literal["higher", "lower", "none"]
+
+
+def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is asked of it
+    frame: Any,
+    *,
+    metric: str | Sequence[str],
+    arm: str = "arm",
+    seed: str = "seed",
+    baseline: str = "",
+    direction: Direction | Mapping[str, Direction] | None = None,
+    unit: str | Mapping[str, str] | None = None,
+    smallest_effect: float | None = None,
+    adds: Sequence[str] = (),
+    step: str | None = None,
+    rule: str = "",
+    long: tuple[str, str] = ("metric", "value"),
+    question: str = "",
+) -> StudyResults:
+    """Return verdicts about runs in a table, as `icckd import` and `icckd report` would give them.
+
+    Nothing is written into a state folder; the results have journals of their own, which go with
+    them.
+
+    Args:
+        frame: A data frame of pandas or polars, an Arrow table, a dictionary of columns, or a list
+            of dictionaries: a row a run, or a step of one. A missing value (None; in pandas NaN,
+            too) is a run without a value, a NaN or infinite one a run that diverged.
+        metric: The columns of the metrics, the primary one first.
+        arm: The column that names the arm of a run.
+        seed: The column of its seed: equal seeds of two arms are pairs.
+        baseline: The arm that others are compared with; "" takes the first one.
+        direction: Which values of a metric are better, of the primary one or by metric; None reads
+            it off names such as `acc` and `loss`.
+        unit: The unit of the primary metric, or units by metric: "%" shows points.
+        smallest_effect: Smallest difference of the primary metric that matters, in its unit.
+        adds: Arms that have a part which the baseline lacks; others lack one that it has.
+        step: The column of the step, where a row is a step.
+        rule: Which value of a curve counts: "last", or "best:METRIC" by a validation metric.
+        long: Columns of a table with a row a value: the metric's name, its value.
+        question: What is asked.
+
+    Raises:
+        UsageError: It is no table, or options do not fit each other.
+        SpecError: Rows are no runs, two give the same value, or a column is not there; the message
+            names them, rows counted from 0.
+    """
+    metrics = (metric,) if isinstance(metric, str) else tuple(metric)
+    try:
+        study = read_frame(
+            columns_of(frame),
+            ImportRequest(
+                kind="csv",
+                path=Path("comparison"),
+                metrics=metrics,
+                arm=arm,
+                seed=seed,
+                step=step,
+                long=long,
+                rule=rule,
+                directions=_by_metric(direction, metrics),
+                units=_by_metric(unit, metrics),
+                baseline=baseline,
+                question=question,
+                smallest_effect=_checked(smallest_effect),
+                adds=tuple(adds),
+            ),
+        )
+    except IcckdError as error:
+        raise _in_python(error) from error
+    return _opened(study)
+
+
+def _by_metric(told: str | Mapping[str, Any] | None, metrics: Sequence[str]) -> dict[str, str]:
+    """Return what is told by metric; a word alone is about the primary one."""
+    if told is None:
+        return {}
+    return dict(told) if isinstance(told, Mapping) else dict.fromkeys(metrics[:1], told)
+
+
+def _checked(smallest_effect: float | None) -> float | None:
+    if smallest_effect is not None and not 0 < smallest_effect < float("inf"):
+        raise UsageError("smallest_effect must be above 0", hint="it is a size without a sign")
+    return smallest_effect
+
+
+def _in_python(error: IcckdError) -> IcckdError:
+    """Return an error of `icckd import` with options as arguments of a call."""
+
+    def call(text: str) -> str:
+        text = re.sub(r"--(direction|unit) (\S+?)=(\w+|\.\.\.)", r'\1={"\2": "\3"}', text)
+        text = re.sub(
+            r"--([a-z-]+)( [^\s,]+)?",
+            lambda found: f"{found[1].replace('-', '_')}={(found[2] or '').strip()}",
+            text,
+        )
+        for words in ("nothing was imported", "to be imported"):
+            text = text.replace(words, words.replace("imported", "compared"))
+        return text
+
+    return type(error)(call(error.message), hint=call(error.hint))
+
+
+def _opened(study: ObservedStudy) -> StudyResults:
+    """Return the results of a study whose journals lie in a folder that goes with them."""
+    home = Path(tempfile.mkdtemp(prefix="icckd-compare-"))
+    try:
+        folder = StateFolder(home / ".icckd")
+        folder.create()
+        write_study(folder, study, ["icckd.compare"])
+        opened = Results(Store.in_memory(folder))
+        opened.refresh()
+        return StudyResults(opened, study.name, home=home)
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
