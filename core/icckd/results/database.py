@@ -175,9 +175,11 @@ def connect() -> DuckDBPyConnection:
         ":memory:",
         config={"autoinstall_known_extensions": False, "autoload_known_extensions": False},
     )
+    # In a notebook without ipywidgets DuckDB shows no progress bar, and refuses to be told so.
+    with contextlib.suppress(duckdb.InvalidInputException):
+        connection.execute("set enable_progress_bar = false")
     for setting in (
         "python_enable_replacements = false",
-        "enable_progress_bar = false",
         "temp_directory = ''",
         "threads = 1",
     ):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("pdf", "svg", "png")
 FigureKind = Literal["forest", "curves", "heatmap", "cost"]
-SCREEN_DPI = 180
+SCREEN_DPI = 150
 Floats = NDArray[np.floating[Any]]
 
 
@@ -88,6 +88,10 @@ class Plot:
 
         with style():
             return saved(self.figure, Path(path))
+
+    def __repr__(self) -> str:
+        axes = ", ".join(each.get_ylabel().replace("\n", " ") for each in self.figure.axes)
+        return f"<Plot of {axes}>" if axes else "<Plot>"
 
     def _repr_png_(self) -> bytes:
         from icckd.report.figures.plots import style
