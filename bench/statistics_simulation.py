@@ -8,6 +8,7 @@
     looks       a first look and one extension as advised: what is decided, with how many seeds
     error       any false verdict of that whole procedure
     afterwards  any false difference of looks without end after what was declared
+    items       any false verdict about items, alone and crossed with seeds (`item_simulation.py`)
 
 A cell fails when more of its R studies err than the 99.9 % quantile of Binomial(R, 0.05). The rules
 are written anew here for many studies at once; `same_as_product` holds them to the product's own
@@ -583,6 +584,10 @@ def main(part: str) -> None:
         lines = looks_table()
     elif part == "error":
         lines = grid_table(list(error_grid()))
+    elif part == "items":
+        from item_simulation import item_table  # it takes its tools from here
+
+        lines = item_table()
     else:
         lines = afterwards_table()
     for line in lines:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from icckd.report.item_text import speaks
 from icckd_tui.tables import Column, Row, Table
 from icckd_tui.text import Scale, Span, Spans, arm_letter, arm_tone, display, scale_for, width_of
 from icckd_tui.theme import Glyphs
@@ -242,7 +243,8 @@ def _difference_text(study: StudyInfo, row: Comparison, glyphs: Glyphs) -> list[
     scale = scale_for(row.unit, [row.mean])
     low, high = scale.difference(row.low), scale.difference(row.high)
     interval = f"{scale.difference(row.difference)} [{low}, {high}] {scale.unit}".rstrip()
-    texts = [f"{glyphs.delta} {glyphs.signed(interval)}", f"{row.pairs} pairs"]
+    basis = f"{row.pairs} pairs" if not row.about else speaks(row)
+    texts = [f"{glyphs.delta} {glyphs.signed(interval)}", basis]
     if row.p is not None:
         corrected = "corrected" if study.rule else "Holm"
         adjusted = f" ({corrected} {row.p_adjusted:.3f})" if row.p_adjusted is not None else ""
@@ -268,7 +270,8 @@ def comparison_title(frame: Frame, glyphs: Glyphs) -> str:
     note = "" if complete else f" {glyphs.separator} provisional"
     if not frame.is_declared:
         return f"Against {reference_text(frame)}{note}"
-    return f"Comparison with {reference_text(frame)}, paired by seed{note}"
+    by = "seed and item" if any(row.about for row in frame.comparisons) else "seed"
+    return f"Comparison with {reference_text(frame)}, paired by {by}{note}"
 
 
 def reference_text(frame: Frame) -> str:

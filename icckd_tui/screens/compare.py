@@ -18,7 +18,8 @@ from icckd_tui.comparison import (
     difference_tone,
     role_of,
 )
-from icckd_tui.data import Frame, arm_index
+from icckd_tui.data import Frame, Update, arm_index
+from icckd_tui.items import ItemsQuery, changes_shown, items_table, items_title
 from icckd_tui.keys import Key
 from icckd_tui.screens.base import ArmScreen
 from icckd_tui.state import AppState
@@ -270,10 +271,11 @@ class CompareScreen(ArmScreen):
     """Shows the marked arms beside the baseline, or all where none is marked."""
 
     NAME = "compare"
-    PANES = ("comparison", "verdicts", "cost", "settings")
+    PANES = ("comparison", "verdicts", "cost", "settings", "items")
     ABOUT = (
         "Marked arms, or all, side by side: every outcome with its paired difference, the verdict"
-        " on each part, the primary outcome against a cost, and the settings that differ."
+        " on each part, the primary outcome against a cost, the settings that differ, and, where"
+        " runs tell single items, those that changed most."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Key("n", "next_difference", "next setting in which the arm differs", label="Next", rank=6),
@@ -283,20 +285,40 @@ class CompareScreen(ArmScreen):
     def __init__(self, state: AppState) -> None:
         super().__init__(state)
         self._cost = 0
+        self._had_items = False
+
+    def request_data(self) -> None:
+        """Ask for the items that changed most, too."""
+        self.state.request_data(queries=(ItemsQuery(),))
+
+    def is_wanted(self, pane: str) -> bool:
+        """Whether a pane is in use now: that of items only where runs tell them."""
+        return pane != "items" or bool(changes_shown(self.frame, self._only))
+
+    def show_update(self, update: Update) -> None:
+        """Show an update; the first items make room for their pane."""
+        super().show_update(update)
+        has_items = self.is_wanted("items")
+        if self.is_mounted and has_items != self._had_items:
+            self._had_items = has_items
+            self.lay_out()
 
     def panes(self) -> ComposeResult:
+        """Compose comparison, verdicts beside costs, settings beside items."""
         glyphs = self.glyphs
         with Vertical(id="compare-body", classes="box"):
             yield GridTable(glyphs=glyphs, cells=True, detail=True, id="comparison", classes="pane")
             with Horizontal(id="compare-middle", classes="box"):
                 yield GridTable(glyphs=glyphs, id="verdicts", classes="pane")
                 yield CostView(glyphs=glyphs, id="cost", classes="pane")
-            yield GridTable(glyphs=glyphs, cells=True, id="settings", classes="pane")
+            with Horizontal(id="compare-bottom", classes="box"):
+                yield GridTable(glyphs=glyphs, cells=True, id="settings", classes="pane")
+                yield GridTable(glyphs=glyphs, id="items", classes="pane")
 
     def arrange_panes(self) -> None:
         """Give the tables what they hold, and the rest to verdicts and costs."""
         frame = self.frame
-        for name in ("comparison", "settings"):
+        for name in ("comparison", "compare-bottom"):
             self.query_one(f"#{name}").styles.height = "1fr"
         if self.is_single or frame is None:
             return
@@ -304,7 +326,8 @@ class CompareScreen(ArmScreen):
         height = self.size.height - 2
         paths = len({change.path for arm in frame.study.arms for change in arm.changes})
         self.query_one("#comparison").styles.height = min(arms + 6, height * 2 // 5)
-        self.query_one("#settings").styles.height = min(paths + 3, height // 4)
+        bottom = min(paths + 3, height // 4) if not self.is_wanted("items") else height // 3
+        self.query_one("#compare-bottom").styles.height = bottom
 
     def on_resize(self) -> None:
         """Draw the plane for the new size once it is known."""
@@ -346,6 +369,10 @@ class CompareScreen(ArmScreen):
             if not frame.is_declared:
                 title = f"No verdicts without the baseline: {outcome}"
             table.set_titles(title, table.position)
+        elif pane == "items":
+            found = changes_shown(frame, only)
+            table.show(items_table(frame, found, glyphs))
+            table.set_titles(items_title(found, glyphs), table.position)
         else:
             table.show(settings_table(frame, only, glyphs))
             table.set_titles("Settings that differ", table.position)
@@ -368,6 +395,10 @@ class CompareScreen(ArmScreen):
     @on(GridTable.Moved, "#settings")
     def _setting_moved(self) -> None:
         self.refill("settings")
+
+    @on(GridTable.Moved, "#items")
+    def _item_moved(self) -> None:
+        self.refill("items")
 
     @on(GridTable.Chosen, "#comparison")
     @on(GridTable.Chosen, "#verdicts")

@@ -357,6 +357,9 @@ class FakeReader:
         place = [arm for arm, *_ in self.arms].index(study.baseline)
         return self.data["comparisons"] if place == 0 else comparisons(self.arms, place)
 
+    def item_changes(self, study, metric, *, most):
+        return self.data.get("items", ())
+
     def series(self, study):
         return self.data["series"]
 

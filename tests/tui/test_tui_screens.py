@@ -6,6 +6,7 @@ from dataclasses import replace
 import psutil
 import pytest
 
+from icckd.results.items import ItemChange, ItemChanges
 from icckd.results.sandbox import Fence
 from icckd.results.trials import AnsweredRequest
 from icckd_tui.app import FeedUpdate
@@ -471,5 +472,27 @@ def test_the_event_feed_tells_and_goes_there(watch):
         await it.press("enter")
         assert it.screen.NAME == "trial"
         assert it.app.state.choices.trial == (rows[place].arm, rows[place].seed)
+
+    watch(scenario)
+
+
+def test_compare_shows_the_items_that_changed_most_where_runs_tell_them(watch):
+    change = ItemChange(item="q17", group="rivers", baseline=1.0, arm=0.0)
+    told = ItemChanges(
+        arm="no-cache", metric="student.top1", higher=2, lower=9, same=89, most=(change,),
+        apart=(), regrouped=(),
+    )  # fmt: skip
+
+    async def scenario(it):
+        await it.press("3")
+        await it.until(lambda: "Settings that differ" in it.text())
+        assert not it.pane("items").display
+        await it.bring(items=(told,))
+        await it.until(lambda: it.pane("items").display)
+        await it.until(lambda: "q17" in it.text())
+        assert "9 lower, 2 higher, 89 the same" in it.text()
+        [row] = it.pane("items").table.rows
+        assert [plain(cell) for cell in row.cells][1:] == ["q17", "rivers", "1", "0", "−1"]
+        assert row.cells[-1][0].tone == "bad"
 
     watch(scenario)

@@ -9,6 +9,7 @@ from icckd.api.running import Say, device_for
 from icckd.api.source import accepted_files, source_notices, task_file_notices
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
+from icckd.report.item_text import planned_about
 from icckd.report.numbers import bytes_text, duration
 from icckd.report.terminal import seed_power_lines
 from icckd.report.text import display, html_text
@@ -133,7 +134,7 @@ def plan_study(
         *(line for each in found for line in ("", *_survey_lines(each))),
         *_arms(plan),
         *_warning_lines(warnings),
-        *seed_power_lines(info, power),
+        *seed_power_lines(info, power, planned_about(study)),
         *_stages(plan, done),
         *([f"  {mixed}"] if mixed else []),
         *(f"  {notice}" for notice in source_notices(plan, done)),

@@ -6,6 +6,7 @@ planned, decided and was asked. Values that are not finite are written as words:
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, TypeAdapter
@@ -112,6 +113,39 @@ class StageOutcomes(Fact):
     values: dict[str, Number]
     images: Count = 0
     right: str = ""
+
+
+class ItemScores(Fact):
+    """Scores of items, such as test questions, in columns of one order.
+
+    Attributes:
+        ids: What names each.
+        groups: What each shares with others that err with it; empty where they have none.
+        scores: By metric, the score of each.
+    """
+
+    k: Literal["i"] = "i"
+    ids: list[str]
+    groups: list[str] = Field(default_factory=list)
+    scores: dict[str, list[float]]
+
+
+ITEMS_A_LINE = 5_000
+
+
+def item_lines(
+    ids: Sequence[str], groups: Sequence[str], scores: Mapping[str, Sequence[float]]
+) -> list[ItemScores]:
+    """Return the events of some items, so many that a line stays short enough to be read."""
+    return [
+        ItemScores(
+            ids=list(ids[start:end]),
+            groups=list(groups[start:end]),
+            scores={name: list(each[start:end]) for name, each in scores.items()},
+        )
+        for start in range(0, len(ids), ITEMS_A_LINE)
+        for end in [start + ITEMS_A_LINE]
+    ]
 
 
 class LogLine(Fact):
@@ -221,6 +255,7 @@ Event = Annotated[
     | Resumed
     | EpochMetrics
     | StageOutcomes
+    | ItemScores
     | LogLine
     | ArtifactPublished
     | AttemptClosed

@@ -9,6 +9,7 @@ Studies that were journalled before rules were have none: their verdicts stand i
 import math
 from collections.abc import Mapping, Sequence
 
+from icckd.report.item_text import not_yet, speaks
 from icckd.report.numbers import Scale
 from icckd.report.rule_text import more_seeds_text
 from icckd.report.text import difference_unit, display, scale_of, seeds_text
@@ -59,7 +60,7 @@ def _answer(
         return _not_yet(doing, metric, row, more)
     if not (row.pairs or row.is_unpaired):
         return f"What {_small(doing)} does to {metric} is not known yet: no seed is complete."
-    if row.difference is None or row.diverged:
+    if (row.difference is None or row.diverged) and not row.about:
         return _by_ranks(doing, metric, row, more)
     effect = _effect(doing, metric, row, scales[row.metric])
     if row.verdict in ("helps", "hurts"):
@@ -107,9 +108,10 @@ def _basis(row: Comparison) -> str:
     else:
         ranked = len(row.diverged) if row.difference is not None else 0
         count = row.pairs + ranked  # those that diverged have a rank, and no difference
-        pairs = f"{count} paired seed{'s' if count != 1 else ''}"
+        pairs = speaks(row) if row.about else f"{count} paired seed{'s' if count != 1 else ''}"
     p, what = _p_of(row)
-    return pairs if p is None else f"{pairs}, {what} {_equals(p)}"
+    between = "; " if row.about else ", "
+    return pairs if p is None else f"{pairs}{between}{what} {_equals(p)}"
 
 
 def _p_of(row: Comparison) -> tuple[float | None, str]:
@@ -150,6 +152,8 @@ def _not_yet(doing: str, metric: str, row: Comparison, more: str) -> str:
             f"{subject} is not known: without a common seed, a verdict takes {LEAST_PAIRS} seeds of"
             " each arm at least."
         )
+    if row.about:
+        return not_yet(subject, row)
     advice = f": {more} should decide" if more else ""
     return (
         f"{subject} is not known: {row.pairs} paired seed{'s are' if row.pairs != 1 else ' is'} too"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 from icckd.report import methods, notes
 from icckd.report.answers import answers
 from icckd.report.gates import Gate
+from icckd.report.item_text import change_cells, changes_title, primary_changes
 from icckd.report.numbers import Scale
 from icckd.report.text import (
     difference_cell,
@@ -23,6 +24,7 @@ from icckd.report.text import (
     scale_of,
 )
 from icckd.report.warnings import report_warnings
+from icckd.results.items import ItemChanges
 from icckd.results.types import Comparison, Effect, StudyInfo, on_synthetic_data
 from icckd.study.records import Arm
 
@@ -185,6 +187,7 @@ class ReportDocument:
         notes: What a reader must know.
         captions: Of a table of the primary outcome, and of one of the others.
         gates: The conditions asked for, judged on the newest revision.
+        item_changes: How the items of judged arms changed, where runs tell them.
     """
 
     study: StudyInfo
@@ -209,6 +212,23 @@ class ReportDocument:
     notes: tuple[str, ...]
     captions: tuple[str, str]
     gates: tuple[Gate, ...] = ()
+    item_changes: tuple[ItemChanges, ...] = ()
+
+    @property
+    def item_tables(self) -> list[CellTable]:
+        """The items that changed most, a table for each judged arm with items."""
+        tables = []
+        for found in self.item_changes:
+            has_groups = any(change.group for change in found.most)
+            group = ("group",) if has_groups else ()
+            tables.append(
+                CellTable(
+                    title=changes_title(found),
+                    head=("item", *group, display(self.study.baseline), "arm", "difference"),
+                    rows=tuple(change_cells(each, has_groups=has_groups) for each in found.most),
+                )
+            )
+        return tables
 
     @property
     def sections(self) -> list[Section]:
@@ -219,6 +239,7 @@ class ReportDocument:
             self.verdicts,
             self.forest,
             self.effect_table,
+            *self.item_tables,
             self.comparison,
             self.changes if self.changes.arms else None,
             Bullets(title="Incomplete", items=missing),
@@ -275,6 +296,7 @@ def build_document(
         methods=methods.methods(results, study),
         threats=methods.threats(results, study),
         notes=tuple(notes.notes(results, study)),
+        item_changes=tuple(primary_changes(results, study)),
         captions=(notes.primary_caption(results, study), notes.other_caption(study)),
         gates=gates,
     )

@@ -1,9 +1,10 @@
 """A methods paragraph and threats to validity, made from the study, its journals and its rule."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icckd.report import notes, observed
+from icckd.report.item_text import abouts
 from icckd.report.rule_text import statistics_text, unit_of
 from icckd.report.text import display, seeds_text
 from icckd.results.bits import mixed_note
@@ -34,7 +35,7 @@ def methods(results: "Results", study: StudyInfo) -> str:
         return " ".join([
             *_of_tasks(results, study),
             *_arms(study),
-            *statistics_text(study),
+            *statistics_text(study, results.comparisons(study)),
             *_further(study),
             *_task_machines(results, study),
         ])  # fmt: skip
@@ -228,15 +229,12 @@ def threats(results: "Results", study: StudyInfo) -> tuple[str, ...]:
 def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
     if study.observed is not None:
         yield from observed.threats(study, study.observed)
-        yield from _unknown_counts(study)
+        yield from _unknown_counts(results, study)
         return
     if study.has_tasks:
         yield f"{notes.claims_of(results, study)}."
-        yield (
-            "The results speak about the randomness that the seeds of this code decide, on the data"
-            " that it read, not about other data or implementations."
-        )
-        yield from _unknown_counts(study)
+        yield _spoken_about(study, results.comparisons(study))
+        yield from _unknown_counts(results, study)
         yield _SHARED
         return
     kind = display(str(study.resolved.get("data", {}).get("kind", "one data set")))
@@ -249,14 +247,29 @@ def _one_split(results: "Results", study: StudyInfo) -> Iterator[str]:
     yield _SHARED
 
 
-def _unknown_counts(study: StudyInfo) -> Iterator[str]:
+def _unknown_counts(results: "Results", study: StudyInfo) -> Iterator[str]:
     for metric in dict.fromkeys(each.metric for each in study.questions):
-        if study.metric(metric).unit == "%" and study.metric(metric).images is None:
+        is_share = study.metric(metric).unit == "%" and study.metric(metric).images is None
+        if is_share and metric not in results.items(study):
             yield (
                 f"Of how many test cases {display(metric)} is a share is not declared"
                 " (test_images): where it moves in steps, equal differences of few seeds look"
                 " more certain than they are."
             )
+
+
+def _spoken_about(study: StudyInfo, rows: Sequence[Comparison]) -> str:
+    found = abouts(study, rows)
+    if found == {"items"}:
+        return (
+            "The results speak about items like those that were asked, under the seeds that were"
+            " run: not about other trainings, other kinds of items or implementations."
+        )
+    of_items = ", and about items like those that were asked" if found - {""} else ""
+    return (
+        f"The results speak about the randomness that the seeds of this code decide{of_items}, on"
+        " the data that it read, not about other data or implementations."
+    )
 
 
 _SHARED = (

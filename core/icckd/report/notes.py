@@ -10,6 +10,14 @@ from pydantic import ValidationError
 
 from icckd.errors import SpecError
 from icckd.report import observed
+from icckd.report.item_text import (
+    abouts,
+    apart_texts,
+    changed_afterwards,
+    interval_reach,
+    left_out,
+    short_why,
+)
 from icckd.report.planted import instrument_notes
 from icckd.report.rule_text import (
     bound_text,
@@ -28,7 +36,7 @@ from icckd.results.bits import mixed_note
 from icckd.results.checks import claims
 from icckd.results.published import SEPARATOR, Published, published_for
 from icckd.results.studies import Provenance, StageProvenance
-from icckd.results.types import Comparison, StudyInfo, TrialStatus, on_synthetic_data
+from icckd.results.types import About, Comparison, StudyInfo, TrialStatus, on_synthetic_data
 from icckd.study.arms import Design, expand
 from icckd.study.load import study_in_journal
 from icckd.study.model import Method
@@ -68,6 +76,8 @@ def verdict_text(row: Comparison) -> str:
         return "undecided: which test images were right is not known"
     if row.why == "no common seeds":
         return "undecided: no common seeds"
+    if why := short_why(row):
+        return why
     if row.why == "too few seeds" and row.verdict:
         return f"too few seeds{f': {more}' if more else ''}"
     return f"undecided: {more}" if more else row.verdict or "nothing to judge yet"
@@ -148,6 +158,7 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
     return [
         *filter(None, [revision_text(results, study)]),
         *_missing(study, results.trials(study)),
+        *apart_texts(results, study),
         *(
             f"{display(arm)} was given no more seeds after the first {count}: it was worse than the"
             " baseline by the rule below."
@@ -165,21 +176,25 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
 
 
 def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
-    yield from _of_runs(results, study, rows)
+    found = abouts(study, rows)
+    yield from _of_runs(results, study, rows, found)
+    equal = "equal seeds and items" if found - {""} else "equal seeds"
     yield from of_plugins(results, study)
     yield (
-        f"Below it the arm minus the baseline over equal seeds, {interval_rule(study)}. Differences"
+        f"Below it the arm minus the baseline over {equal}, {interval_rule(study)}. Differences"
         " of accuracies are in percentage points."
     )
     yield from levels(study, rows)
-    yield verdict_rule(study)
+    yield verdict_rule(study, rows)
+    yield from left_out(rows)
+    yield from changed_afterwards(study)
     yield from further_findings(study, rows)
     if not study.has_tasks:
         yield (
             "The split into training, validation and test data is the same for all seeds: intervals"
             " speak about training randomness."
         )
-    if looks := looks_rule(study):
+    if (looks := looks_rule(study)) and not found - {""}:
         yield looks
     if study.is_sequential:
         return
@@ -191,13 +206,15 @@ def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -
         )
 
 
-def _of_runs(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+def _of_runs(
+    results: "Results", study: StudyInfo, rows: tuple[Comparison, ...], found: set[About]
+) -> Iterator[str]:
     """Say what the numbers are, whoever trained."""
     if study.observed is not None:
-        yield from observed.notes(study, study.observed)
+        yield from observed.notes(study, study.observed, found)
         yield from observed.seeds_without_pair(study, rows)
     else:
-        yield from _of_code(results, study) if study.has_tasks else _OF_ENGINE
+        yield from _of_code(results, study, found) if study.has_tasks else _OF_ENGINE
 
 
 _OF_ENGINE = (
@@ -234,7 +251,7 @@ def claims_of(results: "Results", study: StudyInfo) -> str:
     return display(claims(results.folder, read_back(study.resolved), files), 1500)
 
 
-def _of_code(results: "Results", study: StudyInfo) -> Iterator[str]:
+def _of_code(results: "Results", study: StudyInfo, found: set[About]) -> Iterator[str]:
     """Say what numbers of the user's own code are, and what icckd knows of them."""
     tasks = by_name(read_back(study.resolved))
     taken = [
@@ -248,7 +265,7 @@ def _of_code(results: "Results", study: StudyInfo) -> Iterator[str]:
         f" {display(', '.join(taken), 400)} value. Whether a test set was used once is not known."
     )
     yield "mean ± standard deviation (n): n counts seeds, each a run of that code."
-    yield f"{claims_of(results, study)}. Intervals speak about what the seed decides."
+    yield f"{claims_of(results, study)}. Intervals speak about {interval_reach(found)}."
 
 
 _TAKEN = {"last": "last", "max": "largest", "min": "smallest", "mean": "mean"}
@@ -477,6 +494,8 @@ def primary_caption(results: "Results", study: StudyInfo) -> str:
     done = results.progress(study).trials
     lost = " ".join(incomplete(results, study))
     question = f"{study.question} " if study.question else ""
+    rows = results.comparisons(study)
+    items = " and items" if abouts(study, rows) - {""} else ""
     when, what = " after the last epoch, the test set used once", "a teacher trained anew"
     if study.has_tasks:
         when, what = "", "a run of the study's own code"
@@ -488,7 +507,8 @@ def primary_caption(results: "Results", study: StudyInfo) -> str:
         f"{question}Outcome {study.primary}{when}. n counts"
         f" seeds ({seeds_text(study.seeds)}), each {what}; {done.complete} of"
         f" {done.total} trials complete{origin_suffix(study)}. SD: standard deviation over"
-        f" seeds. Difference: arm minus {study.baseline} over equal seeds, {caption_rule(study)}"
+        f" seeds. Difference: arm minus {study.baseline} over equal seeds{items},"
+        f" {caption_rule(study, rows)}"
         f" {lost}".strip()
     )
 

@@ -7,8 +7,9 @@ and 7 (docs/laws.md) are claims of whoever made the runs.
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from icckd.report.item_text import interval_reach
 from icckd.report.text import display, seeds_text
-from icckd.results.types import Comparison, StudyInfo
+from icckd.results.types import About, Comparison, StudyInfo
 from icckd.study.observed import Observed
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def rule_sentence(observed: Observed) -> str:
     )
 
 
-def notes(study: StudyInfo, observed: Observed) -> Iterator[str]:
+def notes(study: StudyInfo, observed: Observed, found: set[About]) -> Iterator[str]:
     """Yield what the numbers are, and what is not known of them."""
     yield (
         f"Observed trials: the runs were made elsewhere and imported from {_files(observed)}; arms"
@@ -60,7 +61,7 @@ def notes(study: StudyInfo, observed: Observed) -> Iterator[str]:
         " used once is not known."
     )
     yield "mean ± standard deviation (n): n counts seeds, each an imported run."
-    yield f"{CLAIMS}. Intervals speak about what the seed decided there."
+    yield f"{CLAIMS}. Intervals speak about {interval_reach(found)} there."
     if observed.is_chosen_by_search:
         yield _SEARCH
     yield from (display(text, 500) for text in observed.source.notes)

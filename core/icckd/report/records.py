@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from icckd.report.document import ReportDocument
 from icckd.report.text import display
 from icckd.results import export
+from icckd.results.items import ItemChanges
 from icckd.results.types import Comparison
 from icckd.results.values import strict
 from icckd.study.records import Arm
@@ -60,6 +61,11 @@ def write_json(document: ReportDocument, out: TextIO) -> None:
         "comparisons": [
             dict(zip(_FIELDS, _values(row), strict=True)) for row in document.comparisons
         ],
+        **(
+            {"items": [_rounded_items(each) for each in document.item_changes]}
+            if document.item_changes
+            else {}
+        ),
         "effects": [_rounded(asdict(effect)) for effect in document.effects],
         "added_seeds": list(study.added),
         "left_out_seeds": list(study.left_out),
@@ -95,6 +101,13 @@ def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
         name: float(f"{value:.10g}") if isinstance(value, float) else value
         for name, value in fields.items()
     }
+
+
+def _rounded_items(found: ItemChanges) -> dict[str, Any]:
+    """Return how items changed, without the lists of those that cannot be compared."""
+    fields = asdict(found)
+    fields["most"] = [_rounded({**asdict(c), "difference": c.difference}) for c in found.most]
+    return {**fields, "apart": len(found.apart), "regrouped": len(found.regrouped)}
 
 
 def _csv_value(value: Any) -> Any:

@@ -5,6 +5,7 @@ Of studies that were journalled before rules were it says what it said then.
 
 from collections.abc import Iterator, Sequence
 
+from icckd.report.item_text import abouts, rule_of_items
 from icckd.report.numbers import duration
 from icckd.report.text import difference_unit, display, seeds_text
 from icckd.results.types import Comparison, StudyInfo
@@ -58,7 +59,7 @@ def levels(study: StudyInfo, rows: Sequence[Comparison]) -> Iterator[str]:
 _NO_QUESTION = "The study asks no primary question ([[ablation]]), so that there are no verdicts."
 
 
-def verdict_rule(study: StudyInfo) -> str:
+def verdict_rule(study: StudyInfo, rows: Sequence[Comparison] = ()) -> str:
     """Return how verdicts are reached."""
     if study.rule == "":
         return _classic_verdict_rule(study)
@@ -73,6 +74,13 @@ def verdict_rule(study: StudyInfo) -> str:
         if a.smallest_effect is not None
     )
     alike = f", equivalence within {', '.join(bounds)} by two one-sided tests" if bounds else ""
+    if abouts(study, rows) - {""}:
+        told = " ".join(rule_of_items(study, rows))
+        return (
+            f"Verdicts are about the part, on {metrics}: {_questions(study)} at {study.level:g}"
+            f"{alike}. {told} Other outcomes of these arms are corrected by Holm among themselves"
+            " and are no verdicts."
+        )
     return (
         f"Verdicts are about the part, on {metrics}: {_questions(study)} at {study.level:g}, by"
         f" {_test(study)}{alike}. No verdict below {LEAST_PAIRS} pairs. Other outcomes of these"
@@ -171,13 +179,18 @@ def further_findings(study: StudyInfo, rows: Sequence[Comparison]) -> Iterator[s
     )
 
 
-def statistics_text(study: StudyInfo) -> Iterator[str]:
+def statistics_text(study: StudyInfo, rows: Sequence[Comparison] = ()) -> Iterator[str]:
     """Yield the sentences of the methods paragraph about tests and corrections."""
     if study.rule == "":
         yield from _classic_statistics(study)
         return
     if not study.questions:
         yield f"{_NO_QUESTION} Effect sizes are Cohen's d_z with Hedges' correction."
+        return
+    if abouts(study, rows) - {""}:
+        yield f"Differences were tested at {study.level:g} ({_questions(study)})."
+        yield from rule_of_items(study, rows)
+        yield from _equivalence_bounds(study)
         return
     yield (
         f"Paired differences were tested at {study.level:g} ({_questions(study)}) by"
@@ -187,6 +200,10 @@ def statistics_text(study: StudyInfo) -> Iterator[str]:
     yield f"Fewer than {LEAST_PAIRS} pairs give no verdict."
     if looks := looks_rule(study):
         yield looks
+    yield from _equivalence_bounds(study)
+
+
+def _equivalence_bounds(study: StudyInfo) -> Iterator[str]:
     for each in study.questions:
         if each.smallest_effect is not None:
             yield (
@@ -217,7 +234,7 @@ def _classic_statistics(study: StudyInfo) -> Iterator[str]:
     )
 
 
-def caption_rule(study: StudyInfo) -> str:
+def caption_rule(study: StudyInfo, rows: Sequence[Comparison] = ()) -> str:
     """Return what the caption of a table of the primary outcome says after "over equal seeds"."""
     more = "verdicts are about the part; (+k): about k more seeds would decide."
     size = "d_z: standardized paired difference with Hedges' correction."
@@ -228,6 +245,13 @@ def caption_rule(study: StudyInfo) -> str:
         unit = unit_of(study, study.primary)
         within = ", ".join(f"±{bound:g}{unit}" for bound in bounds if bound is not None)
         alike = f" Equivalent: within {within}." if within else ""
+        if abouts(study, rows) - {""}:
+            told = " ".join(rule_of_items(study, rows))
+            return (
+                f"{interval_rule(study)}. {told} d_z: standardized difference of items with Hedges'"
+                f" correction. p: corrected within {_questions(study)}; verdicts are about the"
+                f" part.{alike}"
+            )
         return (
             f"{interval_rule(study)}. {size} p: corrected within {_questions(study)}; {more}{alike}"
         )

@@ -527,14 +527,18 @@ def write_published(out: TextIO) -> None:
 # What planned seeds can detect, in words.
 
 
-def seed_power_lines(study: StudyInfo, found: SeedPower) -> list[str]:
-    """Return the lines of `icckd plan` about seeds."""
+def seed_power_lines(study: StudyInfo, found: SeedPower, about: str = "") -> list[str]:
+    """Return the lines of `icckd plan` about seeds; `about` tells of verdicts about items."""
     return [
         "",
         f"what {found.seeds} paired seeds can tell on {study.primary}:",
         *(
             f"  {text}"
-            for text in [*_power(study, found), *_pilot(study, found), *_warnings(study, found)]
+            for text in [
+                *_power(study, found),
+                *_pilot(study, found),
+                *([about] if about else _warnings(study, found)),
+            ]
         ),
     ]
 

@@ -17,6 +17,15 @@ from typing import Any
 import numpy as np
 
 from icckd.results import classic
+from icckd.results.items import (
+    NO_ITEMS,
+    ItemEvidence,
+    ItemPairs,
+    ItemRuns,
+    about_of,
+    item_evidence,
+    pair_items,
+)
 from icckd.results.judge import judge, with_interval
 from icckd.results.pairing import (
     NONE_KNOWN,
@@ -30,7 +39,7 @@ from icckd.results.pairing import (
     pair_arms,
 )
 from icckd.results.rules import Evidence, evidence_apart, evidence_of
-from icckd.results.types import LEVEL, Comparison, Effect, StudyInfo
+from icckd.results.types import LEVEL, About, Comparison, Effect, StudyInfo
 from icckd.stats.factorial import Contrast, contrasts
 from icckd.stats.fixed import NEVER
 from icckd.stats.paired import FloatArray, holm, mean_and_error, standardized_effect
@@ -45,6 +54,7 @@ def compare(
     outcomes: Outcomes,
     right: Right = NONE_KNOWN,
     to_come: Collection[tuple[str, int]] = NOTHING,
+    items: ItemRuns = NO_ITEMS,
 ) -> tuple[Comparison, ...]:
     """Return the comparison of every arm on every outcome column, both in the study's order.
 
@@ -53,6 +63,7 @@ def compare(
         outcomes: Its values by metric, arm and seed.
         right: Which test images its models were right about, where that is recorded.
         to_come: Trials, as arm and seed, that are planned and have neither ended nor failed.
+        items: The scores of single items, where runs tell them.
     """
     primary = {(each.arm, each.metric) for each in study.questions}
     pairs: dict[tuple[str, str], Pairs] = {}
@@ -62,12 +73,22 @@ def compare(
         for metric in study.metrics:
             key = arm.name, metric
             mine = arm_values(study, outcomes, arm.name, metric, right)
-            found = pair({}, {})
+            found, paired = pair({}, {}), None
             if arm.name != study.baseline:
                 baseline = arm_values(study, outcomes, study.baseline, metric, right)
                 counts = metric == study.primary or key in primary
                 found = pair_arms(mine, baseline, counts_diverged=counts)
+                paired = _paired_items(study, items, arm.name, metric)
             waiting = _waiting(study, arm.name, to_come)
+            if paired is not None:
+                found = _with_item_floors(found, paired)
+                about = about_of(study, len(paired.ids) + len(paired.apart))
+                if about:
+                    lost = mine.diverged | baseline.diverged
+                    told = item_evidence(study, paired, about, to_come=waiting, diverged=bool(lost))
+                    pairs[key], evidence[key] = found, told.evidence
+                    rows[key] = _item_row(mine, paired, about, told)
+                    continue
             evidence[key] = _evidence(study, found, waiting, is_judged=key in primary)
             pairs[key] = evidence[key].pairs or found
             rows[key] = _row(study, mine, pairs[key], evidence[key])
@@ -76,6 +97,48 @@ def compare(
         judged = classic.judge(study, on_primary, {a: pairs[a, study.primary] for a in on_primary})
         return tuple({**rows, **{(row.arm, row.metric): row for row in judged}}.values())
     return tuple({**rows, **judge(study, rows, pairs, evidence)}.values())
+
+
+def _paired_items(study: StudyInfo, items: ItemRuns, arm: str, metric: str) -> ItemPairs | None:
+    runs = items.get(metric, {})
+    if study.rule == "" or not runs:
+        return None
+    return pair_items(runs, arm, study.baseline, unit=study.metric(metric).unit)
+
+
+def _with_item_floors(pairs: Pairs, items: ItemPairs) -> Pairs:
+    """Return pairs whose floors follow from which items the two arms had right."""
+    floors = items.floors()
+    if pairs.seeds != items.seeds or not floors:
+        return pairs
+    return replace(pairs, floors=np.array([floors[seed] for seed in pairs.seeds]))
+
+
+def _item_row(arm: ArmValues, items: ItemPairs, about: About, told: ItemEvidence) -> Comparison:
+    """Return what an arm reached, with the difference over its items."""
+    evidence, sample = told.evidence, told.sample
+    row = replace(
+        _describe(arm),
+        pairs=len(told.places),
+        p=evidence.p,
+        test=evidence.test,
+        why=evidence.why,
+        to_come=evidence.to_come,
+        about=about,
+        items=len(items.ids),
+        groups=items.group_count,
+        items_apart=len(items.apart),
+    )
+    if sample is None:
+        return row
+    places = list(told.places)
+    row = replace(
+        row,
+        difference=sample.mean,
+        baseline_mean=float(items.theirs_SI[places].mean()),
+        effect_size=standardized_effect(items.differences_SI[places].mean(axis=0)),
+    )
+    return with_interval(row, evidence, LEVEL)
 
 
 def compare_pairs(study: StudyInfo, arm: ArmValues, pairs: Pairs) -> Comparison:

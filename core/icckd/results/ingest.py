@@ -23,6 +23,7 @@ from icckd.journal.events import (
     AttemptHeader,
     EpochMetrics,
     Event,
+    ItemScores,
     LogLine,
     Planned,
     RequestAnswered,
@@ -169,6 +170,14 @@ def _recorded(event: StageOutcomes, line: Line, name: str) -> Iterator[TableRow]
         yield "test_right", (name, event.images, event.right)
 
 
+def _items(event: ItemScores, line: Line, name: str) -> Iterator[TableRow]:
+    """Yield a row a metric; columns of unequal lengths tell nothing."""
+    lengths = {len(event.ids), *map(len, event.scores.values())}
+    if len(lengths) == 1 and len(event.groups) in (0, len(event.ids)):
+        for metric, scores in event.scores.items():
+            yield "item_scores", (name, metric, event.ids, event.groups, scores)
+
+
 def _artifact(event: ArtifactPublished, line: Line, name: str) -> Iterator[TableRow]:
     yield "artifact", (name, line.time, _json(event.files), event.bytes)
 
@@ -219,6 +228,7 @@ _ROWS: dict[tuple[str, type], Callable[[Any, Line, str], Iterator[TableRow]]] = 
     (ATTEMPT, Resumed): _resumption,
     (ATTEMPT, EpochMetrics): _metrics,
     (ATTEMPT, StageOutcomes): _recorded,
+    (ATTEMPT, ItemScores): _items,
     (ATTEMPT, LogLine): _log_of(ATTEMPT),
     (ATTEMPT, ArtifactPublished): _artifact,
     (ATTEMPT, AttemptClosed): _attempt_end,

@@ -94,7 +94,7 @@ def with_interval(row: Comparison, evidence: Evidence, level: float) -> Comparis
 
 
 def _with_verdict(study: StudyInfo, arm: Arm, row: Comparison, pairs: Pairs) -> Comparison:
-    if len(pairs.seeds) > 1 and not study.is_sequential:
+    if len(pairs.seeds) > 1 and not study.is_sequential and not row.about:
         row = with_checks(row, pairs)
     if not (row.pairs or row.to_come or row.is_unpaired):
         return row
@@ -132,7 +132,9 @@ def _further(
 
 def _with_more_seeds(study: StudyInfo, row: Comparison) -> Comparison:
     is_open = row.verdict in ("", "undecided") and row.arm not in study.stopped
-    if not is_open or row.to_come or row.is_unpaired or row.why == "no test images" or not row.n:
+    if not is_open or row.to_come or row.is_unpaired or row.about or not row.n:
+        return row
+    if row.why == "no test images":
         return row
     least, most = more_seeds(study, row) or (None, None)
     return replace(row, more_seeds_least=least, more_seeds=most)

@@ -13,6 +13,14 @@ from icckd.results.compare import compare, effects
 from icckd.results.database import about_views as about_views
 from icckd.results.export import export_views as export_views
 from icckd.results.frames import Frame
+from icckd.results.items import (
+    SHOWN,
+    ItemChanges,
+    ItemRuns,
+    changes_of,
+    pair_items,
+    read_items,
+)
 from icckd.results.pairing import Outcomes, Right, read_outcomes, read_right
 from icckd.results.series import TrialSeries, read_curves, read_series, read_trial_series
 from icckd.results.store import Store
@@ -178,7 +186,13 @@ class Results:
         """Return arms by outcome columns, both in the study's order."""
         return self._once(
             ("comparisons", study.key, study.baseline),
-            lambda: compare(study, self.outcomes(study), self.right(study), self._to_come(study)),
+            lambda: compare(
+                study,
+                self.outcomes(study),
+                self.right(study),
+                self._to_come(study),
+                self.items(study),
+            ),
         )
 
     def effects(self, study: StudyInfo) -> tuple[Effect, ...]:
@@ -338,6 +352,31 @@ class Results:
     def right(self, study: StudyInfo) -> Right:
         """Return which test images every model was right about, where that is recorded."""
         return self._once(("right", study.key), lambda: read_right(self._store, study))
+
+    def items(self, study: StudyInfo) -> ItemRuns:
+        """Return the items of every complete run, by metric, arm and seed."""
+        return self._once(("items", study.key), lambda: read_items(self._store, study))
+
+    def item_changes(
+        self, study: StudyInfo, metric: str, *, most: int = SHOWN
+    ) -> tuple[ItemChanges, ...]:
+        """Return how items changed on a metric, of every arm that shares some with the baseline."""
+
+        def changes() -> tuple[ItemChanges, ...]:
+            runs = self.items(study).get(metric, {})
+            unit = study.metric(metric).unit
+            pairs = {
+                arm.name: pair_items(runs, arm.name, study.baseline, unit=unit)
+                for arm in study.arms
+                if arm.name != study.baseline
+            }
+            return tuple(
+                changes_of(arm, metric, found, most=most)
+                for arm, found in pairs.items()
+                if found is not None
+            )
+
+        return self._once(("item changes", study.key, study.baseline, metric, most), changes)
 
     def _to_come(self, study: StudyInfo) -> frozenset[tuple[str, int]]:
         """Return the trials, as arm and seed, that have neither ended nor failed.

@@ -348,6 +348,8 @@ def study_as_planned(study: Study, found: Sequence[Arm] | None = None) -> StudyI
         declared={**task_metrics(study.task), **plugins_of(study).metrics()},
         plugins=plugins_of(study),
         kinds=stage_kinds(study.task),
+        generalise_to=header.generalise_to,
+        common_items=header.items == "common",
     )  # fmt: skip
 
 

@@ -127,6 +127,8 @@ class Declared:
 
     rule: Rule = ""
     always: bool = True
+    generalise_to: tuple[str, ...] = ()
+    common_items: bool = False
 
 
 def read_declared(store: Store, added: Mapping[Key, Added]) -> dict[Key, Declared]:
@@ -142,7 +144,14 @@ def read_declared(store: Store, added: Mapping[Key, Added]) -> dict[Key, Declare
     for study, revision, started, rule, resolved in store.select(_DECLARED):
         key = study, revision
         if key not in found or started <= added.get(key, Added()).first_result:
-            found[key] = Declared(rule=rule, always=_sequential(json.loads(resolved))[1])
+            header = _table(written := json.loads(resolved), "study")
+            about = header.get("generalise_to")
+            found[key] = Declared(
+                rule=rule,
+                always=_sequential(written)[1],
+                generalise_to=tuple(map(str, about)) if isinstance(about, list) else (),
+                common_items=header.get("items") == "common",
+            )
     return found
 
 
@@ -224,6 +233,8 @@ def read_studies(store: Store) -> tuple[StudyInfo, ...]:
             added_later=added.get((row[0], row[1]), Added()).later,
             rule=declared.get((row[0], row[1]), Declared()).rule,
             always_declared=declared.get((row[0], row[1]), Declared()).always,
+            generalise_to=declared.get((row[0], row[1]), Declared()).generalise_to,
+            common_items=declared.get((row[0], row[1]), Declared()).common_items,
             hypotheses=tuple(asked.get(row[2], ())),
         )
         for row in store.select(_STUDIES)

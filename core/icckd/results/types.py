@@ -31,9 +31,24 @@ Test = Literal[
     "first look, worst-rank",
     "two looks, worst-rank",
     "welch",
+    "items",
+    "seeds and items",
+    "McNemar",
 ]
-Why = Literal["", "too few seeds", "seeds to come", "no test images", "no common seeds"]
+Why = Literal[
+    "",
+    "too few seeds",
+    "seeds to come",
+    "no test images",
+    "no common seeds",
+    "too few groups",
+    "other items",
+    "diverged",
+    "looked before",
+]
 """Why there cannot be a verdict yet, whatever the values."""
+About = Literal["", "items", "seeds and items"]
+"""What a verdict speaks about: "" for seeds alone, as in studies without items."""
 Looks = Literal["once", "first look", "two looks", "always"]
 
 
@@ -77,6 +92,11 @@ class Comparison:
         smallest_effect: Of judged arms: the smallest difference that matters.
         why: Why there cannot be a verdict yet.
         to_come: Planned seeds of this comparison that are still to come.
+        about: What p, interval and verdict speak about.
+        items, groups: Paired items behind them, and their groups; of items without groups each is
+            one. 0 where they are not about items.
+        items_apart: Items that not every run has: left out where the study says so, else the
+            reason why there is no verdict.
     """
 
     arm: str
@@ -113,6 +133,10 @@ class Comparison:
     smallest_effect: float | None = None
     why: Why = ""
     to_come: int = 0
+    about: About = ""
+    items: int = 0
+    groups: int = 0
+    items_apart: int = 0
 
     @property
     def is_unpaired(self) -> bool:
@@ -178,6 +202,9 @@ class StudyInfo:
         declared: What its tasks record, by name; empty for a study without tasks.
         kinds: Kinds of the stages of a trial, in the order in which it needs them.
         observed: Where its runs were read; None for a study whose runs icckd starts.
+        generalise_to: What verdicts speak about, as declared before the first result; empty: what
+            varies.
+        common_items: Whether arms are compared over the items that all their runs share.
     """
 
     name: str
@@ -209,6 +236,8 @@ class StudyInfo:
     kinds: tuple[str, ...] = ENGINE_KINDS
     plugins: Plugins = NONE
     observed: Observed | None = None
+    generalise_to: tuple[str, ...] = ()
+    common_items: bool = False
 
     @property
     def has_tasks(self) -> bool:

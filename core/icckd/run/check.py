@@ -8,7 +8,7 @@ fingerprints, in folders of its own; nothing of it becomes a result.
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,6 +46,14 @@ class _Run:
         """Keep outcomes, those apart that measure the machine."""
         machine = (".seconds", ".memory_rss")
         self.values |= {n: v for n, v in values.items() if not n.endswith(machine)}
+
+    def items(
+        self, ids: Sequence[str], groups: Sequence[str], scores: Mapping[str, Sequence[float]]
+    ) -> None:
+        """Keep the scores of items among the outcomes."""
+        for metric, each in scores.items():
+            named = zip(ids, each, strict=True)
+            self.values |= {f"{metric} of item {item}": score for item, score in named}
 
     def fingerprint(self, name: str, digest: str) -> None:
         """Keep the fingerprint of an array."""

@@ -15,13 +15,20 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Protocol, cast
 
 from icckd import variables
-from icckd.errors import IcckdError, MachineError, SpecError, StagePaused, TaskFailedError
+from icckd.errors import (
+    IcckdError,
+    MachineError,
+    SpecError,
+    StageError,
+    StagePaused,
+    TaskFailedError,
+)
 from icckd.journal.artifacts import RUN_FOLDER, RUN_MARK, set_aside, verified, workspace
 from icckd.journal.events import Cause
 from icckd.journal.file import first_line, last_line
@@ -38,6 +45,7 @@ from icckd.run.task_files import (
     source_of_task,
     word_in,
 )
+from icckd.run.task_items import Items, read_items
 from icckd.run.task_metrics import (
     LOG,
     LONGEST_LINE,
@@ -87,6 +95,11 @@ class TaskRecorder(Protocol):
             attempt: The attempt before.
             seconds: Seconds on the clock that all attempts before took.
         """
+
+    def items(
+        self, ids: Sequence[str], groups: Sequence[str], scores: Mapping[str, Sequence[float]]
+    ) -> None:
+        """Record the scores of items by metric, in one order; no groups where they have none."""
 
     def fingerprint(self, name: str, digest: str) -> None:
         """Record what the content of an array was."""
@@ -451,9 +464,35 @@ class _Attempt:
             return ()
         return right
 
+    def _give_items(self) -> Mapping[str, float]:
+        """Record the items; return the mean of each of their metrics."""
+        items = read_items(self._task, self._run_folder)
+        if items is None:
+            return {}
+        means = items.means()
+        for name, mean in means.items():
+            told = self._summary.values.get(name, self._series.outcome(name, "last"))
+            if told is not None and not math.isclose(told, mean, rel_tol=1e-6, abs_tol=1e-9):
+                raise StageError(
+                    f"{name} was reported as {told:g}, and the mean of its items is {mean:g}",
+                    hint="leave it out of run.log and run.summary: the mean over items counts",
+                )
+            if self._task.metrics[name].unit == "%" and set(items.scores[name]) == {0.0, 1.0}:
+                self._recorder.log(
+                    f"{name} is in %, and its items are 0 and 1: give true and false, or 0 and 100"
+                )
+        self._recorder.items(items.ids, items.groups, self._named(items))
+        return means
+
+    def _named(self, items: Items) -> dict[str, tuple[float, ...]]:
+        return {f"{self._kind}.{name}": scores for name, scores in items.scores.items()}
+
     def _give_outcomes(self, end: _End, seconds: float) -> None:
-        values: dict[str, float] = {}
+        means = self._give_items()
+        values: dict[str, float] = dict(means)
         for name, metric in self._task.metrics.items():
+            if name in means:
+                continue
             value = self._summary.values.get(name)
             value = self._series.outcome(name, metric.take) if value is None else value
             if value is not None:

@@ -11,11 +11,17 @@ import hashlib
 import importlib
 import importlib.util
 import json
+import math
 import os
 import signal
 import sys
 from pathlib import Path
 from typing import Any
+
+ITEMS = "items.jsonl"
+"""File beside the log with what `run.item` reports."""
+LONGEST_ID = 200
+MOST_ITEMS = 100_000
 
 
 class Config(dict[str, Any]):
@@ -59,6 +65,12 @@ class Run:
         self.should_stop = False
         self._next_step = 1
         self._log = os.open(order["log"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        self._items_path = os.path.join(os.path.dirname(order["log"]), ITEMS)
+        self._items: int | None = None
+        self._item_ids: set[str] = set()
+        if self.resume and os.path.exists(self._items_path):  # items may come anew from here on
+            self._items = os.open(self._items_path, os.O_WRONLY | os.O_APPEND)
+            os.write(self._items, b'\n{"begins": true}\n')
         signal.signal(signal.SIGTERM, self._stop)
         os.register_at_fork(after_in_child=_die_of_sigterm)
 
@@ -78,6 +90,30 @@ class Run:
         if right is not None:
             record["right"] = "".join("1" if each else "0" for each in _listed(right))
         self._write(record)
+
+    def item(self, id: Any, group: Any = None, **scores: Any) -> None:  # noqa: A002  # as in tables
+        """Report the scores of one item, such as a question: true or false, or a number.
+
+        `id` names the item and `group` what it shares with others that err with it, such as its
+        topic: texts or whole numbers. The mean over all items is the outcome of the run.
+        """
+        name = _name(id, "id")
+        if name in self._item_ids:
+            raise ValueError(f"run.item: item {name!r} came twice")
+        record = {
+            "id": name,
+            "group": None if group is None else _name(group, "group"),
+            "scores": {key: _item_score(value, name, key) for key, value in scores.items()},
+        }
+        if not scores:
+            raise ValueError(f"run.item: item {name!r} has no score: run.item(id, score=...)")
+        if len(self._item_ids) >= MOST_ITEMS:
+            raise ValueError(f"run.item: more than {MOST_ITEMS} items")
+        self._item_ids.add(name)
+        if self._items is None:
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+            self._items = os.open(self._items_path, flags, 0o666)
+        os.write(self._items, json.dumps(record).encode() + b"\n")
 
     def fingerprint(self, name: str, array: Any) -> None:
         """Report the content of an array, such as initial weights, for `icckd check`."""
@@ -109,6 +145,28 @@ def _whole(step: Any) -> int:
 
 def _numbers(values: dict[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
+
+
+def _name(given: Any, what: str) -> str:
+    is_whole = hasattr(given, "__index__") and not isinstance(given, bool)
+    if not (is_whole or isinstance(given, str)) or given == "":
+        raise ValueError(f"run.item: {what} {given!r} is no text and no whole number")
+    text = str(given)
+    if len(text) > LONGEST_ID or not text.isprintable():
+        raise ValueError(
+            f"run.item: {what} {text[:40]!r} is longer than {LONGEST_ID} or not printable: take a"
+            " short name, such as a number"
+        )
+    return text
+
+
+def _item_score(value: Any, item: str, name: str) -> Any:
+    if type(value).__name__ in ("bool", "bool_"):  # NumPy's, too
+        return bool(value)
+    number = float(value)
+    if not -math.inf < number < math.inf:
+        raise ValueError(f"run.item: {name} of item {item!r} is {number}")
+    return number
 
 
 def _listed(array: Any) -> Any:

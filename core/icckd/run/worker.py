@@ -44,6 +44,7 @@ from icckd.journal.events import (
     LogLine,
     Resumed,
     StageOutcomes,
+    item_lines,
 )
 from icckd.journal.file import DiskRetry, JournalWriter
 from icckd.journal.folder import JOURNAL, OUTPUT, StateFolder
@@ -400,6 +401,12 @@ class JournalRecorder:
 
     def fingerprint(self, name: str, digest: str) -> None:
         self._journal.append(LogLine(text=f"fingerprint of {name}: {digest}"))
+
+    def items(
+        self, ids: Sequence[str], groups: Sequence[str], scores: Mapping[str, Sequence[float]]
+    ) -> None:
+        """Record items in columns, some thousands a line."""
+        self._journal.append(*item_lines(ids, groups, scores))
 
     def outcomes(self, values: Mapping[str, float], right: Sequence[bool] = ()) -> None:
         bits = np.packbits(np.asarray(right, dtype=bool)).tobytes()

@@ -91,12 +91,12 @@ class Sample:
         mean, error = self.moments
         distance = sign * (mean - value)
         p = t_tail(self.n - 1, distance, error)
-        return max(p, _normal_tail(distance / self.floor_error)) if self.floor else p
+        return max(p, normal_tail(distance / self.floor_error)) if self.floor else p
 
     def reach(self, level: float) -> float:
         """Return how far a value must lie from the mean for a one-sided p below a level."""
         by_spread = t_quantile(self.n - 1, 1 - level) * self.moments[1]
-        return max(by_spread, _normal_quantile(1 - level) * self.floor_error)
+        return max(by_spread, normal_quantile(1 - level) * self.floor_error)
 
     @cached_property
     def subset_means(self) -> FloatArray:
@@ -164,11 +164,13 @@ def _exact_zero(value: float, rounding: float) -> float:
     return 0.0 if abs(value) <= rounding else value
 
 
-def _normal_tail(z: float) -> float:
+def normal_tail(z: float) -> float:
+    """Return the probability that a standard normal exceeds z."""
     return 0.5 * math.erfc(z / math.sqrt(2))
 
 
-def _normal_quantile(probability: float) -> float:
+def normal_quantile(probability: float) -> float:
+    """Return the quantile of the standard normal distribution."""
     from scipy.special import ndtri
 
     return float(ndtri(probability))

@@ -15,6 +15,7 @@ from pydantic import (
 
 from icckd.study.data import DATASETS, Data
 from icckd.study.distillers import DISTILLERS, Distiller
+from icckd.study.items import Varies
 from icckd.study.network import MODELS, Model, image_shape, network_shape
 from icckd.study.plugins import PluginName
 from icckd.study.registry import default
@@ -153,11 +154,24 @@ class StudyHeader(Settings):
     extension: Literal["one", "none"] = Field(
         default="one", description="how often seeds may be added to a first report and still count"
     )
+    generalise_to: Many[Varies] = Field(
+        default=(), description="what verdicts speak about; by default what varies in the study"
+    )
+    items: Literal["same", "common"] = Field(
+        default="same", description="whether arms must have seen the same items, or share some"
+    )
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is at its default and came later: revisions of studies stay the same."""
-        return _without_defaults(self, write(self), ("extension",))
+        return _without_defaults(self, write(self), ("extension", "generalise_to", "items"))
+
+    @field_validator("generalise_to")
+    @classmethod
+    def _each_once(cls, value: tuple[Varies, ...]) -> tuple[Varies, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("generalise_to names one of them twice")
+        return tuple(sorted(value, reverse=True))
 
     @model_validator(mode="after")
     def _calibrate_outside_the_study(self) -> "StudyHeader":

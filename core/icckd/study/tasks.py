@@ -29,6 +29,7 @@ from pydantic import (
 )
 
 from icckd.errors import SpecError
+from icckd.study.items import TaskItems
 from icckd.study.metrics import OUTCOMES, SERIES, Direction, Metric
 from icckd.study.paths import nearest
 from icckd.study.records import ENGINE_KINDS
@@ -213,6 +214,15 @@ class Task(Settings):
     metrics: dict[MetricName, TaskMetric] = Field(
         default_factory=dict, description="the numbers that a run gives"
     )
+    items: TaskItems | None = Field(
+        default=None, description="rows of single test cases, of which metrics are the mean"
+    )
+
+    @property
+    def item_metrics(self) -> tuple[str, ...]:
+        """The metrics that items may give: the mean of their scores is the outcome."""
+        named = self.items.metrics if self.items is not None else ()
+        return named or tuple(n for n, metric in self.metrics.items() if metric.source == "log")
 
     @property
     def limit_seconds(self) -> float | None:
@@ -236,7 +246,12 @@ class Task(Settings):
             )
         if not self.metrics:
             raise ValueError("it declares no metrics: add [task.metrics.NAME] with its unit")
-        silent = [n for n, m in self.metrics.items() if m.source == "log" and self.command]
+        if self.items is not None:
+            sources = {name: metric.source for name, metric in self.metrics.items()}
+            self.items.refuse_unless_fit(sources, is_command=self.command is not None)
+        given = self.item_metrics if self.items is not None else ()
+        silent = [n for n, m in self.metrics.items() if m.source == "log" and n not in given]
+        silent = silent if self.command else []
         if silent:
             raise ValueError(
                 f"metrics.{silent[0]} says not where it comes from: add csv, jsonl, json, stdout,"

@@ -187,6 +187,16 @@ create table test_right (
     bits varchar not null                   -- base64, a bit an image, the first one highest
 );
 
+-- One row some thousand items, such as test questions, of an attempt and a metric: in columns, the
+-- view every_item has a row each.
+create table item_scores (
+    attempt varchar not null,
+    metric varchar not null,
+    items varchar[] not null,               -- what names each
+    item_groups varchar[] not null,         -- the group of each; empty where they have none
+    scores double[] not null
+);
+
 -- One row an artifact that an attempt published.
 create table artifact (
     attempt varchar not null,
