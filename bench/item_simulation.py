@@ -8,6 +8,7 @@ Shapes: R studies, K arms, S seeds, G groups.
 
 import itertools
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -283,8 +284,8 @@ SEVERAL = ((20, 20), (100, 12), (1_000, 30))
 """Those with which a family of four arms is judged, too."""
 
 
-def grid() -> Iterator[Cell]:
-    """Yield every cell; those without a verdict by rule have no error."""
+def grid() -> list[Cell]:
+    """Return every cell, drawn by as many processes as there are cores."""
     abouts = [("items", s) for s in (1, 3)] + [("seeds and items", s) for s in (1, 3, 6, 8, 12)]
     sizes = [
         (count, groups, shape, k)
@@ -295,19 +296,27 @@ def grid() -> Iterator[Cell]:
         if (shape == "equal" or (count, groups) in UNEQUAL)
         and (k == 1 or (shape == "equal" and (count, groups) in SEVERAL))
     ]
-    cells = itertools.product(abouts, sizes, KINDS)
-    for number, ((about, seeds), (count, groups, shape, k), kind) in enumerate(cells):
-        yield from _cells((about, kind, seeds, count, groups, shape, k), number)
+    names = [
+        (about, kind, seeds, count, groups, shape, k)
+        for (about, seeds), (count, groups, shape, k), kind in itertools.product(
+            abouts, sizes, KINDS
+        )
+    ]
+    with ProcessPoolExecutor() as pool:
+        found = pool.map(_cells, names, range(len(names)), chunksize=4)
+        return [cell for cells in found for cell in cells]
 
 
-def _cells(name: tuple[str, str, int, int, int, str, int], number: int) -> Iterator[Cell]:
+def _cells(name: tuple[str, str, int, int, int, str, int], number: int) -> list[Cell]:
+    """Return the cells of a noise and a size: no difference, and a small and a large one."""
+    found: list[Cell] = []
     about, kind, seeds, count, groups, shape, k = name
     crosses = about != "items"
     small, large = KINDS[kind].bounds
     at_bound = "half" if k > 1 else "bound"
     for truth, bound in (("null", small), (at_bound, small), (at_bound, large)):
         if groups < items.LEAST_GROUPS or (crosses and seeds < LEAST_PAIRS):
-            yield Cell(*name, truth, bound, 0.0, np.nan)
+            found.append(Cell(*name, truth, bound, 0.0, np.nan))
             continue
         differing = {"null": 0, "bound": k, "half": k // 2}[truth]
         means = np.where(np.arange(k) < differing, -bound, 0.0)
@@ -318,19 +327,18 @@ def _cells(name: tuple[str, str, int, int, int, str, int], number: int) -> Itera
         for start in range(0, R, batch):
             shape_of = (min(batch, R - start), k, seeds)
             tests = Tests(KINDS[kind].noise(rng, shape_of, sizes, means), crosses=crosses)
-            found = closed(tests.difference(), tests.equivalence(bound), LEVEL)
-            wrong.append(is_false(*found, means))
+            told = closed(tests.difference(), tests.equivalence(bound), LEVEL)
+            wrong.append(is_false(*told, means))
             missed.append(~tests.holds(float(means[0]))[:, 0])
-        yield Cell(
-            *name, truth, bound,
-            float(np.concatenate(wrong).mean()), float(np.concatenate(missed).mean()),
-        )  # fmt: skip
+        error, outside = float(np.concatenate(wrong).mean()), float(np.concatenate(missed).mean())
+        found.append(Cell(*name, truth, bound, error, outside))
+    return found
 
 
 def item_table() -> Iterator[str]:
     """Yield the worst cells by noise, seeds and groups, then every cell that fails."""
     yield f"{same_as_product()} studies of items have the product's p values.\n"
-    found = list(grid())
+    found = grid()
     abouts = list(dict.fromkeys((cell.about, cell.seeds) for cell in found))
     yield "| noise | cells | fail | " + " | ".join(f"{a}, S = {s}" for a, s in abouts) + " |"
     yield "| --- " * (3 + len(abouts)) + "|"

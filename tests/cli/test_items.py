@@ -11,6 +11,7 @@ import pytest
 
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
+from icckd.results.types import Comparison
 from icckd.stats.items import ItemSample, difference_ways
 from tests.support.desk import Desk
 
@@ -95,6 +96,8 @@ def test_one_seed_gives_verdicts_about_items_which_every_report_says(desk):
     assert "items that changed most: no-idf in task.reciprocal" in printed
 
     report = json.loads(desk.run("report", "--format", "json").stdout)
+    for record in report["comparisons"]:
+        assert set(record) == set(Comparison.__dataclass_fields__)
     told = next(each for each in report["items"] if each["arm"] == "no-idf")
     assert told["lower"] + told["higher"] + told["same"] == 72
     most = [abs(change["difference"]) for change in told["most"]]

@@ -6,6 +6,7 @@ a target never reached is the word "inf", as in the journals.
 
 import csv
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,24 +19,31 @@ from icckd.results.types import Comparison
 from icckd.results.values import strict
 from icckd.study.records import Arm
 
-_FIELDS = tuple(field.name for field in fields(Comparison))
+_OF_ITEMS = ("about", "items", "groups", "items_apart")
+_FIELDS = tuple(field.name for field in fields(Comparison) if field.name not in _OF_ITEMS)
+
+
+def _fields(document: ReportDocument) -> tuple[str, ...]:
+    """Return the columns of a comparison; those of items only where some are compared."""
+    has_items = any(row.about for row in document.comparisons)
+    return (*_FIELDS, *(_OF_ITEMS if has_items else ()))
 
 
 def write_csv(document: ReportDocument, out: TextIO) -> None:
     """Write one line for each arm and metric; missing seeds are separated by spaces."""
     study = document.study
-    arms = {arm.name: arm for arm in study.arms}
+    arms, names = {arm.name: arm for arm in study.arms}, _fields(document)
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["study", "revision", "role", "control_for", *_FIELDS])
+    writer.writerow(["study", "revision", "role", "control_for", *names])
     for row in document.comparisons:
         arm = arms[row.arm]
         lead = [study.name, study.revision, arm.role, arm.control_for]
-        writer.writerow([_csv_value(value) for value in [*lead, *_values(row)]])
+        writer.writerow([_csv_value(value) for value in [*lead, *_values(row, names)]])
 
 
 def write_json(document: ReportDocument, out: TextIO) -> None:
     """Write one JSON document: the study, its arms, every comparison, and the notes."""
-    study = document.study
+    study, names = document.study, _fields(document)
     content = {
         "study": study.name,
         "revision": study.revision,
@@ -59,7 +67,7 @@ def write_json(document: ReportDocument, out: TextIO) -> None:
         "arms": [_arm(arm) for arm in study.arms],
         **({"answers": list(document.answers)} if document.answers else {}),
         "comparisons": [
-            dict(zip(_FIELDS, _values(row), strict=True)) for row in document.comparisons
+            dict(zip(names, _values(row, names), strict=True)) for row in document.comparisons
         ],
         **(
             {"items": [_rounded_items(each) for each in document.item_changes]}
@@ -84,16 +92,16 @@ def write_parquet(document: ReportDocument, target: Path) -> None:
     Raises:
         MachineError: The file cannot be written.
     """
-    study = document.study
+    study, names = document.study, _fields(document)
     rows = [
-        [study.name, study.revision, *(getattr(row, name) for name in _FIELDS)]
+        [study.name, study.revision, *(getattr(row, name) for name in names)]
         for row in document.comparisons
     ]
-    export.write_parquet(["study", "revision", *_FIELDS], rows, target)
+    export.write_parquet(["study", "revision", *names], rows, target)
 
 
-def _values(row: Comparison) -> list[Any]:
-    return list(_rounded({name: getattr(row, name) for name in _FIELDS}).values())
+def _values(row: Comparison, names: Sequence[str]) -> list[Any]:
+    return list(_rounded({name: getattr(row, name) for name in names}).values())
 
 
 def _rounded(fields: dict[str, Any]) -> dict[str, Any]:
