@@ -27,13 +27,15 @@ MOST = 20_000_000
 class Drawn:
     """Sums of differences by group of many studies, shape (R, K, S, G).
 
-    `step` is the range of scores, `is_right_or_wrong` whether they are 0 and 1.
+    `step` is the range of scores, `is_right_or_wrong` whether they are 0 and 1, `changed` how many
+    items differ, of shape (R, K), the mean over seeds; None where all do.
     """
 
     sums: Array
     sizes: Array
     step: float
     is_right_or_wrong: bool
+    changed: Array | None = None
 
     @property
     def is_mcnemar(self) -> bool:
@@ -75,7 +77,8 @@ def few_change(share: float) -> Noise:
         values = changed * (shift / share)[:, None, None]
         values = values + np.sqrt(changed) * rng.normal(size=changed.shape)
         again = np.sqrt(changed) * rng.normal(size=(r, k, s, sizes.size)) / 2
-        return Drawn(values + again if s > 1 else values, sizes, 3.0, False)
+        sums = values + again if s > 1 else values
+        return Drawn(sums, sizes, 3.0, False, changed.sum(axis=(2, 3)).astype(float))
 
     return draw
 
@@ -96,11 +99,13 @@ def right_or_wrong(change: float, group: float, seed: float) -> Noise:
         to_better = to_better + rng.uniform(-group, group, (r, k, 1, g))
         kept = rng.binomial(n, change / 2 if s > 1 else change, (r, k, 1, g))
         sums = 2 * rng.binomial(kept, to_better) - kept
+        changed = kept.sum(axis=(2, 3)).astype(float)
         if s > 1:
             fresh = rng.binomial(np.broadcast_to(n - kept, (r, k, s, g)), _rest(change))
             moved = to_better + rng.uniform(-seed, seed, (r, k, s, 1))
             sums = sums + 2 * rng.binomial(fresh, moved) - fresh
-        return Drawn(sums.astype(float), sizes, 1.0, True)
+            changed = changed + fresh.sum(axis=3).mean(axis=2)
+        return Drawn(sums.astype(float), sizes, 1.0, True, changed)
 
     return draw
 
@@ -112,21 +117,29 @@ def _rest(change: float) -> float:
 
 @dataclass(frozen=True)
 class Kind:
-    """A noise, and the bounds on the true mean that it is asked about."""
+    """A noise, and the bounds on the true mean that it is asked about.
 
-    noise: Noise
+    What seeds do is left out of verdicts that take them as they are: `noise` is told whether they
+    are drawn anew.
+    """
+
+    noise: Callable[[bool], Noise]
     bounds: tuple[float, float]
 
 
 KINDS = {
-    "normal": Kind(continuous(0.0, 0.0), (0.15, 1.0)),
-    "normal, groups": Kind(continuous(0.0, 0.7), (0.3, 1.5)),
-    "normal, groups and seeds": Kind(continuous(0.4, 0.4), (0.3, 1.5)),
-    "t3, groups and seeds": Kind(continuous(0.4, 0.4, heavy=True), (0.5, 2.5)),
-    "few change": Kind(few_change(0.03), (0.01, 0.04)),
-    "right or wrong": Kind(right_or_wrong(0.4, 0.0, 0.0), (0.05, 0.16)),
-    "right or wrong, groups and seeds": Kind(right_or_wrong(0.4, 0.2, 0.1), (0.05, 0.16)),
-    "few turn": Kind(right_or_wrong(0.03, 0.0, 0.0), (0.005, 0.012)),
+    "normal": Kind(lambda crosses: continuous(0.0, 0.0), (0.15, 1.0)),
+    "normal, groups": Kind(lambda crosses: continuous(0.0, 0.7), (0.3, 1.5)),
+    "normal, groups and seeds": Kind(lambda crosses: continuous(0.4 * crosses, 0.4), (0.3, 1.5)),
+    "t3, groups and seeds": Kind(
+        lambda crosses: continuous(0.4 * crosses, 0.4, heavy=True), (0.5, 2.5)
+    ),
+    "few change": Kind(lambda crosses: few_change(0.03), (0.01, 0.04)),
+    "right or wrong": Kind(lambda crosses: right_or_wrong(0.4, 0.0, 0.0), (0.05, 0.16)),
+    "right or wrong, groups and seeds": Kind(
+        lambda crosses: right_or_wrong(0.4, 0.2, 0.1 * crosses), (0.05, 0.16)
+    ),
+    "few turn": Kind(lambda crosses: right_or_wrong(0.03, 0.0, 0.0), (0.005, 0.012)),
 }
 
 
@@ -172,25 +185,39 @@ class Tests:
         kept = (shares**2 * (1 - 2 * shares + square) / (1 - shares)).sum() / square
         variance = variance / min(1.0, kept)
         freedom = np.full(variance.shape, items.clustered_freedom(sizes))
+        self._of_seeds = np.zeros_like(variance)
         if self._crosses:
             s = self._drawn.sums.shape[2]
             of_seeds = (self._drawn.sums.sum(axis=-1) / total).var(axis=2, ddof=1) / s
-            both = variance + of_seeds
+            self._of_seeds, both = of_seeds, variance + of_seeds
             with np.errstate(invalid="ignore", divide="ignore"):
-                mixed = both**2 / (variance**2 / freedom + of_seeds**2 / (s - 1))
+                of_groups = variance**2 / np.maximum(1, freedom - 1)
+                mixed = both**2 / (of_groups + of_seeds**2 / max(1, s - 2))
             freedom = np.where(both > 0, mixed, freedom)
             variance = both
         return variance, freedom
 
+    def _outer(self) -> Array:
+        """Return standard errors against values farther from 0 than the mean."""
+        d = self._drawn.changed
+        if d is None:
+            return self._error
+        squares = (self._sums**2).sum(axis=-1) * (1 + 2 / np.sqrt(np.maximum(1, d)))
+        least = (squares + self._drawn.step**2) / self._items**2 + self._of_seeds
+        few = 2 * d < self._items
+        return np.where(few, np.maximum(self._error, np.sqrt(least)), self._error)
+
     def tail(self, value: float, sign: int) -> Array:
         """Return the one-sided p of "at most a value"."""
         distance = sign * (self.mean - value)
+        is_inner = (np.minimum(0, self.mean) <= value) & (value <= np.maximum(0, self.mean))
+        error = np.where(is_inner, self._error, self._outer())
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where(self._error > 0, distance / self._error, 0.0)
+            t = np.where(error > 0, distance / error, 0.0)
             by_spread = special.stdtr(self._freedom, -t)
             by_floor = special.ndtr(-np.where(self._floor > 0, distance / self._floor, np.inf))
         certain = np.where(distance > 0, 0.0, np.where(distance < 0, 1.0, 0.5))
-        p = np.where(self._error > 0, by_spread, certain)
+        p = np.where(error > 0, by_spread, certain)
         return np.maximum(p, np.where(self._floor > 0, by_floor, 0.0))
 
     def _agree(self, value: float, sign: int, share: float, rows: Array) -> Array:
@@ -243,13 +270,14 @@ class Tests:
     def holds(self, value: float) -> Array:
         """Return whose 95 % interval holds a value."""
         quantile = special.stdtrit(self._freedom, 1 - LEVEL / 2)
-        reach = np.maximum(quantile * self._error, special.ndtri(1 - LEVEL / 2) * self._floor)
-        low, high = self.mean - reach, self.mean + reach
-        open_ = self.difference() > LEVEL
-        low, high = (
-            np.where(open_, np.minimum(low, 0), low),
-            np.where(open_, np.maximum(high, 0), high),
-        )
+        by_floor = special.ndtri(1 - LEVEL / 2) * self._floor
+        inner = np.maximum(quantile * self._error, by_floor)
+        outer = np.maximum(quantile * self._outer(), by_floor)
+        mean, size = self.mean, np.abs(self.mean)
+        near = np.where((size > inner) & (size > 0), size - inner, np.minimum(0, size - outer))
+        near = np.where(self.difference() > LEVEL, np.minimum(near, 0), near)
+        far = size + outer
+        low, high = np.where(mean >= 0, near, -far), np.where(mean >= 0, far, -near)
         return (low - 1e-12 <= value) & (value <= high + 1e-12)
 
 
@@ -326,7 +354,7 @@ def _cells(name: tuple[str, str, int, int, int, str, int], number: int) -> list[
         batch = max(1, min(R, MOST // (k * seeds * groups)))
         for start in range(0, R, batch):
             shape_of = (min(batch, R - start), k, seeds)
-            tests = Tests(KINDS[kind].noise(rng, shape_of, sizes, means), crosses=crosses)
+            tests = Tests(KINDS[kind].noise(crosses)(rng, shape_of, sizes, means), crosses=crosses)
             told = closed(tests.difference(), tests.equivalence(bound), LEVEL)
             wrong.append(is_false(*told, means))
             missed.append(~tests.holds(float(means[0]))[:, 0])
@@ -387,7 +415,8 @@ def same_as_product(studies: int = 12) -> int:
             continue
         rng = np.random.default_rng([SEED, 9, compared])
         sizes, bound = sizes_of(count, groups, "falling"), KINDS[kind].bounds[1]
-        drawn = KINDS[kind].noise(rng, (studies, 2, seeds), sizes, np.array([0.0, -bound]))
+        shift = np.array([0.0, -bound])
+        drawn = KINDS[kind].noise(crosses)(rng, (studies, 2, seeds), sizes, shift)
         tests = Tests(drawn, crosses=crosses)
         mine = closed(tests.difference(), tests.equivalence(bound), LEVEL)
         for study in range(studies):
@@ -406,7 +435,12 @@ def _product(drawn: Drawn, study: int, arm: int, crosses: bool, bound: float) ->
     if drawn.is_mcnemar:
         changes = items.Changes(better=int((sums > 0).sum()), worse=int((sums < 0).sum()))
     sample = items.ItemSample(
-        sums_SG=sums, sizes_G=drawn.sizes, crosses_seeds=crosses, step=drawn.step, changes=changes
+        sums_SG=sums,
+        sizes_G=drawn.sizes,
+        crosses_seeds=crosses,
+        step=drawn.step,
+        changes=changes,
+        changed=None if drawn.changed is None else float(drawn.changed[study, arm]),
     )
     return Claims(
         difference=items.difference_ways(sample),

@@ -155,7 +155,8 @@ def test_the_variances_of_crossed_seeds_and_groups_are_added():
     of_seeds = (sums.sum(axis=1) / 12).var(ddof=1) / 8
 
     assert both.error**2 == pytest.approx(alone.error**2 + of_seeds)
-    assert 7 <= both.freedom <= 18
+    groups, seeds = alone.error**2, of_seeds
+    assert both.freedom == pytest.approx((groups + seeds) ** 2 / (groups**2 / 10 + seeds**2 / 6))
     assert both.mean == pytest.approx(alone.mean)
 
 
@@ -175,6 +176,27 @@ def test_an_interval_excludes_0_exactly_where_its_test_finds_a_difference(seed, 
         low, high = interval(items, level)
         assert (low > 0 or high < 0) == (p <= level and exact <= 0.05)
         assert low <= items.mean <= high
+
+
+def test_few_changes_that_were_seen_do_not_bound_those_that_were_not():
+    sums = [0.0] * 97 + [-0.1, 0.1, -0.1]
+    many, few = sample(sums), sample(sums, changed=3.0, step=1.0)
+
+    assert few.outer_error == pytest.approx((0.03 * (1 + 2 / 3**0.5) + 1) ** 0.5 / 100)
+    assert difference_ways(few) == difference_ways(many)
+    assert equivalence_ways(many, 0.01)[0][0] < 0.001
+    assert equivalence_ways(few, 0.01)[0][0] > 0.1
+    assert interval(few, 0.05)[0] == pytest.approx(few.mean - 1.984 * few.outer_error, rel=1e-3)
+    assert sample(sums, changed=60.0, step=1.0).outer_error == many.error
+
+
+def test_the_end_of_an_interval_at_0_follows_the_test_of_0():
+    sums = [-1.0] * 9 + [-0.5] * 6 + [0.0] * 85
+    items = sample(sums, changed=15.0, step=1.0)
+    assert difference_ways(items)[0][0] < 0.05
+    low, high = interval(items, 0.05)
+    assert low < items.mean < high < 0
+    assert items.mean - low > high - items.mean
 
 
 def test_an_equivalence_takes_both_sides():

@@ -101,6 +101,7 @@ class ItemPairs:
             sizes_G=np.bincount(self.codes_I).astype(np.float64),
             crosses_seeds=crosses_seeds,
             step=float(np.ptp(both)),
+            changed=float((chosen != 0).sum(axis=1).mean()),
             changes=changes,
         )
 

@@ -10,8 +10,8 @@ difference is the mean over items. Two sources of variation cross: seeds and gro
   groups have unequal sizes it is divided by what remains of it when only the groups vary.
 - **Seeds and groups**: the sum of the variances over seeds and over groups. The term that Cameron,
   Gelbach and Miller (2011, Journal of Business and Economic Statistics 29) take off again, that of
-  the cells, is left in: without it the sum is never too small in expectation. Degrees of freedom
-  are Satterthwaite's of the sum (Biometrics Bulletin 2, 1946).
+  the cells, is left in: with it the sum is never too small in expectation. Degrees of freedom are
+  Satterthwaite's of the sum (Biometrics Bulletin 2, 1946), of one less for each of the two.
 - **Right or wrong**, one seed and no groups: McNemar's test in its exact form (McNemar 1947,
   Psychometrika 12; the mid-p is not used).
 - **Agreement**: where at most `FLIPS_UP_TO` groups differ at all, the exact test over all ways to
@@ -19,6 +19,10 @@ difference is the mean over items. Two sources of variation cross: seeds and gro
 - **Floor**: where fewer than half of the groups differ, p is no smaller than that of a normal test
   whose variance is that of the differences around 0, with one more of them: few differences that
   happen to agree say little.
+- **Few changes**: where fewer than half of the items change, their number d is itself not well
+  known, and few that were seen go with a small difference. Of values farther from 0 than the
+  difference seen, the variance is no smaller than with d + 2 sqrt(d) such changes and one as large
+  as scores range.
 
 Shapes: S seeds, G groups.
 """
@@ -62,6 +66,7 @@ class ItemSample:
         crosses_seeds: Whether seeds are drawn anew, too; S >= 2 then. Else they are taken as they
             are: what is found holds for their mean.
         step: The largest change that an item was seen to be able to make: the range of scores.
+        changed: How many items differ at all, the mean over seeds; None where all may.
         changes: Of right-or-wrong items of one seed in no groups; None for all others.
     """
 
@@ -69,6 +74,7 @@ class ItemSample:
     sizes_G: FloatArray  # noqa: N815
     crosses_seeds: bool = False
     step: float = 0.0
+    changed: float | None = None
     changes: Changes | None = None
 
     @cached_property
@@ -102,18 +108,22 @@ class ItemSample:
         return self.sums[np.abs(self.sums) > self.rounding]
 
     @cached_property
+    def _of_seeds(self) -> float:
+        """The variance of the mean that seeds alone give it; 0 where they are as they are."""
+        if not self.crosses_seeds:
+            return 0.0
+        seeds = np.sort(self.sums_SG.sum(axis=1)) / self.items
+        return 0.0 if seeds[0] == seeds[-1] else float(seeds.var(ddof=1)) / seeds.size
+
+    @cached_property
     def _moments(self) -> tuple[float, float]:
         """Standard error of the mean and its degrees of freedom."""
         variance, freedom = clustered(self.sums, self.sizes_G)
-        if self.crosses_seeds:
-            seeds = np.sort(self.sums_SG.sum(axis=1)) / self.items
-            n = seeds.size
-            of_seeds = 0.0 if seeds[0] == seeds[-1] else float(seeds.var(ddof=1)) / n
-            both = variance + of_seeds
-            if both:
-                freedom = both**2 / (variance**2 / freedom + of_seeds**2 / (n - 1))
-            variance = both
-        return math.sqrt(variance), freedom
+        both = variance + self._of_seeds
+        if self.crosses_seeds and both:
+            parts = ((variance, freedom), (self._of_seeds, len(self.sums_SG) - 1))
+            freedom = both**2 / sum(v**2 / max(1.0, f - 1) for v, f in parts)
+        return math.sqrt(both), freedom
 
     @property
     def error(self) -> float:
@@ -134,16 +144,35 @@ class ItemSample:
         one_more = float((found**2).max()) if found.size else self.step**2
         return math.sqrt(float((found**2).sum()) + one_more) / self.items
 
+    @cached_property
+    def outer_error(self) -> float:
+        """Standard error against values that are farther from 0 than the mean."""
+        d = self.changed
+        if d is None or 2 * d >= self.items:
+            return self.error
+        squares = float((self.differing**2).sum()) * (1 + 2 / math.sqrt(max(1.0, d)))
+        least = (squares + self.step**2) / self.items**2 + self._of_seeds
+        return max(self.error, math.sqrt(least))
+
     def tail(self, value: float, sign: int = 1) -> float:
         """Return the one-sided p of "the mean is at most a value", or at least where sign is -1."""
         distance = sign * (self.mean - value)
-        p = t_tail(self.freedom, distance, self.error)
+        is_inner = min(0.0, self.mean) <= value <= max(0.0, self.mean)
+        p = t_tail(self.freedom, distance, self.error if is_inner else self.outer_error)
         return max(p, normal_tail(distance / self.floor_error)) if self.floor_error else p
 
-    def reach(self, level: float) -> float:
-        """Return how far a value must lie from the mean for a one-sided p below a level."""
-        by_spread = t_quantile(self.freedom, 1 - level) * self.error
-        return max(by_spread, normal_quantile(1 - level) * self.floor_error)
+    def ends(self, level: float) -> tuple[float, float]:
+        """Return the values whose one-sided p is just a level."""
+        quantile = t_quantile(self.freedom, 1 - level)
+        by_floor = normal_quantile(1 - level) * self.floor_error
+        inner = max(quantile * self.error, by_floor)
+        outer = max(quantile * self.outer_error, by_floor)
+        low, high = self.mean - inner, self.mean + inner
+        if self.mean <= 0 or low < 0:
+            low = min(0.0, self.mean - outer) if self.mean > 0 else self.mean - outer
+        if self.mean >= 0 or high > 0:
+            high = max(0.0, self.mean + outer) if self.mean < 0 else self.mean + outer
+        return low, high
 
     def flip_tail(self, value: float, sign: int = 1) -> float:
         """Return the exact one-sided p of "the mean is at most a value" over sign flips of groups.
@@ -240,8 +269,7 @@ def equivalence_ways(sample: ItemSample, bound: float) -> Ways:
 
 def interval(sample: ItemSample, level: float) -> tuple[float, float]:
     """Return the values that are not rejected at a two-sided level; 0 where it is not."""
-    reach = sample.reach(level / 2)
-    low, high = sample.mean - reach, sample.mean + reach
+    low, high = sample.ends(level / 2)
     p, exact = difference_ways(sample)[0]
     if p > level or exact > FLIP_LEVEL:
         low, high = min(low, 0.0), max(high, 0.0)
