@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icckd.errors import SpecError
+from icckd.run.config_text import config_text
 from icckd.study.arms import expand, hypotheses
 from icckd.study.load import parse
 from icckd.study.metrics import Metric
@@ -18,7 +19,6 @@ from icckd.study.tasks import (
     Task,
     TaskSource,
     by_name,
-    config_text,
     outcomes_of,
     placeholders,
     stage_kinds,

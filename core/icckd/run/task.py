@@ -36,6 +36,7 @@ from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.resources.host import oom_kills
 from icckd.resources.processes import SAFE_PATH
 from icckd.run import task_entry, task_host
+from icckd.run.config_text import config_text
 from icckd.run.messages import Order
 from icckd.run.task_files import (
     PYTHONS,
@@ -58,7 +59,7 @@ from icckd.run.task_metrics import (
 from icckd.study import config_host
 from icckd.study.config_class import place_of
 from icckd.study.plan import digest_of
-from icckd.study.tasks import Task, config_text, fill, words
+from icckd.study.tasks import Task, fill, words
 from icckd.train.contract import JobContext
 
 POLL_SECONDS = 0.2
