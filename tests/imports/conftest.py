@@ -7,6 +7,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from icckd.journal.folder import StateFolder
+from icckd.results.query import open_results
 from tests.support.desk import Desk
 
 WORSE = {"full": 0.0, "no-cache": -1.5, "no-filter": -0.05}
@@ -66,3 +68,14 @@ def parquet(path: Path, rows: list[dict]) -> Path:
     unnested = ", ".join(f'unnest(${n}) as "{name}"' for n, name in enumerate(names, start=1))
     duckdb.execute(f"copy (select {unnested}) to '{path}'", list(table.values()))
     return path
+
+
+def values(desk: Desk, metric: str = "observed.acc") -> dict[tuple[str, int], float]:
+    with open_results(StateFolder(desk.state)) as results:
+        found = results.values(results.study(), metric)
+        return {(arm, seed): v for arm, seeds in found.items() for seed, v in seeds.items()}
+
+
+def curve(desk: Desk, metric: str = "observed.acc"):
+    with open_results(StateFolder(desk.state)) as results:
+        return results.curves(results.study(), metric)

@@ -2,13 +2,16 @@
 
 import json
 import re
+import runpy
 import shlex
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.imports.conftest import long_form, parquet, steps_of, wide, write_csv
 
+WRITE = runpy.run_path(str(Path(__file__).parent / "writers" / "write.py"))
 PAGE = Path(__file__).parents[2] / "docs" / "results-from-elsewhere.md"
 
 
@@ -21,10 +24,22 @@ def test_every_command_of_the_page_runs(desk):
     write_csv(desk.folder / "steps.csv", steps)
     (desk.folder / "runs.json").write_text(json.dumps(rows))
     parquet(desk.folder / "runs.parquet", rows)
+    write_csv(desk.folder / "export.csv", rows)
+    for store in (
+        "wandb",
+        "mlflow-files",
+        "mlflow-sqlite",
+        "tensorboard",
+        "trackio",
+        "optuna-sqlite",
+    ):
+        name = "logs" if store == "tensorboard" else "."
+        with tarfile.open(WRITE["archive"](store)) as packed:
+            packed.extractall(desk.folder / name, filter="data")
     commands = re.findall(r"^    icckd (.*)$", PAGE.read_text(), re.M)
 
     for command in commands:
         done = desk.run(*shlex.split(command))
         assert done.stdout or done.stderr, command
 
-    assert len(commands) >= 14
+    assert len(commands) >= 21

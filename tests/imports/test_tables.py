@@ -10,7 +10,7 @@ import pytest
 
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
-from tests.imports.conftest import long_form, parquet, steps_of, wide, write_csv
+from tests.imports.conftest import curve, long_form, parquet, steps_of, values, wide, write_csv
 from tests.support.desk import Desk
 
 BASICS = ("--arm", "method", "--baseline", "full", "--metric", "acc")
@@ -18,17 +18,6 @@ BASICS = ("--arm", "method", "--baseline", "full", "--metric", "acc")
 
 def imported(desk: Desk, name: str, *more: str, kind: str = "csv"):
     return desk.run("import", kind, name, *BASICS, *more)
-
-
-def values(desk: Desk, metric: str = "observed.acc") -> dict[tuple[str, int], float]:
-    with open_results(StateFolder(desk.state)) as results:
-        found = results.values(results.study(), metric)
-        return {(arm, seed): v for arm, seeds in found.items() for seed, v in seeds.items()}
-
-
-def curve(desk: Desk, metric: str = "observed.acc"):
-    with open_results(StateFolder(desk.state)) as results:
-        return results.curves(results.study(), metric)
 
 
 def expected(rows: list[dict], metric: str = "acc") -> dict[tuple[str, int], float]:
@@ -190,6 +179,7 @@ def test_a_long_curve_is_thinned_and_its_chosen_value_is_exact(desk):
     assert full.epochs_E[-1] == 4999
 
 
+@pytest.mark.slow
 def test_single_values_are_captioned_rule_unknown_unless_it_is_given(desk):
     write_csv(desk.folder / "runs.csv", wide())
 
@@ -415,6 +405,7 @@ def test_journals_tell_the_file_its_digest_and_the_row_of_every_number(desk):
     assert str(desk.folder).encode() not in told
 
 
+@pytest.mark.slow
 def test_the_rows_of_the_database_come_back_from_the_journals_alone(desk):
     write_csv(desk.folder / "runs.csv", steps_of(wide()))
     imported(desk, "runs.csv", "--step", "epoch", "--rule", "last")
@@ -429,6 +420,7 @@ def test_the_rows_of_the_database_come_back_from_the_journals_alone(desk):
     assert "whole: 25 journals" in desk.run("fsck").stdout
 
 
+@pytest.mark.slow
 def test_everything_that_reads_results_reads_an_imported_study(desk):
     rows = wide(seeds=range(7))
     write_csv(desk.folder / "runs.csv", steps_of(rows))
@@ -449,6 +441,7 @@ def test_everything_that_reads_results_reads_an_imported_study(desk):
     assert "imported from runs.csv" in desk.run("ls").stdout
 
 
+@pytest.mark.slow
 def test_an_imported_study_cannot_be_run_or_planned(desk):
     write_csv(desk.folder / "runs.csv", wide())
     imported(desk, "runs.csv")
@@ -462,6 +455,7 @@ def test_an_imported_study_cannot_be_run_or_planned(desk):
             assert error.count("icckd: ") == 1
 
 
+@pytest.mark.slow
 def test_a_study_that_icckd_runs_keeps_its_name(desk, fresh_process):
     desk.write(desk.small)
     desk.train("run", "small.toml", "--seeds", "0:1")
@@ -531,6 +525,7 @@ def test_arms_that_would_share_a_name_are_refused(desk):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", ["runs.csv", "runs.parquet", "runs.json"])
+@pytest.mark.slow
 def test_a_hostile_file_gives_one_clear_error_and_imports_nothing(desk, content, name):
     (desk.folder / name).write_bytes(content)
 

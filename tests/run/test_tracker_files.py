@@ -1,4 +1,4 @@
-"""Files of trackers, written by the trackers themselves, and read by their own readers."""
+"""Files of trackers, written by the trackers themselves."""
 
 import subprocess
 import sys
@@ -52,5 +52,5 @@ def test_an_offline_run_of_wandb_is_read_at_its_end(tmp_path):
     assert [value for _, name, value in found if name == "loss"] == [1.0, 1 / 2, 1 / 3]
     assert sum(value != value for _, name, value in found if name == "nan") == 3
     (tmp_path / "wandb" / "run.wandb").write_bytes(b"this is no run")
-    with pytest.raises(StageError, match=r"W&B cannot read run\.wandb"):
+    with pytest.raises(StageError, match=r"run\.wandb is no file of an offline run of W&B"):
         list(reader.poll(last=True))

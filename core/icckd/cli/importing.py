@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from icckd.imports.load import ImportRequest
     from icckd.study.model import Study
 
-KindName = Literal["csv", "parquet"]
+KindName = Literal["csv", "parquet", "wandb", "mlflow", "tensorboard", "optuna", "trackio"]
 
 
 def import_(  # noqa: PLR0913  # every option of the command is an argument
@@ -65,6 +65,15 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
         str, typer.Option(metavar="NAME", help="The study's name; default: the file's.")
     ] = "",
     question: Annotated[str, typer.Option(metavar="TEXT", help="What the study asks.")] = "",
+    runs: Annotated[
+        str,
+        typer.Option(
+            metavar="PATTERN", help="Of a tracker's runs: names such as '{arm}/seed-{seed}'."
+        ),
+    ] = "",
+    group: Annotated[
+        str, typer.Option(metavar="NAME", help="The experiment, project or study, of several.")
+    ] = "",
     long: Annotated[
         str,
         typer.Option(
@@ -89,6 +98,8 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             long=(between[0], between[1]),
             name=name,
             rule=rule,
+            runs=runs,
+            group=group,
             directions=_told("direction", direction),
             units=_told("unit", unit),
             baseline=baseline,

@@ -2,13 +2,16 @@
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 from icckd.errors import UsageError
 from icckd.imports.files import GIB, source_file
+from icckd.imports.runs import RunsToRows, pattern_of
 from icckd.imports.tables import MOST_JSON, csv_rows, json_rows
+from icckd.imports.trackers import open_tracker
 from icckd.results.run_table import Columns, Row, RunTable
 from icckd.study.metrics import Direction
 from icckd.study.observed import (
@@ -23,9 +26,10 @@ from icckd.study.observed import (
 from icckd.study.paths import nearest
 from icckd.study.scripts.outputs import direction_of
 
-Kind = Literal["csv", "parquet"]
+Kind = Literal["csv", "parquet", "wandb", "mlflow", "tensorboard", "optuna", "trackio"]
 MOST_CSV = 2 * GIB
 MOST_PARQUET = 64 * GIB
+_TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
 RULE = re.compile(r"last|best:.+")
 
 
@@ -43,6 +47,8 @@ class ImportRequest:
         name: Name of the study; "" makes one of the file's.
         rule: Which value of a curve counts: "last", "best:METRIC", or "".
         directions, units: By metric, where they are told.
+        runs: Pattern of the names of runs with {arm} and {seed}, or "".
+        group: The experiment, project or study in it, where there are several.
         baseline, question, smallest_effect, adds: As in `Asked`.
     """
 
@@ -57,6 +63,8 @@ class ImportRequest:
     rule: str = ""
     directions: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    runs: str = ""
+    group: str = ""
     baseline: str = ""
     question: str = ""
     smallest_effect: float | None = None
@@ -70,7 +78,14 @@ class ImportRequest:
     @property
     def has_curves(self) -> bool:
         """Whether runs may have several values of a metric: a table needs steps for that."""
-        return self.step is not None or self.kind not in ("csv", "parquet")
+        return self.step is not None or not self.is_table
+
+    @property
+    def is_table(self) -> bool:
+        """Whether it is a table, which trackers export, too."""
+        return self.kind in ("csv", "parquet") or (
+            self.kind == "wandb" and self.path.suffix.lower() in _TABLES
+        )
 
 
 def read_study(request: ImportRequest) -> ObservedStudy:
@@ -80,10 +95,11 @@ def read_study(request: ImportRequest) -> ObservedStudy:
         UsageError: The file is not there, or options do not fit each other.
         SpecError: What is in it makes no study; the message names the place.
     """
-    asked = asked_of(request)
-    names = [metric.name for metric in asked.metrics]
-    opened = _READERS[request.kind](request)
-    with RunTable(opened.place) as table:
+    with ExitStack() as stack:
+        opened = _table(request) if request.is_table else _tracker(request, stack)
+        asked = asked_of(request, opened.directions)
+        names = [metric.name for metric in asked.metrics]
+        table = stack.enter_context(RunTable(opened.place))
         if opened.parquet is not None:
             table.use_parquet(opened.parquet, request.columns, names)
         else:
@@ -92,8 +108,12 @@ def read_study(request: ImportRequest) -> ObservedStudy:
     return observed_study(runs, asked, opened.source())
 
 
-def asked_of(request: ImportRequest) -> Asked:
+def asked_of(request: ImportRequest, known: Mapping[str, Direction]) -> Asked:
     """Return what is asked of the runs.
+
+    Args:
+        request: What is to be imported.
+        known: Which values of a metric are better, where the files tell.
 
     Raises:
         UsageError: No metric is named, or options speak of others.
@@ -101,27 +121,28 @@ def asked_of(request: ImportRequest) -> Asked:
     if not request.metrics:
         raise UsageError("which metric is to be imported?", hint="--metric NAME, the primary first")
     for option, told in (("direction", request.directions), ("unit", request.units)):
-        known = (*request.metrics, *_chooser(request.rule))
         for name in told:
-            if name not in known:
+            if name not in (*request.metrics, *_chooser(request.rule)):
                 raise UsageError(
                     f"--{option} speaks of {name!r}, which is no --metric",
-                    hint=nearest(name, list(known)),
+                    hint=nearest(name, [*request.metrics, *_chooser(request.rule)]),
                 )
     if request.rule and not RULE.fullmatch(request.rule):
         raise UsageError(
             f"--rule {request.rule!r} is not known", hint="last, or best:VALIDATION_METRIC"
         )
-    for chooser in _chooser(request.rule):
-        if chooser in request.metrics:
+    for name in _chooser(request.rule):
+        if name in request.metrics:
             raise UsageError(
                 f"--rule {request.rule} chooses the best value of a metric that is reported: its"
                 " result would be too good",
                 hint="choose by a validation metric that is no --metric, or take --rule last",
             )
-    metrics = [_metric(request, name, is_outcome=True) for name in dict.fromkeys(request.metrics)]
-    if request.has_curves:
-        metrics += [_metric(request, name, is_outcome=False) for name in _chooser(request.rule)]
+    chooser = _chooser(request.rule) if request.has_curves else ()
+    metrics = [
+        _metric(request, name, known, is_outcome=name not in chooser)
+        for name in dict.fromkeys((*request.metrics, *chooser))
+    ]
     return Asked(
         name=study_name(request.name or request.path.name.partition(".")[0]),
         metrics=tuple(metrics),
@@ -138,8 +159,10 @@ def _chooser(rule: str) -> tuple[str, ...]:
     return (rule.removeprefix("best:"),) if rule.startswith("best:") else ()
 
 
-def _metric(request: ImportRequest, name: str, *, is_outcome: bool) -> AskedMetric:
-    direction = request.directions.get(name) or direction_of(name) or "none"
+def _metric(
+    request: ImportRequest, name: str, known: Mapping[str, Direction], *, is_outcome: bool
+) -> AskedMetric:
+    direction = request.directions.get(name) or known.get(name) or direction_of(name) or "none"
     if direction not in get_args(Direction):
         raise UsageError(
             f"--direction {name}={direction} is not known", hint="higher, lower or none"
@@ -169,12 +192,14 @@ class Opened:
         rows: Yields the rows of some metrics.
         place: Puts the place of a row into words.
         parquet: The file whose rows the table reads itself, instead of `rows`.
+        directions: Which values of a metric are better, where the files tell.
     """
 
     source: Callable[[], Source]
     rows: Callable[[Sequence[str]], Iterator[Row]]
     place: Callable[[int], str]
     parquet: Path | None = None
+    directions: Mapping[str, Direction] = field(default_factory=dict)
 
 
 def _table(request: ImportRequest) -> Opened:
@@ -185,7 +210,7 @@ def _table(request: ImportRequest) -> Opened:
     most = MOST_PARQUET if is_parquet else MOST_JSON if is_json else MOST_CSV
     file = source_file(path, most=most)
     kind = "parquet" if is_parquet else request.kind
-    source = Source(kind=kind, files=(file,), arm=request.arm, seed=request.seed)
+    source = Source(kind=kind, name=file.name, files=(file,), arm=request.arm, seed=request.seed)
     what = "line" if not (is_parquet or is_json) else "row"
     read = json_rows if is_json else csv_rows
     return Opened(
@@ -196,4 +221,26 @@ def _table(request: ImportRequest) -> Opened:
     )
 
 
-_READERS: dict[Kind, Callable[[ImportRequest], Opened]] = {"csv": _table, "parquet": _table}
+def _tracker(request: ImportRequest, stack: ExitStack) -> Opened:
+    """Return the runs of a tracker, whose settings tell arm and seed, or whose names do."""
+    pattern = request.runs
+    if request.kind == "tensorboard" and not pattern:
+        pattern = "{arm}/{seed}"
+    if pattern:
+        pattern_of(pattern)
+    tracked = open_tracker(request.kind, request.path, request.group, stack)
+    turned = RunsToRows(arm=request.arm, seed=request.seed, pattern=pattern)
+    by_name = f"the names of runs ({visible(pattern)})"
+    return Opened(
+        source=lambda: Source(
+            kind=request.kind,
+            name=visible(request.path.name),
+            files=tracked.files,
+            arm=by_name if "{arm}" in pattern else request.arm,
+            seed=by_name if "{seed}" in pattern else request.seed,
+            notes=(*tracked.notes, *turned.notes),
+        ),
+        rows=lambda metrics: turned.rows(tracked.runs, metrics),
+        place=turned.place,
+        directions=tracked.directions,
+    )

@@ -501,8 +501,6 @@ def primary_caption(results: "Results", study: StudyInfo) -> str:
         when, what = "", "a run of the study's own code"
     if study.observed is not None:
         when, what = f" ({observed.rule_words(study.observed)})", "a run made elsewhere"
-        if study.observed.is_chosen_by_search:
-            what += ", chosen by a search"
     return (
         f"{question}Outcome {study.primary}{when}. n counts"
         f" seeds ({seeds_text(study.seeds)}), each {what}; {done.complete} of"

@@ -28,7 +28,11 @@ def suffix(observed: Observed) -> str:
 
 
 def rule_words(observed: Observed) -> str:
-    """Return the reporting rule in a few words."""
+    """Return in a few words the reporting rule, and whether a search chose what ran."""
+    return f"{_rule(observed)}{', chosen by a search' if observed.is_chosen_by_search else ''}"
+
+
+def _rule(observed: Observed) -> str:
     if observed.rule == "last":
         return "last value of a run"
     if observed.rule.startswith("best:"):

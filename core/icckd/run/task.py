@@ -422,7 +422,7 @@ class _Attempt:
         except ImportError as error:
             raise MachineError(
                 f"metrics of this task need a package that is not here: {error.name}",
-                hint="install icckd[export-tensorboard] or icckd[export-wandb]",
+                hint="pip install 'icckd[export-tensorboard]'",
             ) from error
 
     def _record(self, steps: Mapping[int, Mapping[str, float]]) -> None:

@@ -1,21 +1,15 @@
-"""Metrics that a task left in the files of a tracker, read by the tracker's own library.
+"""Metrics that a task left in the files of a tracker.
 
-TensorBoard's event files are read while they grow, an offline run of Weights & Biases when the task
-has ended. Both libraries are extras of icckd.
+TensorBoard's event files are read by TensorBoard, which is an extra of icckd, while they grow; an
+offline run of Weights & Biases is read without W&B when the task has ended.
 """
 
-import importlib.util
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from icckd.errors import StageError
 from icckd.run.task_metrics import Value, of_record
+from icckd.run.wandb_file import WandbRun, history
 from icckd.study.tasks import TaskMetric
 
 
@@ -31,22 +25,42 @@ class EventFiles:
         """Yield what is new; see `Reader`."""
         if not self._folder.is_dir():
             return
-        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-        from tensorboard.util.tensor_util import make_ndarray
-
         for path in sorted(self._folder.rglob("*tfevents*")):
             if path not in self._loaders:
-                self._loaders[path] = EventFileLoader(str(path))
-            for event in self._loaders[path].Load():
-                for value in event.summary.value:
-                    if value.tag in self._names and value.HasField("tensor"):
-                        array = make_ndarray(value.tensor)
-                        if array.size == 1:
-                            yield event.step, self._names[value.tag], float(array.reshape(-1)[0])
+                self._loaders[path] = _loader(path)
+            for step, tag, value in _new_scalars(self._loaders[path]):
+                if tag in self._names:
+                    yield step, self._names[tag], value
+
+
+def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
+    """Yield step, tag and value of every number in an event file.
+
+    Raises:
+        ImportError: TensorBoard is not installed.
+    """
+    yield from _new_scalars(_loader(path))
+
+
+def _loader(path: Path) -> Any:
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    return EventFileLoader(str(path))
+
+
+def _new_scalars(loader: Any) -> Iterator[tuple[int, str, float]]:
+    from tensorboard.util.tensor_util import make_ndarray
+
+    for event in loader.Load():
+        for value in event.summary.value:
+            if value.HasField("tensor"):
+                array = make_ndarray(value.tensor)
+                if array.size == 1 and array.dtype.kind in "fiub":
+                    yield event.step, value.tag, float(array.reshape(-1)[0])
 
 
 class OfflineRun:
-    """An offline run of Weights & Biases, read by its own reader when the task has ended."""
+    """An offline run of Weights & Biases, read when the task has ended."""
 
     def __init__(self, folder: Path, place: str, metrics: Mapping[str, TaskMetric]) -> None:
         self._folder = folder / place
@@ -57,38 +71,6 @@ class OfflineRun:
         if not last or not self._folder.is_dir():
             return
         for path in sorted(self._folder.rglob("*.wandb")):
-            for count, record in enumerate(_history(path), start=1):
-                items = record.get("item", {})
-                items.setdefault("step", record.get("step", {}).get("num"))
+            for count, (step, items) in enumerate(history(path, WandbRun()), start=1):
+                items.setdefault("step", step)
                 yield from of_record(items, self._metrics, count)
-
-
-def _history(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the records of logged values in a run's file; keys of tables are joined by dots.
-
-    Raises:
-        ImportError: W&B is not installed.
-        StageError: Its reader failed.
-    """
-    if importlib.util.find_spec("wandb") is None:
-        raise ImportError(name="wandb")
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(path)]
-    quiet = {**os.environ, "WANDB_ERROR_REPORTING": "false"}
-    with (
-        tempfile.TemporaryFile() as told,
-        subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=told, env=quiet
-        ) as reader,
-    ):
-        assert reader.stdout is not None
-        for line in reader.stdout:
-            record = json.loads(line)
-            if record.get("type") == "history":
-                yield record["history"]
-        if reader.wait() != 0:
-            told.seek(0)
-            why = told.read().decode("utf-8", "replace").strip().splitlines()
-            raise StageError(
-                f"W&B cannot read {path.name}: {why[-1] if why else f'exit {reader.returncode}'}",
-                hint="the run was not written to its end",
-            )

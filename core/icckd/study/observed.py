@@ -105,6 +105,7 @@ class Source:
 
     Attributes:
         kind: What wrote the files: csv, parquet, wandb, mlflow, tensorboard, optuna, trackio.
+        name: Name of the file or folder that was given.
         files: The files, in order.
         arm, seed: What told arm and seed of a run, such as the column `method`.
         notes: What a reader must know of how they were read, each a sentence.
@@ -112,6 +113,7 @@ class Source:
 
     kind: str
     files: tuple[SourceFile, ...]
+    name: str = ""
     arm: str = "arm"
     seed: str = "seed"
     notes: tuple[str, ...] = ()
@@ -130,9 +132,10 @@ class Observed:
     @property
     def file_names(self) -> str:
         """The files in one phrase."""
-        names = [file.name for file in self.source.files]
-        more = f" and {len(names) - 3} more files" if len(names) > 3 else ""
-        return f"{', '.join(names[:3])}{more}" or "a table"
+        count = len(self.source.files)
+        if count == 1:
+            return self.source.files[0].name
+        return f"{self.source.name} ({count} files)" if count else "a table"
 
     @property
     def is_chosen_by_search(self) -> bool:
@@ -321,6 +324,7 @@ def _resolved(  # what it is made of
         "task": {KIND: task.model_dump(mode="json", exclude_defaults=True)},
         KIND: {
             "kind": source.kind,
+            "name": source.name,
             "files": [
                 {"name": file.name, "sha256": file.sha256, "bytes": file.bytes}
                 for file in source.files
@@ -344,6 +348,7 @@ def read_observed(resolved: Mapping[str, Any]) -> Observed | None:
     return Observed(
         source=Source(
             kind=str(table.get("kind", "")),
+            name=str(table.get("name", "")),
             files=tuple(
                 SourceFile(
                     name=str(file.get("name", "")),
