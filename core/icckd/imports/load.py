@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal, cast, get_args
 
 from icckd.errors import UsageError
@@ -27,6 +28,7 @@ from icckd.study.paths import nearest
 from icckd.study.scripts.outputs import direction_of
 
 Kind = Literal["csv", "parquet", "wandb", "mlflow", "tensorboard", "optuna", "trackio"]
+NOTHING_KNOWN: Mapping[str, Direction] = MappingProxyType({})
 MOST_CSV = 2 * GIB
 MOST_PARQUET = 64 * GIB
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -108,7 +110,7 @@ def read_study(request: ImportRequest) -> ObservedStudy:
     return observed_study(runs, asked, opened.source())
 
 
-def asked_of(request: ImportRequest, known: Mapping[str, Direction]) -> Asked:
+def asked_of(request: ImportRequest, known: Mapping[str, Direction] = NOTHING_KNOWN) -> Asked:
     """Return what is asked of the runs.
 
     Args:

@@ -17,6 +17,7 @@ from icckd.imports.runs import TrackerRun, Value, chosen_group
 from icckd.imports.sqlite import Tables, open_tables
 from icckd.imports.tables import flat
 from icckd.run.task_metrics import number
+from icckd.run.tracker_files import has_tensorboard, scalars
 from icckd.run.wandb_file import WandbRun, history
 from icckd.study.metrics import Direction
 from icckd.study.observed import SourceFile, visible
@@ -268,15 +269,11 @@ def _tensorboard(path: Path, group: str, stack: ExitStack) -> Tracked:
     files = digest_of_all(
         ((each.relative_to(path).as_posix(), each) for each in paths), most=MOST_BYTES
     )
-    try:
-        import tensorboard  # noqa: F401
-
-        from icckd.run.tracker_files import scalars
-    except ImportError as error:
+    if not has_tensorboard():
         raise MachineError(
             "event files are read by TensorBoard, which is not installed",
             hint="pip install 'icckd[export-tensorboard]'",
-        ) from error
+        )
     homes: dict[Path, list[Path]] = {}
     for each in paths:
         homes.setdefault(each.parent, []).append(each)

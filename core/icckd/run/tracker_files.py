@@ -4,6 +4,7 @@ TensorBoard's event files are read by TensorBoard, which is an extra of icckd, w
 offline run of Weights & Biases is read without W&B when the task has ended.
 """
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,11 @@ class EventFiles:
             for step, tag, value in _new_scalars(self._loaders[path]):
                 if tag in self._names:
                     yield step, self._names[tag], value
+
+
+def has_tensorboard() -> bool:
+    """Whether event files can be read here."""
+    return importlib.util.find_spec("tensorboard") is not None
 
 
 def scalars(path: Path) -> Iterator[tuple[int, str, float]]:
