@@ -1,11 +1,12 @@
 """A stage is identified by what it reads, and by nothing else (design law 6)."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from icckd.errors import MachineError, SpecError
@@ -13,7 +14,7 @@ from icckd.run.prepare import make_plan
 from icckd.study.load import load, parse
 from icckd.study.model import Method
 from icckd.study.numerics import numerics_class
-from icckd.study.plan import canonical, digest_of
+from icckd.study.plan import _Template, canonical, digest_of
 from icckd.study.source import StageSource
 from icckd.study.training import Numerics
 from icckd.train.contract import code_epoch
@@ -304,3 +305,36 @@ name = "full"
     assert then.startswith("9970ec2d86a9fd8d")  # as that version planned it
     assert then not in plan_of(study, **known).stages
     assert (study.teacher.views, study.teacher.losses()) == (1, {})
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+SETTINGS = st.dictionaries(TEXTS, st.one_of(st.integers(), st.floats(allow_nan=False), TEXTS))
+
+
+@given(SETTINGS, st.integers(0, 2**31), st.integers(0, 9), st.lists(TEXTS, max_size=2))
+@example({"a": "\0seed\0", "b": '"\\u0000inputs\\u0000"'}, 3, 1, ["x"])
+def test_digests_made_from_a_template_are_those_of_the_whole_content(
+    settings, seed, replicate, inputs
+):
+    content = {"kind": "student", "settings": settings, "fingerprint": "f", "a": 1, "z": None}
+    template = _Template(content, ("inputs", "replicate", "seed"))
+
+    own = {"inputs": inputs, "replicate": replicate, "seed": seed}
+    assert template.digest(**own) == digest_of({**content, **own})
+
+
+def test_settings_are_looked_at_once_an_arm_however_many_seeds_there_are(monkeypatch):
+    calls = Counter()
+
+    def counted(model):
+        calls["canonical"] += 1
+        return canonical(model)
+
+    monkeypatch.setattr("icckd.study.plan.canonical", counted)
+    found = {}
+    for seeds in (2, 50):
+        calls.clear()
+        plan = plan_of(load(ROOT / "studies" / "ablations.toml", [f"study.seeds.count={seeds}"]))
+        found[seeds] = calls["canonical"]
+        assert len({id(s.settings) for s in plan.stages.values()}) <= 2 * len(plan.arms)
+    assert found[2] == found[50]

@@ -76,7 +76,13 @@ class StudyPlan:
 
 
 def plan_study(
-    study: Study, folder: StateFolder, device: Device, *, say: Say, accept_code: bool = False
+    study: Study,
+    folder: StateFolder,
+    device: Device,
+    *,
+    say: Say,
+    accept_code: bool = False,
+    every_arm: bool = False,
 ) -> StudyPlan:
     """Return the plan of a study; nothing is trained and nothing is written.
 
@@ -86,6 +92,7 @@ def plan_study(
         device: Where it is to be trained.
         say: Told what the user should know about the device.
         accept_code: Whether changed source is taken to give the same numbers as before.
+        every_arm: Whether the text names every arm of a large study.
 
     Raises:
         SpecError, MachineError, DataError: See `icckd.run.prepare.make_plan`; data sets that are
@@ -132,7 +139,7 @@ def plan_study(
         *plugin_lines(study),
         *_task_lines(study, plan, folder),
         *(line for each in found for line in ("", *_survey_lines(each))),
-        *_arms(plan),
+        *_arms(plan, every_arm=every_arm),
         *_warning_lines(warnings),
         *seed_power_lines(info, power, planned_about(study)),
         *_stages(plan, done),
@@ -299,15 +306,25 @@ def _pilot(
     )
 
 
-def _arms(plan: Plan) -> list[str]:
+MOST_ARMS = 40
+"""More arms than these are not all named."""
+
+
+def _arms(plan: Plan, *, every_arm: bool) -> list[str]:
     lines = ["", "arms, and what differs from the baseline:"]
-    for arm in plan.arms:
+    is_whole = every_arm or len(plan.arms) <= MOST_ARMS
+    shown = plan.arms if is_whole else plan.arms[: MOST_ARMS // 2]
+    for arm in shown:
         label = f"control for {arm.control_for}" if arm.control_for else arm.role
         lines.append(f"  {arm.name}  ({label})  {display(arm.title)}".rstrip())
         lines += [
             f"      {change.path}: {_value(change.before)} -> {_value(change.after)}"
             for change in arm.changes
         ]
+    if not is_whole:
+        more = len(plan.arms) - len(shown)
+        last = plan.arms[-1].name
+        lines.append(f"  and {more} more arms, the last {last} (--all names them all)")
     return lines
 
 

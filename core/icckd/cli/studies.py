@@ -52,15 +52,18 @@ AcceptCode = Annotated[
 
 
 def plan(study: StudyFile, overrides: Overrides = None, seeds: SeedRange = None,
-         device: Device = "auto", accept_code: AcceptCode = False,
-         data: DataFolder = None) -> None:  # fmt: skip
+         device: Device = "auto", accept_code: AcceptCode = False, data: DataFolder = None,
+         every_arm: Annotated[
+             bool, typer.Option("--all", help="Name every arm of a large study.")
+         ] = False) -> None:  # fmt: skip
     """Show arms, what differs, trials, stages, and what they will take. Trains nothing."""
-    _print_plan(study, _all_overrides(overrides, seeds), device, accept_code=accept_code)
+    changed = _all_overrides(overrides, seeds)
+    _print_plan(study, changed, device, accept_code=accept_code, every_arm=every_arm)
 
 
 def _print_plan(
     study: Path, overrides: tuple[str, ...], device: Literal["auto", "cpu", "cuda"], *,
-    accept_code: bool,
+    accept_code: bool, every_arm: bool = False,
 ) -> None:  # fmt: skip
     from icckd.api.planning import plan_study
     from icckd.cli.importing import load_to_run
@@ -73,6 +76,7 @@ def _print_plan(
         device,
         say=say,
         accept_code=accept_code,
+        every_arm=every_arm,
     )
     sys.stdout.write(f"{found}\n")
 

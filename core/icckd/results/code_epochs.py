@@ -28,7 +28,7 @@ select distinct attempt.stage, attempt.kind, attempt.settings, attempt.seed, att
     coalesce(stage_now.state = 'complete', false)
 from attempt
 left join stage_now on stage_now.stage = attempt.stage
-where attempt.code_epoch < ?
+where attempt.code_epoch < ? and attempt.kind in ('teacher', 'student')
 order by attempt.kind desc, attempt.code_epoch, attempt.stage
 """
 _SETTINGS: Mapping[str, TypeAdapter[Any]] = {
@@ -57,15 +57,21 @@ def code_epoch_notes(
     newest = max(stage.code_epoch for stage in stages)
     earlier: dict[str, tuple[str, int, bool]] = {}
     names: dict[str, str] = {}
-    for row in store.select(_EARLIER, [newest]):  # teachers come before students
+    rows = store.select(_EARLIER, [newest])
+    if not rows:
+        return ()
+    for row in rows:  # teachers come before students
         digest, *content, code_epoch, is_complete = row
         names[digest] = _content_of(tuple(content), names)
         earlier[names[digest]] = (digest, code_epoch, is_complete)
     complete: Counter[Epochs] = Counter()
     begun: Counter[Epochs] = Counter()
     own: dict[str, str] = {}
+    today: dict[int, dict[str, Any]] = {}  # the stages of an arm share their settings
     for stage in stages:
-        own[stage.digest] = _content_of_job(stage, own)
+        if id(stage.settings) not in today and not stage.files:
+            today[id(stage.settings)] = _today(stage.settings)
+        own[stage.digest] = _content_of_job(stage, today.get(id(stage.settings), {}), own)
         if not own[stage.digest]:
             continue
         digest, code_epoch, is_complete = earlier.get(own[stage.digest], ("", 0, False))
@@ -107,13 +113,13 @@ def _content_of(row: tuple[Any, ...], names: Mapping[str, str]) -> str:
         return ""
 
 
-def _content_of_job(stage: StageJob, names: Mapping[str, str]) -> str:
+def _content_of_job(stage: StageJob, settings: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """Return what a stage trains; "" with parts of plug-ins, of which no earlier epoch is known."""
     if stage.files or not all(names[digest] for digest in stage.inputs.values()):
         return ""
     return _content(
         kind=stage.kind,
-        settings=_today(stage.settings),
+        settings=dict(settings),
         seed=stage.seed,
         replicate=stage.replicate,
         fingerprint=stage.fingerprint,

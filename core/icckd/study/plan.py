@@ -7,9 +7,10 @@ of it. A task is identified by its settings, the digests of its inputs, seed, th
 knows to be read, the version of its interpreter, device and threads.
 """
 
+import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -105,17 +106,17 @@ def build(design: Design, context: PlanContext, *, students_per_teacher: int = 1
     """Return the plan that gives every trial of a design its result."""
     stages: dict[str, StageJob] = {}
     planned: list[Trial] = []
+    recipes: dict[str, tuple[_Recipe, ...]] = {}
     for trial in design.trials:
-        method = design.methods[trial.arm]
+        if trial.arm not in recipes:
+            recipes[trial.arm] = tuple(_recipes(design.methods[trial.arm], context))
+        known: dict[str, str] = {}
         needed: list[StageJob] = []
-        if uses_engine(method.task):
-            teacher = _teacher(method, trial.seed, context)
-            students = [
-                _student(method, trial.seed, context, teacher, replicate)
-                for replicate in range(students_per_teacher)
-            ]
-            needed = [teacher, *students]
-        needed += _tasks(method, trial.seed, context, needed)
+        for recipe in recipes[trial.arm]:
+            replicates = students_per_teacher if recipe.kind == "student" else 1
+            made = [recipe.stage(trial.seed, replicate, known) for replicate in range(replicates)]
+            known[recipe.kind] = made[0].digest
+            needed += made
         for stage in needed:
             stages.setdefault(stage.digest, stage)
         planned.append(replace(trial, stages=tuple(stage.digest for stage in needed)))
@@ -127,6 +128,81 @@ def build(design: Design, context: PlanContext, *, students_per_teacher: int = 1
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Recipe:
+    """All of a stage but its seed: what the trials of an arm share.
+
+    Attributes:
+        kind: The kind of stage.
+        identity: What decides its digest, without `seed`, `inputs` and, of the engine, `replicate`.
+        facts: What else `StageJob` has.
+        needs: The kinds of stages that it reads.
+    """
+
+    kind: str
+    identity: "_Template"
+    facts: Mapping[str, Any]
+    needs: tuple[str, ...]
+
+    def stage(self, seed: int, replicate: int, known: Mapping[str, str]) -> StageJob:
+        """Return the stage of one trial; `known` has the digests of its stages before by kind."""
+        inputs = {kind: known[kind] for kind in self.needs}
+        is_engine = self.kind in ENGINE_KINDS
+        own = {"inputs": list(inputs.values()), "replicate": replicate} if is_engine else {
+            "inputs": inputs
+        }  # fmt: skip
+        return StageJob(
+            digest=self.identity.digest(seed=seed, **own),
+            kind=self.kind,
+            seed=seed,
+            replicate=replicate,
+            inputs=inputs,
+            **self.facts,
+        )
+
+
+class _Template:
+    """Digests of contents that differ in a few entries alone: the rest is written once.
+
+    Args:
+        content: The entries that all have.
+        open_entries: Names of the others.
+    """
+
+    def __init__(self, content: dict[str, Any], open_entries: tuple[str, ...]) -> None:
+        self._content, self._names = content, open_entries
+        marks = {name: f"\0{name}\0" for name in open_entries}
+        text = _canonical_text({**content, **marks})
+        order = sorted(open_entries)
+        self._pieces: list[bytes] = []
+        for name in order:
+            before, mark, text = text.partition(_canonical_text(marks[name]))
+            if not mark or _canonical_text(marks[name]) in text:  # a setting has the mark's text
+                self._pieces = []
+                return
+            self._pieces.append(before.encode())
+        self._pieces.append(text.encode())
+
+    def digest(self, **entries: Any) -> str:
+        """Return the digest of the content with these entries, as `digest_of`."""
+        if not self._pieces:
+            return digest_of({**self._content, **entries})
+        total = hashlib.sha256(self._pieces[0])
+        for name, piece in zip(sorted(entries), self._pieces[1:], strict=True):
+            total.update(_canonical_text(entries[name]).encode())
+            total.update(piece)
+        return total.hexdigest()
+
+
+def _recipes(method: Method, context: PlanContext) -> Iterator[_Recipe]:
+    """Yield the recipes of the stages of an arm, inputs first."""
+    if uses_engine(method.task):
+        yield _teacher(method, context)
+        yield _student(method, context)
+    for kind, task in by_name(method.task).items():
+        yield _task(kind, task, context)
+
+
 def canonical(model: BaseModel) -> dict[str, Any]:
     """Return the settings that differ from their default, `kind` always, as JSON values.
 
@@ -134,14 +210,21 @@ def canonical(model: BaseModel) -> dict[str, Any]:
     where something lies are left out.
     """
     kept: dict[str, Any] = {}
-    for name, setting in type(model).model_fields.items():
+    for name, default in _defaults(type(model)).items():
         if name in getattr(model, "places", ()):
             continue
         value = getattr(model, name)
-        if name != "kind" and value == setting.get_default(call_default_factory=True):
+        if name != "kind" and value == default:
             continue
         kept[name] = _canonical_value(value)
     return kept
+
+
+@functools.cache
+def _defaults(settings: type[BaseModel]) -> dict[str, Any]:
+    """Return the default of each setting, pydantic's mark where it has none."""
+    fields = settings.model_fields.items()
+    return {name: each.get_default(call_default_factory=True) for name, each in fields}
 
 
 def _canonical_value(value: Any) -> Any:
@@ -155,26 +238,27 @@ def _canonical_value(value: Any) -> Any:
 
 def digest_of(content: dict[str, Any]) -> str:
     """Return the SHA-256 of canonical JSON, in hexadecimal."""
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical_text(content).encode()).hexdigest()
 
 
-def _teacher(method: Method, seed: int, context: PlanContext) -> StageJob:
+def _canonical_text(content: Any) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _teacher(method: Method, context: PlanContext) -> _Recipe:
     teacher = method.teacher
     return _stage(
         kind="teacher",
         role=teacher,
         data=method.data,
         training=teacher.training,
-        seed=seed,
         context=context,
         shape={
             "model": canonical(teacher.model),
             "views": teacher.views,
             **_loss_costs(teacher),
         },
-        inputs={},
-        replicate=0,
+        needs=(),
     )
 
 
@@ -184,24 +268,20 @@ def _loss_costs(teacher: Teacher) -> dict[str, Any]:
     return {name: _canonical_value(cost) for name, cost in costs.items()}
 
 
-def _student(
-    method: Method, seed: int, context: PlanContext, teacher: StageJob, replicate: int
-) -> StageJob:
+def _student(method: Method, context: PlanContext) -> _Recipe:
     is_alone = method.student.distiller == "off"
     return _stage(
         kind="student",
         role=method.student,
         data=method.data,
         training=method.student.training,
-        seed=seed,
         context=context,
         shape={
             "model": canonical(method.student.model),
             "teacher": None if is_alone else canonical(method.teacher.model),
             "distiller": _methods(method.student.distiller),
         },
-        inputs={} if is_alone else {"teacher": teacher.digest},
-        replicate=replicate,
+        needs=() if is_alone else ("teacher",),
     )
 
 
@@ -210,18 +290,16 @@ def _methods(distiller: Distiller | Off) -> str:
     return "off" if distiller == "off" else "+".join(distiller.methods())
 
 
-def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
+def _stage(  # all that a stage is made of, by keyword
     *,
     kind: EngineKind,
     role: BaseModel,
     data: Data,
     training: Training,
-    seed: int,
     context: PlanContext,
     shape: dict[str, Any],
-    inputs: Mapping[str, str],
-    replicate: int,
-) -> StageJob:
+    needs: tuple[str, ...],
+) -> _Recipe:
     fingerprint = context.fingerprint(data)
     numerics = of_stage(context.numerics, data, training, compile_long=context.compile_long)
     code_epoch = context.code_epoch(
@@ -234,9 +312,6 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
     identity = {
         "kind": kind,
         "settings": {"data": canonical(data), kind: canonical(role)},
-        "seed": seed,
-        "replicate": replicate,
-        "inputs": list(inputs.values()),
         "fingerprint": fingerprint,
         "numerics": numerics.identity(),
         "code_epoch": code_epoch,
@@ -251,41 +326,22 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
         "numerics": numerics.identity(),
         **shape,
     }
-    return StageJob(
-        digest=digest_of(identity),
-        kind=kind,
-        shape=digest_of(cost)[:16],
-        seed=seed,
-        replicate=replicate,
-        epochs=training.last_epoch,
-        inputs=inputs,
-        settings={"data": data.model_dump(mode="json"), kind: role.model_dump(mode="json")},
-        fingerprint=fingerprint,
-        numerics=numerics,
-        code_epoch=code_epoch,
-        source=source,
-        files=files,
-        changed_files={n: d for n, d in source.foreign.items() if files[n] != d},
-    )
+    facts = {
+        "shape": digest_of(cost)[:16],
+        "epochs": training.last_epoch,
+        "settings": {"data": data.model_dump(mode="json"), kind: role.model_dump(mode="json")},
+        "fingerprint": fingerprint,
+        "numerics": numerics,
+        "code_epoch": code_epoch,
+        "source": source,
+        "files": files,
+        "changed_files": {n: d for n, d in source.foreign.items() if files[n] != d},
+    }
+    template = _Template(identity, ("inputs", "replicate", "seed"))
+    return _Recipe(kind=kind, identity=template, facts=facts, needs=needs)
 
 
-def _tasks(
-    method: Method, seed: int, context: PlanContext, before: list[StageJob]
-) -> list[StageJob]:
-    """Return the tasks of a trial, inputs first; `before` are its stages of the engine."""
-    known = {stage.kind: stage.digest for stage in before}
-    found = []
-    for kind, task in by_name(method.task).items():
-        inputs = {name: known[name] for name in task.needs}
-        stage = _task(kind, task, seed, context, inputs)
-        known[kind] = stage.digest
-        found.append(stage)
-    return found
-
-
-def _task(
-    kind: str, task: Task, seed: int, context: PlanContext, inputs: Mapping[str, str]
-) -> StageJob:
+def _task(kind: str, task: Task, context: PlanContext) -> _Recipe:
     source = context.task_source(task)
     accepted = context.accepted_files.get(kind, {}) if context.accept_code else {}
     files = {name: accepted.get(name, digest) for name, digest in source.files.items()}
@@ -296,8 +352,6 @@ def _task(
     content = {
         "kind": kind,
         "settings": identity(task),
-        "seed": seed,
-        "inputs": dict(inputs),
         "fingerprint": fingerprint,
         "files": files,
         "python": source.python,
@@ -306,20 +360,21 @@ def _task(
         "task_epoch": TASK_EPOCH,
     }
     cost = {"kind": kind, "runs": command_text(task), "steps": task.last_step}
-    return StageJob(
-        digest=digest_of(content),
+    facts = {
+        "shape": digest_of({**cost, "device": numerics.device})[:16],
+        "epochs": task.last_step,
+        "settings": {kind: task.model_dump(mode="json", exclude_defaults=True)},
+        "fingerprint": fingerprint,
+        "numerics": numerics,
+        "code_epoch": 0,
+        "files": files,
+        "changed_files": {n: digest for n, digest in source.files.items() if files[n] != digest},
+    }
+    return _Recipe(
         kind=kind,
-        shape=digest_of({**cost, "device": numerics.device})[:16],
-        seed=seed,
-        replicate=0,
-        epochs=task.last_step,
-        inputs=inputs,
-        settings={kind: task.model_dump(mode="json", exclude_defaults=True)},
-        fingerprint=fingerprint,
-        numerics=numerics,
-        code_epoch=0,
-        files=files,
-        changed_files={n: digest for n, digest in source.files.items() if files[n] != digest},
+        identity=_Template(content, ("inputs", "seed")),
+        facts=facts,
+        needs=tuple(task.needs),
     )
 
 

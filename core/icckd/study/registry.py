@@ -27,7 +27,6 @@ import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -283,6 +282,8 @@ def import_reference(reference: str) -> None:
         MachineError: There is no such file or entry point.
     """
     if reference.startswith(ENTRY):
+        from importlib.metadata import entry_points  # slow to import, and rarely needed
+
         name = reference.removeprefix(ENTRY)
         for entry in entry_points(group=GROUP):
             if entry.name == name:
