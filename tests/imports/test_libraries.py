@@ -155,7 +155,7 @@ def test_a_group_that_is_not_there_is_refused_with_those_that_are(desk, kept):
     path = str(folder / inside) if inside else str(folder)
 
     error = desk.run(
-        "import", kind, path, *arguments, "--metric", metric, "--group", "none", code=2
+        "import", kind, path, *arguments, "--metric", metric, "--experiment", "none", code=2
     ).stderr
 
     assert "none is 'none'" in error

@@ -71,7 +71,7 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             metavar="PATTERN", help="Of a tracker's runs: names such as '{arm}/seed-{seed}'."
         ),
     ] = "",
-    group: Annotated[
+    experiment: Annotated[
         str, typer.Option(metavar="NAME", help="The experiment, project or study, of several.")
     ] = "",
     long: Annotated[
@@ -99,7 +99,7 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             name=name,
             rule=rule,
             runs=runs,
-            group=group,
+            experiment=experiment,
             directions=_told("direction", direction),
             units=_told("unit", unit),
             baseline=baseline,

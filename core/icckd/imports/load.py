@@ -50,7 +50,7 @@ class ImportRequest:
         rule: Which value of a curve counts: "last", "best:METRIC", or "".
         directions, units: By metric, where they are told.
         runs: Pattern of the names of runs with {arm} and {seed}, or "".
-        group: The experiment, project or study in it, where there are several.
+        experiment: The experiment, project or study in it, where there are several.
         baseline, question, smallest_effect, adds: As in `Asked`.
     """
 
@@ -66,7 +66,7 @@ class ImportRequest:
     directions: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
     runs: str = ""
-    group: str = ""
+    experiment: str = ""
     baseline: str = ""
     question: str = ""
     smallest_effect: float | None = None
@@ -230,7 +230,7 @@ def _tracker(request: ImportRequest, stack: ExitStack) -> Opened:
         pattern = "{arm}/{seed}"
     if pattern:
         pattern_of(pattern)
-    tracked = open_tracker(request.kind, request.path, request.group, stack)
+    tracked = open_tracker(request.kind, request.path, request.experiment, stack)
     turned = RunsToRows(arm=request.arm, seed=request.seed, pattern=pattern)
     by_name = f"the names of runs ({visible(pattern)})"
     return Opened(

@@ -69,7 +69,7 @@ class RunsToRows:
             if number >= MOST_RUNS_READ:
                 raise SpecError(
                     f"there are more than {MOST_RUNS_READ} runs",
-                    hint="name a folder or --group with the runs of one study",
+                    hint="name a folder or --experiment with the runs of one study",
                 )
             values = [value for value in run.values if value[0] in metrics]
             arm, seed = self._which(run, found)
@@ -81,7 +81,7 @@ class RunsToRows:
             if not values:
                 yield Row(number, arm, seed, metrics[0], None, None)
         if not self.places:
-            raise SpecError("there is no run", hint="is it the right file, folder or --group?")
+            raise SpecError("there is no run", hint="is it the right file, folder or --experiment?")
 
     def place(self, row: int) -> str:
         """Return the place of a row in words."""
@@ -156,6 +156,6 @@ def chosen_group(names: Iterable[str], wanted: str, what: str) -> str:
         shown = ", ".join(visible(name, 60) for name in known[:20])
         raise UsageError(
             f"there are {len(known)} {what}" + (f", and none is {wanted!r}" if wanted else ""),
-            hint=f"--group NAME, of: {shown}" if known else "is it the right file?",
+            hint=f"--experiment NAME, of: {shown}" if known else "is it the right file?",
         )
     return known[0]
