@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -183,6 +184,36 @@ def test_signals_are_as_before_after_a_run(ran):
     icckd.run(ran.study, executor=FRESH_PROCESS, home=ran.home, progress=False).close()
 
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_run_in_a_thread_leaves_signals_alone(ran):
+    with ThreadPoolExecutor(1) as pool:
+        found = pool.submit(
+            icckd.run, ran.study, executor=FRESH_PROCESS, home=ran.home, progress=False
+        ).result()
+
+    assert found.comparisons == ran.found.comparisons
+    found.close()
+
+
+def test_a_study_of_ones_own_code_is_planned_from_a_dictionary(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("def train(config, run):\n    run.log(acc=config.lr)\n")
+    monkeypatch.chdir(tmp_path)
+    study = icckd.Study.from_dict(
+        {
+            "study": {"name": "mine", "baseline": "full", "primary": "task.acc", "seeds": 2},
+            "task": {
+                "entry": "mine.py:train",
+                "config": {"lr": 0.1},
+                "metrics": {"acc": {"direction": "higher"}},
+            },
+            "arm": [{"name": "full"}, {"name": "fast", "set": {"task.config.lr": 1.0}}],
+        }
+    )
+
+    plan = study.plan()
+    assert (plan.trials, plan.stages) == (4, 4)
+    assert "mine.py" in str(plan)
 
 
 def test_options_that_are_not_possible_are_refused(ran):
