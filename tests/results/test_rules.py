@@ -141,6 +141,68 @@ def test_pairs_of_arm_and_metric_are_the_questions_and_the_rest_is_corrected_apa
     assert rows["teacher.stability"].p < rows["teacher.stability"].p_adjusted == 2 / 2**8
 
 
+def test_a_question_that_no_column_answers_counts_in_the_family_too():
+    asked = (
+        Hypothesis(arm="arm", metric="student.top1", smallest_effect=0.5),
+        Hypothesis(arm="arm", metric="teacher.nll", smallest_effect=0.01),
+    )
+    alone, beside = judged(study(), WIDE), judged(study(asked=asked), WIDE)
+
+    assert beside.p == alone.p
+    assert beside.p_adjusted > alone.p_adjusted
+
+
+def test_seeds_still_to_come_leave_a_fixed_number_open():
+    row = judged(study(), CLEAR[:7], to_come=[("arm", 7)])
+
+    assert (row.verdict, row.why, row.to_come, row.p) == ("undecided", "seeds to come", 1, None)
+
+
+def test_a_single_pair_says_nothing_by_any_rule():
+    info = study(seeds=SEEDS[:1])
+
+    for each in (info, replace(info, always_sequential=True)):
+        row = judged(each, CLEAR[:1])
+        assert (row.verdict, row.why, row.p, row.low) == ("undecided", "too few seeds", None, None)
+        assert row.more_seeds is None
+
+
+@pytest.mark.parametrize("rule", ["one extension", "always"])
+def test_without_bits_of_all_models_no_look_gives_a_verdict(rule):
+    outcomes, right = models(CLEAR)
+    del right["student"]["arm"][3]
+    info = study(rule="one extension")
+    info = replace(info, always_sequential=True) if rule == "always" else info
+    row = compare(info, outcomes, right)[1]
+
+    assert (row.verdict, row.why, row.p, row.low) == ("undecided", "no test images", None, None)
+    assert row.more_seeds is None
+
+
+@pytest.mark.parametrize(
+    ("seeds", "verdict", "p"), [(8, "helps", 2 / 2**8), (5, "undecided", 2 / 2**5)]
+)
+def test_a_seed_that_diverged_is_ranked_worst_in_a_fixed_number(seeds, verdict, p):
+    outcomes, right = models(CLEAR[:seeds])
+    del outcomes["student.top1"]["arm"][2]
+    outcomes["student.nonfinite_steps"] = {"arm": {2: 1.0}}
+    row = compare(study(seeds=SEEDS[:seeds]), outcomes, right)[1]
+
+    assert (row.verdict, row.test, row.low) == (verdict, "worst-rank", None)
+    assert row.p == pytest.approx(p)
+    assert row.why == ("" if seeds == 8 else "too few seeds")
+
+
+def test_a_seed_that_diverged_counts_as_a_loss_in_looks_without_end():
+    seeds = tuple(range(16))
+    outcomes, right = models((*CLEAR, *CLEAR))
+    del outcomes["student.top1"]["arm"][2]
+    outcomes["student.nonfinite_steps"] = {"arm": {2: 1.0}}
+    row = compare(replace(study(seeds=seeds), always_sequential=True), outcomes, right)[1]
+
+    assert (row.verdict, row.test, row.low) == ("helps", "sequential sign", None)
+
+
 # --- a first look and one extension -------------------------------------------------------------
 
 
@@ -164,6 +226,19 @@ def test_below_six_seeds_the_first_look_leads_to_an_extension_that_decides():
     whole = judged(replace(info, seeds=SEEDS, added=SEEDS[3:]), CLEAR)
 
     assert (whole.verdict, whole.test) == ("helps", "two looks")
+
+
+@pytest.mark.parametrize(
+    "differences", [CLEAR[:2], (-40, -40, -40)], ids=["two pairs", "no spread"]
+)
+def test_where_the_spread_says_nothing_the_first_look_leads_to_six_seeds(differences):
+    info = study(rule="one extension", seeds=SEEDS[: len(differences)])
+    row = judged(info, differences)
+
+    assert (row.more_seeds_least, row.more_seeds) == (4, 4)  # an extension has four at least
+    none = tuple(replace(each, smallest_effect=None) for each in info.hypotheses)
+    plain = replace(info, hypotheses=none, seeds=SEEDS, smallest_effect=None)
+    assert judged(plain, WIDE).more_seeds is None
 
 
 def test_within_the_extension_nothing_new_is_said_and_what_was_said_stays():

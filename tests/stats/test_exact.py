@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 from icckd.stats.paired import (
     bootstrap_interval,
     hedges_correction,
+    one_sided_flip_p,
     sign_flip_p,
     smallest_p,
     standardized_effect,
@@ -51,6 +52,15 @@ def test_many_pairs_are_sampled_and_p_is_never_zero():
 
     assert sign_flip_p(np.ones(40)) == pytest.approx(1e-5)
     assert sign_flip_p(null) == pytest.approx(scipy.stats.ttest_1samp(null, 0).pvalue, abs=0.02)
+
+
+def test_one_side_of_many_pairs_is_sampled_too():
+    null = np.random.default_rng(2).normal(0, 1, 30)
+    theirs = scipy.stats.ttest_1samp(null, 0, alternative="greater").pvalue
+
+    assert one_sided_flip_p(null) == pytest.approx(theirs, abs=0.02)
+    assert one_sided_flip_p(np.ones(40)) == pytest.approx(1e-5)
+    assert one_sided_flip_p(-np.ones(40)) == 1.0
 
 
 def test_worst_ranks_agree_with_wilcoxon_where_all_are_finite():

@@ -68,6 +68,8 @@ def test_a_half_width_of_a_fifth_of_the_spread_needs_about_a_hundred_seeds():
 
 
 def test_what_never_holds_is_said():
+    assert detectable_effect(8, lambda n: 1e9) is None
+    assert detectable_effect(1, student(0.05)) is None
     assert seeds_where(lambda n: False) is None
     assert seeds_where(lambda n: n >= 2) == 2
     assert [seeds_where(lambda n, k=k: n >= k) for k in (3, 17, 4097, 100_000)] == [

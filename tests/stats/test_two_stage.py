@@ -25,7 +25,8 @@ def sample(n, mean, spread, floor=0.0):
 def looks(first, second=None, share=0.5):
     whole = None
     if second is not None:
-        whole = Sample(np.concatenate([first.differences, second.differences]), first.floor)
+        parts = [part.differences for part in (first, second) if part is not None]
+        whole = Sample(np.concatenate(parts), second.floor)
     return TwoStage(first=first, second=second, whole=whole, share=share)
 
 
@@ -80,6 +81,16 @@ def test_the_interval_excludes_zero_exactly_when_one_of_the_looks_finds_a_differ
             low, high = both.interval(level)
             found = any(p <= level and exact <= 0.05 for p, exact in both.difference_ways())
             assert found == (low > 0 or high < 0)
+
+
+def test_the_ends_of_the_interval_are_found_however_far_they_are():
+    """Six pairs at a level of 1e-6 reach a hundred times their spread."""
+    only = looks(None, sample(6, 0.5, 1.0), share=0.0)
+    low, high = only.interval(1e-6)
+
+    assert 50 < high < 1000
+    assert combine(0.5, only.second.tail(low, 1)) == pytest.approx(critical_z(5e-7, 0.0), rel=1e-6)
+    assert low + high == pytest.approx(1.0)
 
 
 def test_an_extension_is_as_large_as_an_upper_limit_of_the_spread_asks_for():

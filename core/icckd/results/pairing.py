@@ -179,7 +179,7 @@ _PERCENT = 100.0
 
 
 def _floor(arm: ArmValues, baseline: ArmValues, seed: int) -> float | None:
-    """Return the floor of a pair in the metric's unit squared; None where it is not known."""
+    """Return the floor of a pair of numbers in the metric's unit squared; None if not known."""
     counts = arm.info.counts
     if counts == "":
         return 0.0
@@ -195,34 +195,32 @@ def _floor(arm: ArmValues, baseline: ArmValues, seed: int) -> float | None:
         return None
     if arm.info.name.endswith(".top1") or (
         arm.info.images is not None
-        and _is_share_of(mine, arm.by_seed.get(seed))
-        and _is_share_of(theirs, baseline.by_seed.get(seed))
+        and _is_share_of(mine, arm.by_seed[seed])
+        and _is_share_of(theirs, baseline.by_seed[seed])
     ):
         discordant = [int((a != b).sum()) for a, b in zip(mine, theirs, strict=True)]
     else:
-        values = arm.by_seed.get(seed, math.nan), baseline.by_seed.get(seed, math.nan)
-        discordant = [_most_discordant(*values, images)] * len(mine)
+        most = _most_discordant(arm.by_seed[seed], baseline.by_seed[seed], images)
+        discordant = [most] * len(mine)
     of_mean = sum(count + 1 for count in discordant) / len(mine) ** 2  # students are averaged
     return of_mean * (_PERCENT / images) ** 2
 
 
-def _is_share_of(models: tuple[Hits, ...], value: float | None) -> bool:
+def _is_share_of(models: tuple[Hits, ...], value: float) -> bool:
     """Whether a value in percent is the share of the images that the only model was right about."""
-    if len(models) != 1 or value is None:
+    if len(models) != 1:
         return False
     return abs(_PERCENT * float(models[0].mean()) - value) < _PERCENT / len(models[0]) / 2
 
 
 def _declared_floor(arm: ArmValues, baseline: ArmValues, seed: int, images: int) -> float:
     """Return the floor where only the number of test images is known."""
-    values = arm.by_seed.get(seed, math.nan), baseline.by_seed.get(seed, math.nan)
-    return (_most_discordant(*values, images) + 1) * (_PERCENT / images) ** 2
+    most = _most_discordant(arm.by_seed[seed], baseline.by_seed[seed], images)
+    return (most + 1) * (_PERCENT / images) ** 2
 
 
 def _most_discordant(mine: float, theirs: float, images: int) -> int:
     """Return in how many images two shares in percent can differ at most."""
-    if not (math.isfinite(mine) and math.isfinite(theirs)):
-        return images
     right = (mine + theirs) / _PERCENT * images
     return math.ceil(min(right, 2 * images - right) - 1e-6)
 
