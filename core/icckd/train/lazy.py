@@ -20,7 +20,12 @@ class _Lazy(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what only looks at modules imports nothing
             raise AttributeError(name)
-        return getattr(importlib.import_module(self.__name__), name)
+        return getattr(_imported(self.__name__), name)
+
+
+@functools.cache
+def _imported(name: str) -> ModuleType:
+    return importlib.import_module(name)  # 3 us even where it is there; a step asks fifty times
 
 
 def lazy_module(name: str) -> ModuleType:
