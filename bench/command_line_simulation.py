@@ -1,6 +1,8 @@
 """False verdicts of whole studies that the commands run: `python bench/command_line_simulation.py`.
 
-    python bench/command_line_simulation.py [STUDIES]     # of each cell, 38 unless said otherwise
+    python bench/command_line_simulation.py [ROUNDS [SECONDS]]
+
+38 rounds of 27 studies unless said otherwise; no round begins after so many seconds.
 
 Every study is a file that `icckd run FILE --until decided` takes from its plan to its verdicts: a
 first look, then once the extension that it advises. Only the training is replaced: an executor
@@ -20,6 +22,7 @@ Three truths: no arm differs; both differ by the smallest effect; one of each.
 
 import contextlib
 import io
+import math
 import os
 import re
 import sys
@@ -202,22 +205,23 @@ def command(*arguments: str) -> tuple[int, str]:
 Cell = tuple[str, str, int]
 
 
-def simulate(studies: int) -> Iterator[tuple[Cell, list[Outcome]]]:
-    """Yield every cell, noise, truth and first seeds, with its studies; cells share the cores."""
+def simulate(rounds: int, seconds: float) -> Iterator[tuple[Cell, Outcome]]:
+    """Yield one study of every cell, noise, truth and first seeds, then the next; on all cores."""
     cells = list(product(NOISES, TRUTHS, FIRST))
+    start = time.monotonic()
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        yield from zip(cells, pool.map(run_cell, cells, repeat(studies)), strict=True)
+        for number in range(rounds):
+            if time.monotonic() - start > seconds:
+                return
+            yield from zip(cells, pool.map(run_one, cells, repeat(number)), strict=True)
 
 
-def run_cell(cell: Cell, studies: int) -> list[Outcome]:
-    """Run the studies of a cell."""
+def run_one(cell: Cell, number: int) -> Outcome:
+    """Run a study of a cell."""
     noise, truth, first = cell
-    key = [list(NOISES).index(noise), list(TRUTHS).index(truth), first]
+    key = [list(NOISES).index(noise), list(TRUTHS).index(truth), first, number]
     with drawn.installed():
-        return [
-            run_study(NOISES[noise], TRUTHS[truth], first, [*key, study])
-            for study in range(studies)
-        ]
+        return run_study(NOISES[noise], TRUTHS[truth], first, key)
 
 
 def limit(studies: int) -> int:
@@ -246,14 +250,16 @@ def table(found: dict[Cell, list[Outcome]]) -> Iterator[str]:
 
 def main() -> int:
     """Run all cells and write the result; return 1 where a cell, or all of them, err too often."""
-    studies = int(sys.argv[1]) if len(sys.argv) > 1 else 38
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 38
     start = time.perf_counter()
-    found = {}
-    for cell, outcomes in simulate(studies):
-        found[cell] = outcomes
-        false = sum(each.is_false for each in outcomes)
-        print(f"{time.perf_counter() - start:.0f} s: {cell}: {false} of {studies}", flush=True)
-    everything = [outcome for outcomes in found.values() for outcome in outcomes]
+    found: dict[Cell, list[Outcome]] = {}
+    everything: list[Outcome] = []
+    for cell, outcome in simulate(rounds, float(sys.argv[2]) if len(sys.argv) > 2 else math.inf):
+        found.setdefault(cell, []).append(outcome)
+        everything.append(outcome)
+        if len(everything) % (3 * len(NOISES) * len(TRUTHS)) == 0:
+            false = sum(each.is_false for each in everything)
+            print(f"{time.perf_counter() - start:.0f} s: {false} of {len(everything)}", flush=True)
     seconds = time.perf_counter() - start
     write_result(
         "command-line-simulation",
@@ -263,12 +269,8 @@ def main() -> int:
             f"{seconds:.0f} s, {len(everything):,} studies, generator seed {SEED}.",
         ],
     )
-    return int(
-        any(
-            sum(each.is_false for each in outcomes) > limit(len(outcomes))
-            for outcomes in [*found.values(), everything]
-        )
-    )
+    too_many = (sum(e.is_false for e in some) > limit(len(some)) for some in found.values())
+    return int(any(too_many) or sum(e.is_false for e in everything) > limit(len(everything)))
 
 
 if __name__ == "__main__":

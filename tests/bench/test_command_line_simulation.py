@@ -8,7 +8,7 @@ from command_line_simulation import (
     Outcome,
     limit,
     printed_verdicts,
-    run_cell,
+    run_one,
     table,
 )
 
@@ -56,7 +56,7 @@ def test_the_study_asks_about_what_the_noise_makes_different(name):
 @pytest.mark.parametrize("cell", [("normal, counted", "half", 3), ("ceiling", "null", 6)])
 def test_studies_followed_through_the_commands_seldom_get_a_false_verdict(cell):
     studies = 6
-    found = run_cell(cell, studies)
+    found = [run_one(cell, number) for number in range(studies)]
 
     assert sum(each.is_extended for each in found) >= studies / 2
     assert sum(each.is_decided for each in found) >= studies / 2
