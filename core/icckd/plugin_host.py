@@ -134,6 +134,10 @@ class Host:
         }
         return kinds[question["ask"]](question)
 
+    def parts_of(self, reference: str) -> list[tuple[Registry[Any], Part[Any]]]:
+        """Return the parts that a plug-in registers, each with its registry."""
+        return self._by_plugin[reference]
+
     def _import(self, reference: str) -> None:
         name = self._names[reference]
         if registry.is_imported(reference):  # another plug-in imports it, and so brings its parts

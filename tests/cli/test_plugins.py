@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -20,13 +21,17 @@ class Place:
 
     def __init__(self, folder):
         self.folder = folder
-        [code] = [text for language, text in BLOCKS if language == "python"]
+        code, tests = (text for language, text in BLOCKS if language == "python")
         [study] = [text for language, text in BLOCKS if language == "toml"]
         formats = "\n".join(line.removeprefix("    ") for line in FORMAT.splitlines())
         (folder / "my_parts.py").write_text(f"{code}\n{formats}")
         (folder / "own-parts.toml").write_text(study)
+        (folder / "test_own.py").write_text(tests)
 
     def icckd(self, *arguments, **variables):
+        return self.python("-m", "icckd.cli.main", *arguments, **variables)
+
+    def python(self, *arguments, **variables):
         environment = {
             **os.environ,
             "ICCKD_HOME": str(self.folder / "home"),
@@ -34,7 +39,7 @@ class Place:
             **variables,
         }
         return subprocess.run(
-            [sys.executable, "-m", "icckd.cli.main", *arguments],
+            [sys.executable, *arguments],
             env=environment, cwd=self.folder, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
 
@@ -71,6 +76,20 @@ def test_the_page_says_which_commands_and_they_work(place):
     assert "2 arms x 6 seeds, 12 of 12 trials complete" in report
     assert sorted(row["arm"] for row in answer) == ["centred", "raw"]
     assert all(-50 < row["mean"] < 50 for row in answer)
+
+
+def test_the_parts_of_the_page_keep_all_laws_with_pytest_and_without(place):
+    commands = re.findall(r"^    python -m (.*)$", PAGE, re.M)
+    assert [shlex.split(command)[:2] for command in commands] == 2 * [
+        ["icckd.testing", "my_parts.py"]
+    ]
+    alone = place.python("-m", *shlex.split(commands[1]))
+    with_pytest = place.python("-m", "pytest", "-q", "-c", "/dev/null", "test_own.py")
+
+    assert alone.returncode == 0, alone.stdout + alone.stderr
+    assert 'model perceptron {"hidden": 8}' in alone.stdout
+    assert "41 laws hold, 0 are broken, 0 were not tried" in alone.stdout
+    assert "41 passed" in with_pytest.stdout, with_pytest.stdout
 
 
 def test_the_report_says_whose_code_it_was(place):

@@ -4,13 +4,13 @@ from typing import get_args
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 
 from icckd.study.data import ImageShape
 from icckd.study.network import MODELS, network_shape
 from icckd.study.training import Training
-from icckd.train.networks import build_model, load_model, save_model
+from icckd.testing import models
+from icckd.testing.models import ModelCase
+from icckd.train.networks import load_model
 from icckd.train.networks.base import count_macs, count_parameters
 from icckd.train.networks.cifar import CifarModel, CifarName, Resnet
 from icckd.train.networks.cnn import CnnModel
@@ -39,20 +39,20 @@ EVERY_NAME = [
 ]
 
 
+IMAGE = ImageShape(channels=3, height=32, width=32)
+
+
 def label(settings):
     return f"{settings.kind}-{getattr(settings, 'name', '')}"
 
 
 def build(settings, *, classes=10, seed=0, device="cpu"):
-    return build_model(
-        settings, in_channels=3, n_classes=classes, key=("test", seed), device=device
-    )
+    return ModelCase(settings, IMAGE, classes).build(seed).to(device)
 
 
 def images_of(batch, height=32, width=32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    images = torch.randn(batch, 3, height, width, generator=generator)
-    return images.to(memory_format=torch.channels_last)
+    image = ImageShape(channels=3, height=height, width=width)
+    return ModelCase(CONTRACT[0], image).images(batch, seed=seed)
 
 
 def on_meta(settings, *, classes=10):
@@ -61,45 +61,28 @@ def on_meta(settings, *, classes=10):
 
 
 @pytest.fixture(scope="module", params=CONTRACT, ids=label)
-def model(request):
-    """Build each network once; tests leave it in evaluation mode."""
-    built = build(request.param).eval()
-    built.settings = request.param
-    return built
+def contract(request):
+    """Build each network once, in evaluation mode; tests leave it so."""
+    return ModelCase(request.param, IMAGE)
 
 
-def test_maps_have_the_shapes_that_are_known_without_the_network(model):
-    images = images_of(2)
-    with torch.no_grad():
-        output = model.outputs(images)
-
-    shape = network_shape(model.settings, ImageShape(channels=3, height=32, width=32))
-    expected = [(2, stage.channels, stage.height, stage.width) for stage in shape.stages]
-    assert [tuple(stage.shape) for stage in output.stages] == expected
-    assert [tuple(preact.shape) for preact in output.preacts] == expected
-    assert output.features.shape == (2, shape.features) == (2, model.classifier.in_features)
-    assert output.logits.shape == (2, 10)
-    assert torch.equal(output.logits, model.classifier(output.features))
-    assert torch.equal(output.logits, model(images))
+@pytest.fixture
+def model(contract):
+    return contract.model
 
 
-def test_a_stage_is_the_relu_of_its_preact_or_has_no_activation(model):
+@pytest.mark.parametrize("law", models.LAWS, ids=lambda law: law.__name__)
+def test_it_keeps_the_laws_that_everybody_can_try(law, contract):
+    law(contract)
+
+
+def test_maps_before_their_activation_are_negative_somewhere(contract, model):
     with torch.no_grad():
         output = model.outputs(images_of(2))
 
-    for stage, preact in zip(output.stages, output.preacts, strict=True):
-        assert torch.equal(stage, functional.relu(preact) if model.activated else preact)
-        assert (preact < 0).any()
-    if model.settings.kind != "torchvision":
+    assert all((preact < 0).any() for preact in output.preacts)
+    if contract.settings.kind != "torchvision":
         assert (output.features >= 0).all()
-
-
-def test_an_image_gets_the_same_answer_alone_and_in_company(model):
-    images = images_of(3, seed=1)
-    with torch.no_grad():
-        together, alone = model(images), model(images[1:2])
-
-    torch.testing.assert_close(alone, together[1:2], rtol=1e-4, atol=1e-5)
 
 
 def test_the_memory_layout_changes_nothing_but_rounding(model):
@@ -117,42 +100,6 @@ def test_bfloat16_gives_nearly_the_same_logits(model):
 
     assert rough.isfinite().all()
     assert (rough - exact).norm() < 0.05 * exact.norm()
-
-
-def test_every_parameter_gets_a_finite_gradient(model):
-    model.train()
-    try:
-        output = model.outputs(images_of(4))
-        functional.cross_entropy(output.logits, torch.arange(4)).backward()
-        gradients = {name: p.grad for name, p in model.named_parameters()}
-        missing = [n for n, g in gradients.items() if g is None or not g.isfinite().all()]
-    finally:
-        model.zero_grad()
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.reset_running_stats()
-        model.eval()
-
-    assert missing == []
-
-
-def test_each_parameter_starts_from_a_stream_of_its_own(model):
-    torch.manual_seed(99)
-    other = build(model.settings, classes=7).state_dict()
-
-    for name, value in model.state_dict().items():
-        if not name.startswith("classifier."):
-            assert torch.equal(value, other[name]), name
-
-
-def test_a_stored_model_comes_back_with_the_same_bits(model, tmp_path):
-    save_model(model, model.settings, in_channels=3, n_classes=10, folder=tmp_path)
-    back = load_model(tmp_path, device="cpu")
-
-    images = images_of(2)
-    with torch.no_grad():
-        assert torch.equal(back(images), model(images))
-    assert back.state_dict().keys() == model.state_dict().keys()
 
 
 def test_counting_leaves_the_model_as_it_was(model):

@@ -9,25 +9,21 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from icckd.study.teacher import TEACHER_LOSSES, Teacher
-from icckd.train.data.batch import Batch
+from icckd.testing import losses
+from icckd.testing.losses import CLASSES, FEATURES, SIZE, drawn, forward, network
 from icckd.train.losses.base import (
     NORM_EPS,
     BatchMean,
     ClassMean,
     Embedding,
-    Forward,
     LossInputs,
     ProjectionHead,
-    group_by_class,
 )
 from icckd.train.losses.contrastive import IntraLoss, NegativeCache
 from icckd.train.losses.spread import SpreadLoss
 from icckd.train.losses.supcon import SupConLoss, supervised_contrastive
-from icckd.train.networks import build_model
-from icckd.train.networks.cnn import CnnModel
 from icckd.train.teacher import TeacherStep
 
-CLASSES, FEATURES, SIZE = 3, 8, 12
 INPUTS = LossInputs(n_classes=CLASSES, n_features=FEATURES, image_shape=(1, 8, 8), key=("loss",))
 HEAD = ProjectionHead(features=5)
 VARIANTS = {
@@ -50,105 +46,19 @@ VARIANTS = {
 each = pytest.mark.parametrize("variant", list(VARIANTS))
 
 
+@each
+@pytest.mark.parametrize("law", losses.LAWS, ids=lambda law: law.__name__)
+def test_it_keeps_the_laws_that_everybody_can_try(law, variant):
+    law(losses.LossCase(variant.split(",")[0], VARIANTS[variant]))
+
+
+@each
+def test_a_loss_is_more_than_zero(variant):
+    assert made(variant).term(forward(network(), drawn(0))).loss.item() > 0
+
+
 def made(variant):
-    return TEACHER_LOSSES[variant.split(",")[0]](VARIANTS[variant], INPUTS)
-
-
-def network(seed=0):
-    widths = CnnModel(widths=(2, 2, FEATURES))
-    key = ("net", seed)
-    return build_model(widths, in_channels=1, n_classes=CLASSES, key=key, device="cpu").train()
-
-
-def drawn(seed, size=SIZE):
-    generator = torch.Generator().manual_seed(seed)
-    labels = torch.randint(CLASSES, (size,), generator=generator)
-    return Batch(
-        images=torch.randn(2 * size, 1, 8, 8, generator=generator),
-        labels=labels,
-        ids=torch.randperm(size, generator=generator),
-        largest_class=int(labels.bincount().max()),
-    )
-
-
-def forward(model, batch, *, step=0, epoch=1, features=None):
-    found = model.maps(batch.images).features if features is None else features
-    leaf = found.detach().requires_grad_()
-    return Forward(
-        model=model,
-        features=leaf,
-        logits=model.classifier(leaf[: len(batch.labels)].float()).detach(),
-        batch=batch,
-        groups=group_by_class(batch.labels, CLASSES, batch.largest_class),
-        step=step,
-        epoch=epoch,
-    )
-
-
-@each
-def test_a_loss_is_finite_differentiable_and_tells_what_it_names(variant):
-    loss, model = made(variant), network()
-    for step in range(3):
-        seen = forward(model, drawn(step), step=step)
-        term = loss.term(seen)
-        gradients = torch.autograd.grad(term.loss, [seen.features, *loss.parameters()])
-        loss.remember(seen, term)
-
-        assert term.loss.item() > 0
-        assert len(term.diagnostics) == len(loss.diagnostics)
-        assert all(value.numel() == 1 and value.isfinite() for value in term.diagnostics)
-        assert all(gradient.isfinite().all() for gradient in gradients)
-        assert gradients[0].norm() > 0
-
-
-@each
-def test_a_loss_survives_features_that_are_all_zero(variant):
-    loss, model, batch = made(variant), network(), drawn(0)
-    seen = forward(model, batch, features=torch.zeros(2 * SIZE, FEATURES))
-
-    gradients = torch.autograd.grad(loss.term(seen).loss, [seen.features, *loss.parameters()])
-
-    assert all(gradient.isfinite().all() for gradient in gradients)
-
-
-@each
-def test_a_loss_restored_from_its_state_goes_on_as_if_nothing_happened(variant):
-    model, first, second = network(), made(variant), made(variant)
-    for step in range(2):
-        seen = forward(model, drawn(step), step=step)
-        first.remember(seen, first.term(seen))
-
-    second.load_state_dict(first.state_dict())
-    seen = forward(model, drawn(7), step=2)
-
-    assert torch.equal(first.term(seen).loss, second.term(seen).loss)
-
-
-@each
-def test_a_loss_of_weight_0_leaves_the_gradients_of_cross_entropy(variant):
-    batch, plain, weighted = drawn(0), network(), network()
-    loss = made(variant)
-    loss.weight = 0.0
-
-    TeacherStep(plain, {}, Teacher(intra="off"))(batch, step=0, epoch=1)
-    TeacherStep(weighted, {"it": loss}, Teacher(intra="off"))(batch, step=0, epoch=1)
-
-    for one, other in zip(plain.parameters(), weighted.parameters(), strict=True):
-        assert torch.equal(one.grad, other.grad)
-
-
-@each
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_under_autocast_a_loss_is_that_of_float32_within_the_rounding_of_its_input(variant, dtype):
-    loss, model, batch = made(variant), network(), drawn(1)
-    features = model.maps(batch.images).features.detach()
-    exact = loss.term(forward(model, batch, features=features)).loss
-
-    with torch.autocast("cpu", dtype):
-        half = loss.term(forward(model, batch, features=features.to(dtype))).loss
-
-    assert half.dtype == torch.float32
-    torch.testing.assert_close(half, exact, rtol=5e-2, atol=5e-2)
+    return losses.LossCase(variant.split(",")[0], VARIANTS[variant]).build()
 
 
 @pytest.mark.parametrize("variant", [name for name in VARIANTS if "," in name])

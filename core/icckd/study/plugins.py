@@ -228,7 +228,7 @@ def read_plugins(names: Sequence[str], folder: Path) -> Plugins:
     """
     if not names:
         return NONE
-    references = tuple(_reference(name, folder) for name in names)
+    references = tuple(reference_to(name, folder) for name in names)
     process = PluginProcess(names, references)
     told = process.ask({"ask": "describe"})
     first, *others = told["plugins"]
@@ -258,7 +258,16 @@ def plugins_of(study: object) -> Plugins:
     return found if isinstance(found, Plugins) else NONE
 
 
-def _reference(name: str, folder: Path) -> str:
+def reference_to(name: str, folder: Path) -> str:
+    """Return where a plug-in is imported from, see `icckd.study.registry`.
+
+    Args:
+        name: As a study has it.
+        folder: What paths are seen from.
+
+    Raises:
+        SpecError: It is no file, or a file that cannot be a module.
+    """
     if not name.endswith(".py"):
         return f"{ENTRY}{name}"
     file = (folder / Path(name).expanduser()).resolve()
