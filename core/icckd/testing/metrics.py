@@ -1,5 +1,6 @@
 """Laws of metrics, on a real evaluation of a small trained model."""
 
+import copy
 import functools
 import math
 from dataclasses import dataclass, replace
@@ -42,7 +43,7 @@ class MetricCase:
 
     def evaluations(self) -> dict[str, Evaluation]:
         """Return what it is computed from: of the test set, and of validation where it asks so."""
-        test, validation = _evaluated(self.root)
+        test, validation = copy.deepcopy(_evaluated(self.root))  # others' metrics may change it
         measured: Measured = self.part.options["measured"]
         return {"test": test} | ({"validation": validation} if measured.on_validation else {})
 
