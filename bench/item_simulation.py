@@ -202,10 +202,9 @@ class Tests:
         d = self._drawn.changed
         if d is None:
             return self._error
-        squares = (self._sums**2).sum(axis=-1) * (1 + 2 / np.sqrt(np.maximum(1, d)))
-        least = (squares + self._drawn.step**2) / self._items**2 + self._of_seeds
-        few = 2 * d < self._items
-        return np.where(few, np.maximum(self._error, np.sqrt(least)), self._error)
+        of_groups = (self._error**2 - self._of_seeds) * (1 + 2 / np.sqrt(np.maximum(1, d)))
+        wider = np.sqrt(of_groups + (self._drawn.step / self._items) ** 2 + self._of_seeds)
+        return np.where(2 * d < self._items, wider, self._error)
 
     def tail(self, value: float, sign: int) -> Array:
         """Return the one-sided p of "at most a value"."""
@@ -348,7 +347,7 @@ def _cells(name: tuple[str, str, int, int, int, str, int], number: int) -> list[
             continue
         differing = {"null": 0, "bound": k, "half": k // 2}[truth]
         means = np.where(np.arange(k) < differing, -bound, 0.0)
-        rng = np.random.default_rng([SEED, 8, number, len(truth), int(1000 * bound)])
+        rng = np.random.default_rng([SEED, 10, number, len(truth), int(1000 * bound)])
         sizes = sizes_of(count, groups, shape)
         wrong, missed = [], []
         batch = max(1, min(R, MOST // (k * seeds * groups)))

@@ -182,7 +182,8 @@ def test_few_changes_that_were_seen_do_not_bound_those_that_were_not():
     sums = [0.0] * 97 + [-0.1, 0.1, -0.1]
     many, few = sample(sums), sample(sums, changed=3.0, step=1.0)
 
-    assert few.outer_error == pytest.approx((0.03 * (1 + 2 / 3**0.5) + 1) ** 0.5 / 100)
+    variance = many.error**2 * (1 + 2 / 3**0.5) + 0.01**2
+    assert few.outer_error == pytest.approx(variance**0.5)
     assert difference_ways(few) == difference_ways(many)
     assert equivalence_ways(many, 0.01)[0][0] < 0.001
     assert equivalence_ways(few, 0.01)[0][0] > 0.1

@@ -61,6 +61,22 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
         list[str] | None,
         typer.Option(metavar="ARM", help="An arm with a part that the baseline lacks; repeatable."),
     ] = None,
+    item: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Column that names an item: rows are items of runs."),
+    ] = None,
+    generalise_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--generalise-to",
+            metavar="seeds|items",
+            help="What verdicts speak about; repeatable; default: what varies.",
+        ),
+    ] = None,
+    common_items: Annotated[
+        bool,
+        typer.Option("--common-items", help="Compare arms over the items that all runs share."),
+    ] = False,
     name: Annotated[
         str, typer.Option(metavar="NAME", help="The study's name; default: the file's.")
     ] = "",
@@ -73,6 +89,10 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
     ] = "",
     experiment: Annotated[
         str, typer.Option(metavar="NAME", help="The experiment, project or study, of several.")
+    ] = "",
+    group: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Column of what items share that err together."),
     ] = "",
     long: Annotated[
         str,
@@ -106,6 +126,10 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             question=question,
             smallest_effect=smallest_effect,
             adds=tuple(adds or ()),
+            item=item,
+            group=group,
+            generalise_to=tuple(generalise_to or ()),
+            common_items=common_items,
         )
     )
 

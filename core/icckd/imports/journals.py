@@ -21,17 +21,19 @@ from icckd.journal.events import (
     AttemptHeader,
     EpochMetrics,
     Failure,
+    ItemScores,
     LogLine,
     Planned,
     SessionClosed,
     SessionHeader,
     StageOutcomes,
     StageState,
+    item_lines,
 )
 from icckd.journal.file import JournalWriter, sync
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.owner import boot_id, next_session_ordinal
-from icckd.study.observed import KIND, Observed, ObservedStudy, ObservedTrial, read_observed
+from icckd.study.observed import KIND, Observed, ObservedStudy, ObservedTrial, Run, read_observed
 from icckd.study.plan import digest_of
 
 ATTEMPTS_PER_SESSION = 1_000_000
@@ -187,6 +189,7 @@ def _write_attempt(
         journal.append(
             header,
             *(EpochMetrics(epoch=step, values=by_step[step]) for step in sorted(by_step)),
+            *_item_events(run),
             StageOutcomes(values=values | ({f"{KIND}.nonfinite_steps": 1.0} if diverged else {})),
             *places,
         )
@@ -198,6 +201,15 @@ def _write_attempt(
         )
         journal.append(closed, durable=True)
     return closed
+
+
+def _item_events(run: Run) -> list[ItemScores]:
+    """Return the events of a run's items, metric by metric: each may have items of its own."""
+    return [
+        event
+        for name, columns in run.items.items()
+        for event in item_lines(columns.ids, columns.groups, {f"{KIND}.{name}": columns.scores})
+    ]
 
 
 def _failure(value: float | None, primary: str) -> Failure | None:

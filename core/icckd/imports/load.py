@@ -8,12 +8,14 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal, cast, get_args
 
-from icckd.errors import UsageError
+from icckd.errors import SpecError, UsageError
 from icckd.imports.files import GIB, source_file
+from icckd.imports.items import ItemTable, with_groups
 from icckd.imports.runs import RunsToRows, pattern_of
 from icckd.imports.tables import MOST_JSON, csv_rows, json_rows
 from icckd.imports.trackers import open_tracker
 from icckd.results.run_table import Columns, Row, RunTable
+from icckd.study.items import Varies
 from icckd.study.metrics import Direction
 from icckd.study.observed import (
     Asked,
@@ -29,6 +31,7 @@ from icckd.study.scripts.outputs import direction_of
 
 Kind = Literal["csv", "parquet", "wandb", "mlflow", "tensorboard", "optuna", "trackio"]
 NOTHING_KNOWN: Mapping[str, Direction] = MappingProxyType({})
+JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
 MOST_CSV = 2 * GIB
 MOST_PARQUET = 64 * GIB
 _TABLES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet", ".pq")
@@ -52,6 +55,9 @@ class ImportRequest:
         runs: Pattern of the names of runs with {arm} and {seed}, or "".
         experiment: The experiment, project or study in it, where there are several.
         baseline, question, smallest_effect, adds: As in `Asked`.
+        item, group: Columns of a table with a row an item: what names it, and what it shares with
+            others that err with it.
+        generalise_to, common_items: As in `Asked`.
     """
 
     kind: Kind
@@ -71,6 +77,10 @@ class ImportRequest:
     question: str = ""
     smallest_effect: float | None = None
     adds: tuple[str, ...] = ()
+    item: str | None = None
+    group: str = ""
+    generalise_to: tuple[str, ...] = ()
+    common_items: bool = False
 
     @property
     def columns(self) -> Columns:
@@ -89,6 +99,30 @@ class ImportRequest:
             self.kind == "wandb" and self.path.suffix.lower() in _TABLES
         )
 
+    def refuse_unfit_items(self) -> None:
+        """Refuse options about items that do not fit.
+
+        Raises:
+            UsageError: They do not.
+        """
+        if self.item is None:
+            if self.group or self.generalise_to or self.common_items:
+                raise UsageError(
+                    "--group, --generalise-to and --common-items speak of items",
+                    hint="--item NAME says which column names them",
+                )
+            return
+        if self.kind not in ("csv", "parquet") or self.step is not None or self.rule:
+            raise UsageError(
+                "--item goes with tables of one row an item, and with no --step and no --rule",
+                hint="write the scores of the items into a table of their own",
+            )
+        for name in self.generalise_to:
+            if name not in get_args(Varies):
+                raise UsageError(
+                    f"--generalise-to {name!r} is not known", hint="seeds, items, or both of them"
+                )
+
 
 def read_study(request: ImportRequest) -> ObservedStudy:
     """Return the study that some files hold; nothing is written.
@@ -97,6 +131,9 @@ def read_study(request: ImportRequest) -> ObservedStudy:
         UsageError: The file is not there, or options do not fit each other.
         SpecError: What is in it makes no study; the message names the place.
     """
+    request.refuse_unfit_items()
+    if request.item is not None:
+        return _study_of_items(request)
     with ExitStack() as stack:
         opened = _table(request) if request.is_table else _tracker(request, stack)
         asked = asked_of(request, opened.directions)
@@ -108,6 +145,34 @@ def read_study(request: ImportRequest) -> ObservedStudy:
             table.add_rows(opened.rows(names))
         runs = table.runs(asked.metrics, asked.rule)
     return observed_study(runs, asked, opened.source())
+
+
+def _study_of_items(request: ImportRequest) -> ObservedStudy:
+    """Return the study of a table with a row an item; where no column tells seeds there is one."""
+    assert request.item is not None
+    opened, asked = _table(request), asked_of(request)
+    names = [metric.name for metric in asked.metrics]
+    table = ItemTable(asked.metrics, has_groups=bool(request.group), place=opened.place)
+
+    def read(columns: Columns, step: str) -> Iterator[Row]:
+        columns = columns._replace(step=step)
+        if opened.parquet is not None:
+            return runs.parquet_rows(opened.parquet, columns, names)
+        is_json = request.path.suffix.lower() in JSON_SUFFIXES
+        return (json_rows if is_json else csv_rows)(request.path, columns, names)
+
+    def add(columns: Columns, *, has_seeds: bool) -> None:
+        groups = read(columns, request.group) if request.group else None
+        table.add(with_groups(read(columns, request.item or ""), groups, has_seeds=has_seeds))
+
+    with RunTable() as runs:
+        try:
+            add(request.columns, has_seeds=True)
+        except SpecError as error:
+            if request.seed != "seed" or "'seed'" not in error.message:
+                raise
+            add(request.columns._replace(seed=request.item), has_seeds=False)
+    return observed_study(table.runs(), asked, opened.source())
 
 
 def asked_of(request: ImportRequest, known: Mapping[str, Direction] = NOTHING_KNOWN) -> Asked:
@@ -153,6 +218,8 @@ def asked_of(request: ImportRequest, known: Mapping[str, Direction] = NOTHING_KN
         rule=request.rule,
         smallest_effect=request.smallest_effect,
         adds=request.adds,
+        generalise_to=tuple(sorted(set(request.generalise_to), reverse=True)),
+        common_items=request.common_items,
     )
 
 
@@ -208,7 +275,7 @@ def _table(request: ImportRequest) -> Opened:
     """Return a table: Parquet, JSON, or CSV under any other name."""
     path, suffix = request.path, request.path.suffix.lower()
     is_parquet = request.kind == "parquet" or suffix in (".parquet", ".pq")
-    is_json = not is_parquet and suffix in (".json", ".jsonl", ".ndjson")
+    is_json = not is_parquet and suffix in JSON_SUFFIXES
     most = MOST_PARQUET if is_parquet else MOST_JSON if is_json else MOST_CSV
     file = source_file(path, most=most)
     kind = "parquet" if is_parquet else request.kind

@@ -159,6 +159,31 @@ class RunTable:
             sql = _from_parquet(str(link), kinds, fitting(columns, metrics, list(kinds)), metrics)
             self._db.execute(f"create or replace view source as {sql}")
 
+    def parquet_rows(self, path: Path, columns: Columns, metrics: Sequence[str]) -> Iterator[Row]:
+        """Yield the rows of a Parquet file in its order, cells as text; errors as `use_parquet`."""
+        link = Path(self._folder.name) / "given.parquet"
+        if not link.exists():
+            link.symlink_to(path.resolve())
+        with self._refusals(path.name):
+            known = fitting(columns, metrics, list(self._columns_of(link)))
+            is_long = known.metric is not None and known.value is not None
+            values = [known.metric, known.value] if is_long else list(metrics)
+            asked = [known.arm, known.seed, known.step, *values]
+            cells = ", ".join(f"{_quoted(name)}::varchar" for name in asked if name is not None)
+            cursor = self._db.cursor()
+            cursor.execute(
+                f"select file_row_number + 1, {cells} from"
+                f" read_parquet({_literal(str(link))}, file_row_number = true)"
+                " order by file_row_number"
+            )
+            while rows := cursor.fetchmany(BATCH):
+                for place, arm, seed, step, *found in rows:
+                    if not is_long:
+                        for metric, value in zip(metrics, found, strict=True):
+                            yield Row(place, arm, seed, metric, step, value)
+                    elif found[0] in metrics:
+                        yield Row(place, arm, seed, found[0], step, found[1])
+
     def parquet_columns(self, path: Path) -> list[str]:
         """Return the names of the columns of a Parquet file; errors as `use_parquet`."""
         link = Path(self._folder.name) / "looked-at.parquet"

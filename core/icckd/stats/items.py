@@ -20,9 +20,9 @@ difference is the mean over items. Two sources of variation cross: seeds and gro
   whose variance is that of the differences around 0, with one more of them: few differences that
   happen to agree say little.
 - **Few changes**: where fewer than half of the items change, their number d is itself not well
-  known, and few that were seen go with a small difference. Of values farther from 0 than the
-  difference seen, the variance is no smaller than with d + 2 sqrt(d) such changes and one as large
-  as scores range.
+  known, and few that were seen go with a small difference. Against values farther from 0 than the
+  difference seen, the variance over groups is taken times 1 + 2 / sqrt(d), as with d + 2 sqrt(d)
+  such changes, plus that of one change as large as scores range.
 
 Shapes: S seeds, G groups.
 """
@@ -150,9 +150,8 @@ class ItemSample:
         d = self.changed
         if d is None or 2 * d >= self.items:
             return self.error
-        squares = float((self.differing**2).sum()) * (1 + 2 / math.sqrt(max(1.0, d)))
-        least = (squares + self.step**2) / self.items**2 + self._of_seeds
-        return max(self.error, math.sqrt(least))
+        of_groups = (self.error**2 - self._of_seeds) * (1 + 2 / math.sqrt(max(1.0, d)))
+        return math.sqrt(of_groups + (self.step / self.items) ** 2 + self._of_seeds)
 
     def tail(self, value: float, sign: int = 1) -> float:
         """Return the one-sided p of "the mean is at most a value", or at least where sign is -1."""

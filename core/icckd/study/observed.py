@@ -30,6 +30,18 @@ CHOSEN_BY_SEARCH = "optuna"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ItemColumns:
+    """Scores of single items, such as questions, of a run: in the order of their ids.
+
+    `groups` has what each shares with others that err with it; empty where nothing tells it.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    scores: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One observed run: an arm under a seed.
 
@@ -39,6 +51,7 @@ class Run:
             diverged. A metric without a value is left out.
         places: Where each value was read, such as "row 7".
         series: Values by step of each metric that is a curve, ascending, perhaps thinned.
+        items: By metric, the scores that its value is the mean of, where these were read.
     """
 
     arm: str
@@ -46,6 +59,7 @@ class Run:
     values: Mapping[str, float]
     places: Mapping[str, str] = field(default_factory=dict)
     series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    items: Mapping[str, ItemColumns] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +93,7 @@ class Asked:
             taken.
         smallest_effect: Smallest difference of the primary metric that matters, in its unit.
         adds: Arms that have a part which the baseline lacks; others lack one that it has.
+        generalise_to, common_items: As in a study file, where runs tell items.
     """
 
     name: str
@@ -88,6 +103,8 @@ class Asked:
     rule: str = ""
     smallest_effect: float | None = None
     adds: tuple[str, ...] = ()
+    generalise_to: tuple[str, ...] = ()
+    common_items: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,7 +275,8 @@ def _trial(run: Run, keys: Mapping[str, str]) -> ObservedTrial:
     values = {keys[name]: value for name, value in run.values.items()}
     places = {keys[name]: place for name, place in run.places.items()}
     series = {keys[name]: tuple(points) for name, points in run.series.items()}
-    known = replace(run, values=values, places=places, series=series)
+    items = {keys[name]: columns for name, columns in run.items.items()}
+    known = replace(run, values=values, places=places, series=series, items=items)
     content = {
         "kind": KIND,
         "arm": run.arm,
@@ -266,6 +284,11 @@ def _trial(run: Run, keys: Mapping[str, str]) -> ObservedTrial:
         "values": {name: repr(value) for name, value in sorted(values.items())},
         "series": {n: [[s, repr(v)] for s, v in points] for n, points in sorted(series.items())},
     }
+    if items:
+        content["items"] = {
+            name: [list(c.ids), list(c.groups), [repr(score) for score in c.scores]]
+            for name, c in sorted(items.items())
+        }
     last = max((points[-1][0] for points in series.values() if points), default=0)
     stage = Stage(
         digest=digest_of(content),
@@ -320,6 +343,8 @@ def _resolved(  # what it is made of
             "metrics": list(outcomes[1:]),
             "seeds": seeds if len(seeds) <= 1000 else [seeds[0], seeds[-1]],
             "smallest_effect": asked.smallest_effect,
+            **({"generalise_to": list(asked.generalise_to)} if asked.generalise_to else {}),
+            **({"items": "common"} if asked.common_items else {}),
         },
         "task": {KIND: task.model_dump(mode="json", exclude_defaults=True)},
         KIND: {
