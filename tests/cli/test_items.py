@@ -156,7 +156,7 @@ def test_a_command_that_writes_a_table_gives_the_same_items_as_a_function(desk):
 @pytest.mark.slow
 def test_seeds_and_items_cross_and_a_declared_question_holds_after_looking(desk):
     write(desk)
-    desk.train("run", "search.toml", "--set", "study.seeds=7")
+    desk.train("run", "search.toml", "study.seeds=7")
     row = rows(desk)["no-idf", "task.reciprocal"]
     assert (row.about, row.pairs, row.test, row.verdict) == (
         "seeds and items", 7, "seeds and items", "helps",
@@ -167,9 +167,7 @@ def test_seeds_and_items_cross_and_a_declared_question_holds_after_looking(desk)
     )
     before = row.p
 
-    desk.train(
-        "run", "search.toml", "--set", "study.seeds=7", "--set", 'study.generalise_to=["items"]'
-    )
+    desk.train("run", "search.toml", "study.seeds=7", 'study.generalise_to=["items"]')
     row = rows(desk)["no-idf", "task.reciprocal"]
     assert (row.about, row.p) == ("seeds and items", before)
     assert "was changed after results had been seen" in " ".join(desk.run("report").stdout.split())
