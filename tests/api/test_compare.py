@@ -143,7 +143,7 @@ def test_arms_without_a_seed_in_common_are_compared_by_welch():
     [
         ({}, {"metric": "ac"}, "no column 'ac'", "acc"),
         ({}, {"arm": "arm"}, "no column 'arm'", "method"),
-        ({}, {"metric": ()}, "which metric", "metric="),
+        ({}, {"metric": ()}, "which metric", "metric=NAME"),
         ({}, {"baseline": "ful"}, "no run is of arm 'ful'", "full"),
         ({}, {"direction": "up"}, 'direction={"acc": "up"}', "higher"),
         ({}, {"metric": "seed"}, "which values of 'seed'", 'direction={"seed": "higher"}'),
@@ -168,6 +168,67 @@ def test_what_is_wrong_is_said_with_row_or_column_in_words_of_python(
     assert "--" not in f"{caught.value.message}{caught.value.hint}"
     assert "imported" not in caught.value.message
     assert list(tmp_path.iterdir()) == []
+
+
+def answers(seeds=(0,)):
+    """Rows of two arms that answered forty questions of ten documents, right or wrong."""
+    return [
+        {"arm": arm, "seed": seed, "question": f"q{i}", "document": f"d{i % 10}", "right": right}
+        for arm, share in (("full", 0.9), ("no-search", 0.5))
+        for seed in seeds
+        for i in range(40)
+        for right in [random.Random(f"{arm}{seed}{i}").random() < share]
+    ]
+
+
+OF_ITEMS = {
+    "metric": "right", "item": "question", "group": "document", "unit": "%",
+    "direction": "higher",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", [(0,), tuple(range(6))])
+def test_items_are_paired_as_by_an_import_with_and_without_seeds(seeds, tmp_path):
+    rows = answers(seeds)
+    if len(seeds) == 1:
+        rows = [{name: value for name, value in row.items() if name != "seed"} for row in rows]
+    pd.DataFrame(rows).to_csv(tmp_path / "answers.csv", index=False)
+    desk = Desk(tmp_path)
+    desk.run(
+        "import", "csv", "answers.csv", "--metric", "right", "--item", "question",
+        "--group", "document", "--unit", "right=%", "--direction", "right=higher",
+    )  # fmt: skip
+    imported = json.loads(desk.run("report", "answers", "--format", "json").stdout)
+
+    with icckd.compare(pd.DataFrame(rows), **OF_ITEMS) as found:
+        assert comparisons(found) == imported["comparisons"]
+        assert list(found.answers) == imported["answers"]
+        assert "item" in found.answers[0] or "question" in found.answers[0]
+        assert found.sql("select count(*) as n from item").to_dicts() == [{"n": len(rows)}]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "message"),
+    [
+        ({}, {"item": "quesion"}, "no column 'quesion'"),
+        ({}, {"group": "doc"}, "no column 'doc'"),
+        ({}, {"item": None}, "speak of items"),
+        ({}, {"generalise_to": ("people",)}, "generalise_to='people' is not known"),
+        ({"question": "q1"}, {}, "row 0: item 'q1' comes twice under arm 'full' and seed 0"),
+        ({"document": None}, {}, "row 0: item 'q0' has no group"),
+        ({"right": "yes"}, {}, "row 0: right is 'yes', which is no finite number"),
+    ],
+)
+def test_what_is_wrong_with_items_is_said(change, options, message):
+    rows = answers()
+    rows[0] = {**rows[0], **change}
+    if "comes twice" in message:
+        rows[0], rows[1], message = rows[1], rows[0], message.replace("row 0", "row 1")
+    with pytest.raises((SpecError, UsageError)) as caught:
+        icckd.compare(rows, **{**OF_ITEMS, **options})
+
+    assert message in caught.value.message
+    assert "--" not in f"{caught.value.message}{caught.value.hint}"
 
 
 @pytest.mark.parametrize("table", [None, 3, "runs.csv", [1, 2], object()])

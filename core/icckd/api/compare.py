@@ -35,6 +35,10 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
     step: str | None = None,
     rule: str = "",
     long: tuple[str, str] = ("metric", "value"),
+    item: str | None = None,
+    group: str = "",
+    generalise_to: Sequence[Literal["seeds", "items"]] = (),
+    common_items: bool = False,
     question: str = "",
 ) -> StudyResults:
     """Return verdicts about runs in a table, as `icckd import` and `icckd report` would give them.
@@ -58,6 +62,12 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
         step: The column of the step, where a row is a step.
         rule: Which value of a curve counts: "last", or "best:METRIC" by a validation metric.
         long: Columns of a table with a row a value: the metric's name, its value.
+        item: The column that names an item, such as a question, where a row is an item of a run:
+            arms are then paired by item. Without a column of seeds there is one seed.
+        group: The column of what items share that err together.
+        generalise_to: What verdicts speak about: seeds, items, or both; () means what varies.
+        common_items: Whether arms are compared over the items that all runs share, where they saw
+            different ones.
         question: What is asked.
 
     Raises:
@@ -84,6 +94,10 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
                 question=question,
                 smallest_effect=_checked(smallest_effect),
                 adds=tuple(adds),
+                item=item,
+                group=group,
+                generalise_to=tuple(generalise_to),
+                common_items=common_items,
             ),
         )
     except IcckdError as error:
@@ -109,16 +123,21 @@ def _in_python(error: IcckdError) -> IcckdError:
 
     def call(text: str) -> str:
         text = re.sub(r"--(direction|unit) (\S+?)=(\w+|\.\.\.)", r'\1={"\2": "\3"}', text)
-        text = re.sub(
-            r"--([a-z-]+)( [^\s,]+)?",
-            lambda found: f"{found[1].replace('-', '_')}={(found[2] or '').strip()}",
-            text,
-        )
+        text = re.sub(_OPTION, _argument, text)
         for words in ("nothing was imported", "to be imported"):
             text = text.replace(words, words.replace("imported", "compared"))
         return text
 
     return type(error)(call(error.message), hint=call(error.hint))
+
+
+_OPTION = r"--([a-z-]+)(?: ([A-Z_:]{2,}|'[^']*'|last\b|best:\S+))?"
+
+
+def _argument(option: re.Match[str]) -> str:
+    """Return an option, with its value where it has one, as an argument of a call."""
+    name = option[1].replace("-", "_")
+    return f"{name}={option[2]}" if option[2] else name
 
 
 def _opened(study: ObservedStudy) -> StudyResults:
