@@ -50,6 +50,7 @@ def imported(path: Path, rule: str, home: Path) -> tuple[float, int]:
         command, env={**os.environ, "ICCKD_HOME": str(home)}, stdout=subprocess.DEVNULL
     )
     _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
     if status:
         raise SystemExit(f"import failed: {status}")
     return time.monotonic() - start, usage.ru_maxrss

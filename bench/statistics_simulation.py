@@ -7,6 +7,7 @@
     power       power of a difference against the paired t test with Holm's correction
     looks       a first look and one extension as advised: what is decided, with how many seeds
     error       any false verdict of that whole procedure
+    unpaired    any false verdict of arms that share no seed, by Welch's t test
     afterwards  any false difference of looks without end after what was declared
     items       any false verdict about items, alone and crossed with seeds (`item_simulation.py`)
 
@@ -588,6 +589,10 @@ def main(part: str) -> None:
         from item_simulation import item_table  # it takes its tools from here
 
         lines = item_table()
+    elif part == "unpaired":
+        from unpaired_simulation import unpaired_table
+
+        lines = unpaired_table()
     else:
         lines = afterwards_table()
     for line in lines:

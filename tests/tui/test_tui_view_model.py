@@ -7,6 +7,7 @@ import pytest
 from rich.cells import cell_len
 
 from icckd.study.metrics import metric_named
+from icckd.study.observed import read_observed
 from icckd.study.records import Hypothesis
 from icckd_tui.chart import ChartChoice, chart_of, chart_title, legend_of, smoothed
 from icckd_tui.comparison import (
@@ -81,6 +82,15 @@ def test_the_age_says_whether_news_can_be_expected(session, age, label):
 
     assert text.rstrip().endswith(label)
     assert ("ETA" in text) == (session == "live")
+
+
+def test_the_bar_says_that_runs_were_imported():
+    resolved = {"observed": {"kind": "csv", "files": [{"name": "runs.csv", "sha256": "0"}]}}
+    study = replace(sample.study(), observed=read_observed(resolved))
+
+    shown = plain(bar_view(study, sample.progress(), sample.NOW, 120, BRAILLE))
+
+    assert "imported runs" in shown
 
 
 def test_the_bar_says_that_data_are_synthetic():

@@ -86,8 +86,8 @@ def seeds_without_pair(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterat
         if row.is_unpaired:
             yield (
                 f"{name} shares no seed with {baseline}: their difference is that of the means of"
-                f" {row.n} and {theirs} seeds, by Welch's t test (Welch 1947), not"
-                " of pairs."
+                f" {row.n} and {theirs} seeds, by Welch's t test with {min(row.n, theirs) - 1}"
+                " degrees of freedom, not of pairs."
             )
         elif row.unpaired:
             yield (
@@ -112,8 +112,8 @@ def methods(results: "Results", study: StudyInfo, observed: Observed) -> Iterato
         names = ", ".join(dict.fromkeys(display(row.arm) for row in apart))
         yield (
             f"Arms without a seed in common with {display(study.baseline)} ({names}) were compared"
-            " by Welch's t test of the means, not of pairs, in the same family and with the same"
-            " least number of seeds in each arm."
+            " by Welch's t test of the means (one degree of freedom less than the fewer seeds), not"
+            " of pairs, in the same family and with the same least number of seeds in each arm."
         )
 
 
