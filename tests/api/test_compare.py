@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import random
 import tempfile
 
@@ -15,6 +16,7 @@ import icckd
 from icckd.errors import SpecError, UsageError
 from icckd.results.frames import columns_of
 from tests.support.desk import Desk
+from tests.support.lanes import slow_but
 
 EFFECTS = {"full": 0.0, "no-cache": -2.0, "no-margin": 0.0}
 
@@ -28,6 +30,12 @@ def runs(seeds=8):
             accuracy = 90 + effect + 0.4 * shared.gauss(0, 1) + 0.1 * own.gauss(0, 1)
             rows.append({"method": arm, "seed": seed, "acc": accuracy, "loss": 1 / accuracy})
     return rows
+
+
+@pytest.fixture(autouse=True)
+def no_waiting_for_the_disk(monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(os, "fdatasync", lambda file: None)
 
 
 ASKED = {"arm": "method", "metric": ["acc", "loss"], "unit": "%", "smallest_effect": 0.5}
@@ -58,21 +66,31 @@ def test_verdicts_are_those_of_the_import_of_the_same_table(compared, tmp_path):
     assert compared.comparison("no-margin").verdict == "equivalent"
 
 
-@pytest.mark.parametrize(
-    "made",
-    [
-        pd.DataFrame,
-        pl.DataFrame,
-        pa.Table.from_pylist,
-        lambda rows: pl.DataFrame(rows).lazy(),
-        lambda rows: {name: [row[name] for row in rows] for name in rows[0]},
-        lambda rows: {name: np.array([row[name] for row in rows]) for name in rows[0]},
-        lambda rows: pd.DataFrame(rows).set_index("acc", drop=False).astype({"method": "category"}),
-    ],
-    ids=["pandas", "polars", "arrow", "lazy", "dict", "numpy", "indexed"],
-)
-def test_every_kind_of_table_gives_the_same(made, compared):
-    with icckd.compare(made(runs()), **ASKED) as found:
+KINDS = {
+    "pandas": pd.DataFrame,
+    "polars": pl.DataFrame,
+    "arrow": pa.Table.from_pylist,
+    "lazy": lambda rows: pl.DataFrame(rows).lazy(),
+    "dict": lambda rows: {name: [row[name] for row in rows] for name in rows[0]},
+    "numpy": lambda rows: {name: np.array([row[name] for row in rows]) for name in rows[0]},
+    "indexed": lambda rows: (
+        pd.DataFrame(rows).set_index("acc", drop=False).astype({"method": "category"})
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_table_has_the_same_columns(kind):
+    expected = columns_of(runs())
+
+    assert columns_of(KINDS[kind](runs())) == expected
+    assert {type(value) for values in expected.values() for value in values} == {str, int, float}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_table_gives_the_same(kind, compared):
+    with icckd.compare(KINDS[kind](runs()), **ASKED) as found:
         assert comparisons(found) == comparisons(compared)
 
 
@@ -187,7 +205,7 @@ OF_ITEMS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("seeds", [(0,), tuple(range(6))])
+@pytest.mark.parametrize("seeds", slow_but([(0,), tuple(range(6))], (0,)))
 def test_items_are_paired_as_by_an_import_with_and_without_seeds(seeds, tmp_path):
     rows = answers(seeds)
     if len(seeds) == 1:
