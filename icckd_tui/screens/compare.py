@@ -11,6 +11,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
+from icckd.report.item_text import more_items_text, short_why
 from icckd_tui.comparison import (
     comparison_detail,
     comparison_table,
@@ -254,10 +255,13 @@ def _verdict(row: Comparison | None) -> Spans:
         return ()
     if row.verdict in ("helps", "hurts"):
         return (Span(f"the part {row.verdict}", "strong"),)
+    if why := short_why(row):
+        return (Span(why, "muted"),)
     least = row.more_seeds_least
     count = f"{least} to {row.more_seeds}" if least and least != row.more_seeds else row.more_seeds
     seeds = f", {count} more seeds" if row.more_seeds else ""
-    return (Span(f"{row.verdict}{seeds}", "muted"),)
+    items = f", {more}" if (more := more_items_text(row)) else ""
+    return (Span(f"{row.verdict}{seeds}{items}", "muted"),)
 
 
 _WIDE = 100  # from this width on, roles are written out

@@ -66,7 +66,14 @@ def test_csv_and_json_hold_every_field_of_every_comparison(results):
     assert len(rows) == len(document["comparisons"]) == len(expected) == 4 * 6
     for text, record, row in zip(rows, document["comparisons"], expected, strict=True):
         assert (text["arm"], text["metric"], int(text["n"])) == (row.arm, row.metric, row.n)
-        of_items = {"about", "items", "groups", "items_apart"}  # of studies that compare some
+        of_items = {
+            "about",
+            "items",
+            "groups",
+            "items_apart",
+            "item_error",
+            "more_items",
+        }  # of studies that compare some
         assert set(record) == set(Comparison.__dataclass_fields__) - of_items
         assert (float(text["mean"]) if text["mean"] else None) == record["mean"]
         assert record["mean"] == (None if row.mean is None else pytest.approx(row.mean, rel=1e-9))

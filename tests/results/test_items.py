@@ -199,6 +199,26 @@ def test_two_looks_at_seeds_and_items_share_a_level():
     assert "no rule for items that may be looked at without end" in told
 
 
+def test_an_undecided_question_about_items_says_how_many_would_decide():
+    groups = tuple(f"t{n % 20}" for n in range(100))
+    study = info()
+    [asked] = study.hypotheses
+    study = replace(study, hypotheses=(replace(asked, smallest_effect=0.1),), smallest_effect=0.1)
+    runs = {0: run(drawn(0, 100, -0.1), groups=groups)}, {0: run(drawn(0, 100, 0.0), groups=groups)}
+    row, told = judged(study, *runs)
+    assert row.verdict == "undecided"
+    assert row.more_items > 500
+    assert row.more_items % 5 == 0  # whole groups of five
+    assert f"about {row.more_items:,} items in groups like these should decide" in told
+    enough = max(row.more_items, 3000)
+    many = tuple(f"t{n % (enough // 5)}" for n in range(enough))
+    more, _ = judged(
+        study, {0: run(drawn(0, enough, 0.0), groups=many)},
+        {0: run(drawn(1, enough, 0.0), groups=many)},
+    )  # fmt: skip
+    assert more.verdict == "equivalent"
+
+
 def test_a_run_that_diverged_has_no_items_and_is_not_left_out():
     seeds = range(8)
     mine = {s: run(drawn(s, 60, 1.0)) for s in seeds if s != 3}

@@ -9,7 +9,7 @@ Studies that were journalled before rules were have none: their verdicts stand i
 import math
 from collections.abc import Mapping, Sequence
 
-from icckd.report.item_text import not_yet, speaks
+from icckd.report.item_text import more_items_text, not_yet, speaks
 from icckd.report.numbers import Scale
 from icckd.report.rule_text import more_seeds_text
 from icckd.report.text import difference_unit, display, scale_of, seeds_text
@@ -67,6 +67,7 @@ def _answer(
         return f"{effect} ({_basis(row)}): the part {row.verdict}."
     if row.verdict == "equivalent":
         return f"{effect} ({_basis(row)}): {_equivalent(study, row)}."
+    more = more_items_text(row) if row.about else more
     advice = f", and {more} should decide" if more else ""
     return f"{effect} ({_basis(row)}): undecided{advice}."
 

@@ -35,6 +35,14 @@ def speaks(row: Comparison) -> str:
     return f"{counted(row)}: speaks about items and other trainings"
 
 
+def more_items_text(row: Comparison) -> str:
+    """Return how many items in all should decide; "" if unknown."""
+    if row.more_items is None:
+        return ""
+    alike = " in groups like these" if row.groups < row.items else " in all"
+    return f"about {row.more_items:,} items{alike}"
+
+
 def named(items: Sequence[str]) -> str:
     """Return some items by name, and how many more there are.
 

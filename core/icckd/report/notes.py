@@ -16,6 +16,7 @@ from icckd.report.item_text import (
     changed_afterwards,
     interval_reach,
     left_out,
+    more_items_text,
     short_why,
 )
 from icckd.report.planted import instrument_notes
@@ -80,6 +81,7 @@ def verdict_text(row: Comparison) -> str:
         return why
     if row.why == "too few seeds" and row.verdict:
         return f"too few seeds{f': {more}' if more else ''}"
+    more = more or more_items_text(row)
     return f"undecided: {more}" if more else row.verdict or "nothing to judge yet"
 
 

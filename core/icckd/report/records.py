@@ -19,7 +19,7 @@ from icckd.results.types import Comparison
 from icckd.results.values import strict
 from icckd.study.records import Arm
 
-_OF_ITEMS = ("about", "items", "groups", "items_apart")
+_OF_ITEMS = ("about", "items", "groups", "items_apart", "item_error", "more_items")
 _FIELDS = tuple(field.name for field in fields(Comparison) if field.name not in _OF_ITEMS)
 
 

@@ -135,6 +135,7 @@ def _item_row(arm: ArmValues, items: ItemPairs, about: About, told: ItemEvidence
     row = replace(
         row,
         difference=sample.mean,
+        item_error=sample.error,
         baseline_mean=float(items.theirs_SI[places].mean()),
         effect_size=standardized_effect(items.differences_SI[places].mean(axis=0)),
     )

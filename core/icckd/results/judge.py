@@ -19,7 +19,7 @@ from icckd.results.verdicts import part_verdict, with_checks
 from icckd.stats.family import Claims, Judged, closed_family
 from icckd.stats.fixed import LEAST_PAIRS, NEVER
 from icckd.stats.power import seeds_for_effect, seeds_for_equivalence
-from icckd.stats.two_stage import LEAST_EXTENSION, extension_size
+from icckd.stats.two_stage import LEAST_EXTENSION, extension_size, fixed_size
 from icckd.study.records import Arm, Hypothesis
 
 Key = tuple[str, str]
@@ -49,7 +49,7 @@ def judge(
         if key in rows:
             row = _corrected(rows[key], evidence[key], question, result)
             row = _with_verdict(study, arms[key[0]], row, pairs[key])
-            found[key] = _with_more_seeds(study, row)
+            found[key] = _with_more_items(study, _with_more_seeds(study, row))
     return {**_further(study, rows, evidence, asked), **found}
 
 
@@ -138,6 +138,17 @@ def _with_more_seeds(study: StudyInfo, row: Comparison) -> Comparison:
         return row
     least, most = more_seeds(study, row) or (None, None)
     return replace(row, more_seeds_least=least, more_seeds=most)
+
+
+def _with_more_items(study: StudyInfo, row: Comparison) -> Comparison:
+    """Return a row about items with how many of them a test of the smallest effect takes."""
+    bound, error = row.smallest_effect, row.item_error
+    if row.about != "items" or row.verdict != "undecided" or row.why or not (bound and error):
+        return row
+    groups = fixed_size(bound / (error * math.sqrt(row.groups)), len(study.questions))
+    if groups is None or groups <= row.groups:
+        return row
+    return replace(row, more_items=math.ceil(groups * row.items / row.groups))
 
 
 def more_seeds(study: StudyInfo, row: Comparison) -> tuple[int, int] | None:

@@ -97,6 +97,9 @@ class Comparison:
             one. 0 where they are not about items.
         items_apart: Items that not every run has: left out where the study says so, else the
             reason why there is no verdict.
+        item_error: Standard error of the difference over items.
+        more_items: For "undecided" about items: how many items in all, in groups like these, should
+            decide about the smallest effect; None where that cannot be said.
     """
 
     arm: str
@@ -137,6 +140,8 @@ class Comparison:
     items: int = 0
     groups: int = 0
     items_apart: int = 0
+    item_error: float | None = None
+    more_items: int | None = None
 
     @property
     def is_unpaired(self) -> bool:
