@@ -145,8 +145,8 @@ def test_hostile_names_of_items_are_made_harmless(desk):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--step", "question"), "--item goes with tables of one row an item"),
-        (("--rule", "last"), "--item goes with tables of one row an item"),
+        (("--step", "question"), "a table with a row an item has no --step"),
+        (("--rule", "last"), "a table with a row an item has no --step"),
         (("--generalise-to", "worlds"), "--generalise-to 'worlds' is not known"),
     ],
 )
@@ -158,7 +158,7 @@ def test_options_that_do_not_fit_are_refused(desk, options, words):
 def test_options_about_items_need_items(desk):
     write_csv(desk.folder / "a.csv", answers())
     done = desk.run("import", "csv", "a.csv", *ITEMS[:-4], "--group", "topic", code=2)
-    assert "--group, --generalise-to and --common-items speak of items" in done.stderr
+    assert "no column of items is named" in done.stderr
 
 
 def test_what_is_too_much_is_refused(desk, monkeypatch):

@@ -108,13 +108,14 @@ class ImportRequest:
         if self.item is None:
             if self.group or self.generalise_to or self.common_items:
                 raise UsageError(
-                    "--group, --generalise-to and --common-items speak of items",
-                    hint="--item NAME says which column names them",
+                    "no column of items is named, and these speak of items: --group,"
+                    " --generalise-to, --common-items",
+                    hint="name the column with --item",
                 )
             return
         if self.kind not in ("csv", "parquet") or self.step is not None or self.rule:
             raise UsageError(
-                "--item goes with tables of one row an item, and with no --step and no --rule",
+                "a table with a row an item has no --step, and no --rule",
                 hint="write the scores of the items into a table of their own",
             )
         for name in self.generalise_to:
