@@ -50,29 +50,6 @@ def test_type_checkers_are_told_of_every_public_name():
     assert set(icckd.__all__) <= set(dir(icckd))
 
 
-@pytest.mark.slow
-def test_a_program_that_uses_the_interface_is_typed(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text(
-        "import icckd\n"
-        "import icckd.run.session\n"
-        "found = icckd.run(icckd.Study.load('s.toml'), jobs=2)\n"
-        "reveal_type(found)\n"
-        "reveal_type(icckd.results('s').comparisons[0].verdict)\n"
-        "icckd.run(3)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path), str(program)],
-        capture_output=True, text=True, cwd=tmp_path,
-        env={**os.environ, "MYPYPATH": str(ROOT / "core")},
-    )  # fmt: skip
-
-    assert 'Revealed type is "icckd.api.results.StudyResults"' in done.stdout
-    assert "'helps'" in done.stdout
-    assert 'program.py:6: error: Argument 1 to "run" has incompatible type "int"' in done.stdout
-    assert done.stdout.count(" error: ") == 1
-
-
 def test_importing_it_loads_nothing_heavy():
     light = modules_after("import icckd; dir(icckd)")
     used = modules_after("import icckd; icckd.Study; icckd.run.__call__; icckd.power(seeds=12)")
