@@ -140,6 +140,7 @@ def test_the_numbers_follow_from_the_rows_that_the_view_shows(desk):
     assert mean == pytest.approx(sum(full) / 72)
 
 
+@pytest.mark.slow
 def test_a_command_that_writes_a_table_gives_the_same_items_as_a_function(desk):
     write(desk)
     desk.train("run", "search.toml")
@@ -173,6 +174,7 @@ def test_seeds_and_items_cross_and_a_declared_question_holds_after_looking(desk)
     assert "was changed after results had been seen" in " ".join(desk.run("report").stdout.split())
 
 
+@pytest.mark.slow
 def test_arms_that_saw_other_items_are_not_compared_until_common_ones_are_asked_for(desk):
     script = desk.folder / "search.py"
     script.write_text(
@@ -207,6 +209,7 @@ def test_an_item_that_comes_twice_fails_the_run_with_its_name(desk):
     assert "run.item: item 'q' came twice" in " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.slow
 def test_a_mean_that_contradicts_its_items_fails_the_run(desk):
     script = desk.folder / "search.py"
     script.write_text(
@@ -221,6 +224,7 @@ def test_a_mean_that_contradicts_its_items_fails_the_run(desk):
     assert told in " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.slow
 def test_a_rebuilt_database_holds_the_same_items(desk):
     write(desk)
     desk.train("run", "search.toml")

@@ -61,6 +61,7 @@ def test_a_table_without_seeds_gives_a_verdict_about_items(desk):
     assert "nothing new in answers.csv" in again.stderr
 
 
+@pytest.mark.slow
 def test_seeds_and_items_are_both_drawn_anew_unless_it_is_asked_for_less(desk):
     write_csv(desk.folder / "answers.csv", answers(seeds=range(6)))
     imported(desk, "answers.csv")
@@ -72,6 +73,7 @@ def test_seeds_and_items_are_both_drawn_anew_unless_it_is_asked_for_less(desk):
     assert (found.about, found.pairs) == ("items", 6)
 
 
+@pytest.mark.slow
 def test_json_and_parquet_give_the_same_study(desk):
     rows = answers(seeds=(3, 4))
     write_csv(desk.folder / "a.csv", rows)
@@ -100,6 +102,7 @@ def test_items_without_groups_are_mcnemars_test(desk):
     assert (row(desk).test, row(desk).groups) == ("McNemar", 120)
 
 
+@pytest.mark.slow
 def test_arms_of_other_items_are_compared_over_common_ones_only_where_that_is_asked_for(desk):
     rows = [r for r in answers() if not (r["method"] == "full" and r["question"] < "q010")]
     write_csv(desk.folder / "answers.csv", rows)
