@@ -91,7 +91,7 @@ def test_what_a_verdict_speaks_about_can_be_declared():
         "seeds and items", "too few seeds", None, "undecided",
     )  # fmt: skip
     assert both.difference is not None
-    assert 'study.generalise_to = ["items"]' in told
+    assert 'a study of another name with generalise_to = ["items"]' in told
     items, _ = judged(info(seeds, generalise_to=("items",)), mine, theirs)
     assert (items.about, items.verdict, items.pairs) == ("items", "helps", 3)
     alone, told = judged(info(seeds, generalise_to=("seeds",)), mine, theirs)
@@ -134,11 +134,12 @@ def test_arms_that_saw_other_items_are_not_compared_and_the_items_are_named():
 def test_an_item_of_another_group_is_refused_even_where_common_items_are_asked_for():
     groups = [str(place % 10) for place in range(100)]
     other = ["9", *groups[1:]]
-    row, _ = judged(
+    row, told = judged(
         info(common_items=True), {0: run(drawn(0, 100, -1.0), groups=groups)},
         {0: run(drawn(0, 100, 0.0), groups=other)},
     )  # fmt: skip
     assert (row.why, row.verdict) == ("other items", "undecided")
+    assert "some items are of other groups in other runs" in told
 
 
 def test_items_in_another_order_are_the_same_items():

@@ -61,10 +61,11 @@ def not_yet(subject: str, row: Comparison) -> str:
         row: The comparison.
     """
     if row.why == "other items":
+        if not row.items_apart:
+            return f"{subject} is not compared: some items are of other groups in other runs."
         return (
             f"{subject} is not compared: {row.items_apart:,} items were not seen by both under"
-            ' every seed, or stand in other groups; study.items = "common" compares those that'
-            " were."
+            ' every seed; a study of another name with items = "common" compares those that were.'
         )
     if row.why == "too few groups":
         what = "groups of items" if row.groups < row.items else "items"
@@ -82,7 +83,8 @@ def not_yet(subject: str, row: Comparison) -> str:
     return (
         f"{subject} is not known for other trainings: {row.pairs} seed"
         f"{' is' if row.pairs == 1 else 's are'} too few, a verdict about seeds and items takes"
-        f' {LEAST_PAIRS} at least (study.generalise_to = ["items"] asks about items alone).'
+        f" {LEAST_PAIRS} at least (a study of another name with generalise_to ="
+        ' ["items"] asks about items alone).'
     )
 
 
