@@ -110,8 +110,9 @@ def main() -> int:
     if unknown:
         new = [name for name in unknown if name not in source.known_file()["modules"]]
         reasons = dict.fromkeys(new, "a new part")
-        with tempfile.TemporaryDirectory() as folder:
-            reasons |= prove(set(unknown) - set(new), Path(folder), options.because)
+        if changed := set(unknown) - set(new):
+            with tempfile.TemporaryDirectory() as folder:
+                reasons |= prove(changed, Path(folder), options.because)
         if set(reasons) != set(unknown):
             return 1
     write_list(source.known_file()["modules"], reasons)

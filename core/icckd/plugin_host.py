@@ -187,7 +187,7 @@ class Host:
                     "formats": self._formats[reference],
                 }
             )
-            for module in modules:
+            for module in modules | {each for each in used if file_of(each)}:
                 path = file_of(module)
                 assert path is not None
                 files[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -253,6 +253,8 @@ def _told(error: BaseException, folders: list[str], plugin: str) -> dict[str, An
             (f.filename, f.lineno or 0) for f in stack if str(Path(f.filename).parent) in folders
         ]
     what = "calls sys.exit" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
+    if isinstance(error, IcckdError):
+        what, place = error.message, []
     hint = error.hint if isinstance(error, IcckdError) else ""
     file, line = place[-1] if place else ("", 0)
     return {
@@ -279,7 +281,9 @@ class _BuiltIn:
         """
         now = self._now()
         for name, (value, _) in now.items():
-            if name not in self._before and getattr(value, "__module__", "") in own:
+            is_own = name.startswith(tuple(f"{module}." for module in own)) or " " in name
+            is_new = name not in self._before and not is_own
+            if is_new and getattr(value, "__module__", "") in own:
                 return name
         for name, (value, text) in self._before.items():
             later = now.get(name)

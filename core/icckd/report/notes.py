@@ -235,7 +235,7 @@ def of_plugins(results: "Results", study: StudyInfo) -> Iterator[str]:
             used |= stage.files
     for each in study.plugins.plugins:
         mine = [part for part in study.plugins.parts if part.plugin == each.name]
-        if not mine:
+        if not mine or not each.modules:  # a plug-in of icckd's own has no modules of the user
             continue
         digests = [f"{n} {used.get(n, digest)[:12]}" for n, digest in each.modules.items()]
         yield (

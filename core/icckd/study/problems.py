@@ -11,6 +11,7 @@ import re
 import tomllib
 import typing
 from collections.abc import Iterable, Sequence
+from importlib.metadata import entry_points
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -20,6 +21,7 @@ from icckd.errors import SpecError
 from icckd.study.model import ArmName, Method, Name, SettingPath, Study
 from icckd.study.origin import Origin, Way
 from icckd.study.paths import keys_at, keys_of, literals_at, nearest, setting_paths, tables_at
+from icckd.study.registry import GROUP
 from icckd.study.settings import PATTERNS, Settings
 
 MOST_KEYS = 8
@@ -156,8 +158,21 @@ def _wrong_kind(key: str, problem: ErrorDetails, root: type[Settings], way: Way)
     if "kind" not in given:
         return f"{key}.kind is missing; {valid}", f'write kind = "{kinds[0]}"'
     close = difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}?" if close else ""
+    hints = [f"did you mean {close[0]!r}?"] if close else []
+    if not difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.75):
+        hints.append(_plugins_hint(str(given["kind"])))
+    hint = " ".join(filter(None, hints))
     return f"{key}.kind = {_short(given['kind'])}: no known kind; {valid}", hint
+
+
+def _plugins_hint(kind: str) -> str:
+    """Return that a plug-in may bring a kind: which are installed, without importing any."""
+    names = sorted({each.name for each in entry_points(group=GROUP)})
+    if kind in names:
+        return f'write plugins = ["{kind}"] above the first table'
+    if not names:
+        return ""
+    return f'plug-ins bring more, as in plugins = ["{names[0]}"]; installed: {", ".join(names)}'
 
 
 def _kinds(table: type[BaseModel]) -> Iterable[str]:

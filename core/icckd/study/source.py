@@ -40,6 +40,8 @@ _OF_OTHER_KIND: Mapping[EngineKind, frozenset[str]] = {
     "teacher": frozenset(("icckd.train.student", "icckd.train.distillers")),
     "student": frozenset(("icckd.train.teacher", "icckd.train.losses")),
 }
+EXTRAS = "icckd.extras"
+"""Its modules are parts that a study names as plug-ins; they are icckd's own all the same."""
 _MEASURES = "icckd.train.metrics"
 """Every module of this package measures every stage that it can."""
 _NO_NUMBERS = (
@@ -122,7 +124,8 @@ def _source(kind: EngineKind, parts: frozenset[str]) -> StageSource:
 def own_modules() -> frozenset[str]:
     """Return every module of icckd that decides the numbers of some stage."""
     used = {each.__module__ for part in _parts() for each in (part.settings, part.build)}
-    own = [name for name in used if _top(name) == OWN]
+    extras = (f"{EXTRAS}.{path.stem}" for path in (PACKAGE / "extras").glob("[!_]*.py"))
+    own = [*extras, *(name for name in used if _top(name) == OWN)]
     return modules("teacher", own) | modules("student", own)
 
 
