@@ -10,6 +10,7 @@ import pytest
 
 from tests.imports.conftest import curve, values
 from tests.support.desk import Desk
+from tests.support.lanes import slow_but
 
 WRITERS = Path(__file__).parent / "writers"
 WRITE = runpy.run_path(str(WRITERS / "write.py"))
@@ -69,6 +70,7 @@ def kept(request, tmp_path) -> tuple[str, Path]:
     return request.param, folder
 
 
+@pytest.mark.parametrize("kept", slow_but(IMPORTS, "wandb", "mlflow-sqlite"), indirect=True)
 def test_what_a_library_wrote_is_read_back_with_equal_numbers(desk, kept):
     store, folder = kept
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
@@ -283,3 +285,36 @@ def test_event_files_without_tensorboard_name_the_extra(tmp_path):
     assert done.returncode == 4
     assert "event files are read by TensorBoard, which is not installed" in done.stderr
     assert "icckd[export-tensorboard]" in done.stderr
+
+
+@pytest.mark.parametrize("kept", ["wandb"], indirect=True)
+def test_two_runs_of_one_arm_and_seed_are_refused_with_both_named(desk, kept):
+    store, folder = kept
+    (first, *_) = sorted(folder.rglob("*.wandb"))
+    (folder / "again").mkdir()
+    (folder / "again" / "run-again.wandb").write_bytes(first.read_bytes())
+
+    error = imported_with_code(desk, store, folder, 3)
+
+    assert "two values for one arm, seed and metric" in error
+    assert first.name in error
+    assert "run-again.wandb" in error
+
+
+@pytest.mark.parametrize("kept", ["wandb"], indirect=True)
+def test_a_run_that_was_killed_amid_a_record_counts_so_far_and_is_named(desk, kept):
+    store, folder = kept
+    (first, *_) = sorted(folder.rglob("*.wandb"))
+    first.write_bytes(first.read_bytes()[:-30])
+
+    done = imported(desk, store, folder, "--rule", "last", "--name", "x")
+
+    assert values(desk) == expected(LAST)
+    assert "Runs that did not come to their end" in " ".join(done.stdout.split())
+
+
+def imported_with_code(desk: Desk, store: str, folder: Path, code: int) -> str:
+    kind, inside, arguments, metric = IMPORTS[store]
+    path = str(folder / inside) if inside else str(folder)
+    command = ("import", kind, path, *arguments, "--metric", metric, "--rule", "last")
+    return desk.run(*command, code=code).stderr

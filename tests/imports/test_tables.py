@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from itertools import product
 
 import duckdb
 import pytest
@@ -13,6 +14,8 @@ from icckd.results.query import open_results
 from tests.imports.conftest import curve, long_form, parquet, steps_of, values, wide, write_csv
 from tests.support.desk import Desk
 
+FORMS = ("wide", "long")
+QUICK = (("runs.parquet", "wide"), ("runs.csv", "long"))
 BASICS = ("--arm", "method", "--baseline", "full", "--metric", "acc")
 
 
@@ -50,8 +53,13 @@ def test_semicolons_and_tabs_part_columns_too(desk, between):
     assert values(desk) == expected(rows)
 
 
-@pytest.mark.parametrize("name", ["runs.csv", "runs.parquet", "runs.json", "runs.jsonl"])
-@pytest.mark.parametrize("form", ["wide", "long"])
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        case if case in QUICK else pytest.param(*case, marks=pytest.mark.slow)
+        for case in product(("runs.csv", "runs.parquet", "runs.json", "runs.jsonl"), FORMS)
+    ],
+)
 def test_every_kind_of_table_gives_the_same_numbers_in_both_forms(desk, name, form):
     rows = wide()
     written = rows if form == "wide" else long_form(rows)
@@ -139,6 +147,7 @@ def test_the_value_at_the_best_validation_counts(desk):
     assert "observed.val" not in done.stdout
 
 
+@pytest.mark.slow
 def test_of_several_best_steps_the_first_counts_in_either_direction(desk):
     rows = [
         {"method": arm, "seed": 0, "epoch": step, "acc": float(step), "val": 2.0}
@@ -244,6 +253,7 @@ def test_a_row_of_another_length_is_named(desk):
     assert "line 3 of runs.csv has 4 cells and its head 3" in error
 
 
+@pytest.mark.slow
 def test_names_that_are_not_there_are_told_with_the_nearest(desk):
     write_csv(desk.folder / "runs.csv", wide())
 
@@ -270,6 +280,7 @@ def test_what_no_study_can_be_made_of_is_refused(desk):
     assert "--direction x=higher" in error
 
 
+@pytest.mark.slow
 def test_options_that_do_not_fit_are_errors_of_usage(desk):
     write_csv(desk.folder / "runs.csv", wide())
 
@@ -362,6 +373,7 @@ def test_a_run_that_diverged_counts_as_the_worst_and_one_without_a_value_is_miss
 # The study that it makes.
 
 
+@pytest.mark.slow
 def test_the_same_file_twice_adds_nothing_and_a_changed_one_is_a_revision(desk):
     rows = wide()
     write_csv(desk.folder / "runs.csv", rows)
