@@ -184,13 +184,6 @@ class RunTable:
                     elif found[0] in metrics:
                         yield Row(place, arm, seed, found[0], step, found[1])
 
-    def parquet_columns(self, path: Path) -> list[str]:
-        """Return the names of the columns of a Parquet file; errors as `use_parquet`."""
-        link = Path(self._folder.name) / "looked-at.parquet"
-        link.symlink_to(path.resolve())
-        with self._refusals(path.name):
-            return list(self._columns_of(link))
-
     def _columns_of(self, link: Path) -> dict[str, str]:
         rows = self._db.execute("describe select * from read_parquet(?)", [str(link)]).fetchall()
         if len(rows) > MOST_COLUMNS:
@@ -367,11 +360,6 @@ class RunTable:
             of_run = found.setdefault((name, seed), {})
             of_run.setdefault(metric, []).append((step, value))
         return found
-
-    @property
-    def longest_curve(self) -> int:
-        """Steps of the longest curve; after `runs`."""
-        return max(self._counts().values(), default=0)
 
 
 def fitting(columns: Columns, metrics: Sequence[str], known: Sequence[str]) -> Columns:
