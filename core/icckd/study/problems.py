@@ -159,7 +159,7 @@ def _wrong_kind(key: str, problem: ErrorDetails, root: type[Settings], way: Way)
         return f"{key}.kind is missing; {valid}", f'write kind = "{kinds[0]}"'
     close = difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.5)
     hints = [f"did you mean {close[0]!r}?"] if close else []
-    if not difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.75):
+    if not difflib.get_close_matches(str(given["kind"]), kinds, n=1, cutoff=0.6):
         hints.append(_plugins_hint(str(given["kind"])))
     hint = " ".join(filter(None, hints))
     return f"{key}.kind = {_short(given['kind'])}: no known kind; {valid}", hint
