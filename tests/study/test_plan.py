@@ -308,7 +308,9 @@ name = "full"
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
-SETTINGS = st.dictionaries(TEXTS, st.one_of(st.integers(), st.floats(allow_nan=False), TEXTS))
+SETTINGS = st.dictionaries(
+    TEXTS, st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), TEXTS)
+)
 
 
 @given(SETTINGS, st.integers(0, 2**31), st.integers(0, 9), st.lists(TEXTS, max_size=2))
