@@ -557,3 +557,47 @@ def test_patterns_in_the_name_of_a_parquet_file_read_no_other_file(desk):
     imported(desk, "a[1]*.parquet")
 
     assert values(desk) == expected(rows)
+
+
+# Shares of test cases.
+
+
+def tied(scale: float = 1.0) -> list[dict]:
+    """Seven seeds whose arms differ by the same half a point, or nearly."""
+    base = {"full": 90.0, "no-cache": 89.5}
+    return [
+        {"method": arm, "seed": seed, "acc": (value + seed + 0.01 * (seed == 3)) * scale}
+        for arm, value in base.items()
+        for seed in range(7)
+    ]
+
+
+def test_differences_that_tie_are_certain_only_where_the_test_set_is_large(desk):
+    write_csv(desk.folder / "runs.csv", tied())
+
+    silent = imported(desk, "runs.csv", "--unit", "acc=%").stdout
+    large = imported(desk, "runs.csv", "--test-cases", "acc=1000000").stdout
+    small = imported(desk, "runs.csv", "--test-cases", "acc=200").stdout
+
+    assert "the part helps" in silent
+    assert "the part helps" in large
+    assert "undecided" in small
+    methods = desk.run("report", "runs", "--section", "threats").stdout
+    assert "test_images" not in methods
+
+
+@pytest.mark.parametrize(
+    ("scale", "more", "code", "message"),
+    [
+        (0.01, ("--test-cases", "acc=200"), 3, "values from 0.895 to 0.96: a share of test cases"),
+        (1.0, ("--test-cases", "acc=200", "--smallest-effect", "0.4"), 3, "less than one of the"),
+        (1.0, ("--test-cases", "acc=many"), 2, "--test-cases acc=many is no number"),
+        (1.0, ("--test-cases", "loss=200"), 2, "--test-cases speaks of 'loss'"),
+    ],
+)
+def test_a_share_that_is_none_is_refused(desk, scale, more, code, message):
+    write_csv(desk.folder / "runs.csv", tied(scale))
+
+    done = desk.run("import", "csv", "runs.csv", *BASICS, *more, code=code)
+
+    assert message in " ".join(done.stderr.split())

@@ -30,6 +30,7 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
     baseline: str = "",
     direction: Direction | Mapping[str, Direction] | None = None,
     unit: str | Mapping[str, str] | None = None,
+    test_cases: int | Mapping[str, int] | None = None,
     smallest_effect: float | None = None,
     adds: Sequence[str] = (),
     step: str | None = None,
@@ -57,6 +58,7 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
         direction: Which values of a metric are better, of the primary one or by metric; None reads
             it off names such as `acc` and `loss`.
         unit: The unit of the primary metric, or units by metric: "%" shows points.
+        test_cases: Of how many test cases the primary metric is a share in percent, or by metric.
         smallest_effect: Smallest difference of the primary metric that matters, in its unit.
         adds: Arms that have a part which the baseline lacks; others lack one that it has.
         step: The column of the step, where a row is a step.
@@ -90,6 +92,7 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
                 rule=rule,
                 directions=_by_metric(direction, metrics),
                 units=_by_metric(unit, metrics),
+                test_cases=_by_metric(test_cases, metrics),
                 baseline=baseline,
                 question=question,
                 smallest_effect=_checked(smallest_effect),
@@ -105,7 +108,7 @@ def compare(  # noqa: PLR0913  # by keyword: what is in the table, and what is a
     return _opened(study)
 
 
-def _by_metric(told: str | Mapping[str, Any] | None, metrics: Sequence[str]) -> dict[str, str]:
+def _by_metric(told: Any, metrics: Sequence[str]) -> dict[str, Any]:
     """Return what is told by metric; a word alone is about the primary one."""
     if told is None:
         return {}
@@ -122,7 +125,9 @@ def _in_python(error: IcckdError) -> IcckdError:
     """Return an error of `icckd import` with options as arguments of a call."""
 
     def call(text: str) -> str:
-        text = re.sub(r"--(direction|unit) (\S+?)=(\w+|\.\.\.)", r'\1={"\2": "\3"}', text)
+        text = re.sub(
+            r"--(direction|unit|test-cases) (\S+?)=(\w+|\.\.\.)", r'\1={"\2": "\3"}', text
+        )
         text = re.sub(_OPTION, _argument, text)
         for words in ("nothing was imported", "to be imported"):
             text = text.replace(words, words.replace("imported", "compared"))

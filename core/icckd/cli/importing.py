@@ -49,6 +49,14 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
     unit: Annotated[
         list[str] | None, typer.Option(metavar="METRIC=UNIT", help="Such as acc=%; repeatable.")
     ] = None,
+    test_cases: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--test-cases",
+            metavar="METRIC=N",
+            help="It is a share, in percent, of so many test cases; repeatable.",
+        ),
+    ] = None,
     smallest_effect: Annotated[
         float | None,
         typer.Option(
@@ -122,6 +130,7 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             experiment=experiment,
             directions=_told("direction", direction),
             units=_told("unit", unit),
+            test_cases=_counts(test_cases),
             baseline=baseline,
             question=question,
             smallest_effect=smallest_effect,
@@ -144,6 +153,18 @@ def _told(option: str, given: list[str] | None) -> dict[str, str]:
                 f"--{option} {text!r} says not of which metric", hint=f"--{option} acc=..."
             )
         found[metric] = word
+    return found
+
+
+def _counts(given: list[str] | None) -> dict[str, int]:
+    found = {}
+    for metric, word in _told("test-cases", given).items():
+        if not word.isdecimal():
+            raise UsageError(
+                f"--test-cases {metric}={word} is no number of test cases",
+                hint=f"--test-cases {metric}=10000",
+            )
+        found[metric] = int(word)
     return found
 
 

@@ -52,6 +52,7 @@ class ImportRequest:
         name: Name of the study; "" makes one of the file's.
         rule: Which value of a curve counts: "last", "best:METRIC", or "".
         directions, units: By metric, where they are told.
+        test_cases: By metric, of how many test cases it is a share in percent.
         runs: Pattern of the names of runs with {arm} and {seed}, or "".
         experiment: The experiment, project or study in it, where there are several.
         baseline, question, smallest_effect, adds: As in `Asked`.
@@ -71,6 +72,7 @@ class ImportRequest:
     rule: str = ""
     directions: Mapping[str, str] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    test_cases: Mapping[str, int] = field(default_factory=dict)
     runs: str = ""
     experiment: str = ""
     baseline: str = ""
@@ -188,7 +190,12 @@ def asked_of(request: ImportRequest, known: Mapping[str, Direction] = NOTHING_KN
     """
     if not request.metrics:
         raise UsageError("which metric is to be imported?", hint="--metric NAME, the primary first")
-    for option, told in (("direction", request.directions), ("unit", request.units)):
+    by_metric: Mapping[str, Mapping[str, object]] = {
+        "direction": request.directions,
+        "unit": request.units,
+        "test-cases": request.test_cases,
+    }
+    for option, told in by_metric.items():
         for name in told:
             if name not in (*request.metrics, *_chooser(request.rule)):
                 raise UsageError(
@@ -242,11 +249,15 @@ def _metric(
             f"which values of {name!r} are better is not known, and --rule chooses by it",
             hint=f"--direction {name}=higher, or lower",
         )
+    cases = request.test_cases.get(name)
+    if cases is not None and cases < 1:
+        raise UsageError(f"--test-cases {name}={cases} is no number of test cases")
     return AskedMetric(
         name=name,
-        unit=visible(request.units.get(name, "1"), 20),
+        unit=visible(request.units.get(name, "%" if cases else "1"), 20),
         direction=cast(Direction, direction),
         is_outcome=is_outcome,
+        test_images=cases,
     )
 
 

@@ -7,6 +7,7 @@ as the metrics of a task are, under the names `observed.NAME`. icckd has started
 what it knows of them is which file, row or run each number was read from.
 """
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from icckd.errors import SpecError
-from icckd.study.metrics import Direction
+from icckd.study.arms import refuse_effect_below_an_image
+from icckd.study.metrics import Direction, Metric
 from icckd.study.paths import nearest
 from icckd.study.plan import digest_of
 from icckd.study.records import Arm, Hypothesis, Stage, Trial
@@ -66,13 +68,15 @@ class Run:
 class AskedMetric:
     """A metric of observed runs: what it is called where it was read, and what it means.
 
-    `is_outcome` is false for the validation metric that only chooses the step.
+    `is_outcome` is false for the validation metric that only chooses the step; `test_images` says
+    of how many test cases it is the share, in percent, that the model got right.
     """
 
     name: str
     unit: str = "1"
     direction: Direction = "none"
     is_outcome: bool = True
+    test_images: int | None = None
 
     @property
     def declared(self) -> str:
@@ -215,6 +219,7 @@ def observed_study(runs: Iterable[Run], asked: Asked, source: Source) -> Observe
             raise SpecError(f"no run is of arm {name!r}", hint=nearest(name, names))
     names.sort(key=lambda name: name != baseline)
     _check_metrics(asked)
+    _check_shares(asked, found)
     keys = {metric.name: metric.declared for metric in asked.metrics}
     trials = [_trial(run, keys) for run in found]
     trials.sort(key=lambda each: (each.run.seed, names.index(each.run.arm)))
@@ -236,6 +241,28 @@ def observed_study(runs: Iterable[Run], asked: Asked, source: Source) -> Observe
         outcomes=outcomes,
         family=family,
     )
+
+
+def _check_shares(asked: Asked, runs: Sequence[Run]) -> None:
+    """Refuse a share of test cases whose values are no percentages, or an effect below one case."""
+    for metric in asked.metrics:
+        if metric.test_images is None:
+            continue
+        values = [run.values[metric.name] for run in runs if metric.name in run.values]
+        known = [value for value in values if math.isfinite(value)]
+        if known and (min(known) < 0 or max(known) > 100 or 0 < max(known) <= 1):
+            raise SpecError(
+                f"{metric.name!r} has values from {min(known):g} to {max(known):g}: a share of"
+                " test cases is wanted in percent",
+                hint="multiply fractions by 100",
+            )
+    primary = asked.metrics[0]
+    if primary.test_images is not None:
+        name = f"{KIND}.{primary.declared}"
+        bound = asked.smallest_effect
+        counted = Metric(name=name, unit="%", direction="higher", about="", counts="test images")
+        question = Hypothesis(arm="each", metric=name, smallest_effect=bound)
+        refuse_effect_below_an_image(question, counted, primary.test_images)
 
 
 def _unique(runs: Iterable[Run]) -> list[Run]:
@@ -329,6 +356,7 @@ def _resolved(  # what it is made of
                 unit=m.unit,
                 direction=m.direction,
                 about=f"read as {m.name!r} from {source.kind} files" if m.name else "",
+                test_images=m.test_images,
             )
             for m in asked.metrics
         },

@@ -15,6 +15,7 @@ import signal
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -56,8 +57,7 @@ class PluginProcess:
         self._what = what
         self._command = tuple(command)
         self._hello = hello or {"names": self._names, "references": self._references}
-        self._helper: Helper | None = None
-        self._printed: tuple[IO[bytes], IO[bytes]] | None = None
+        self._running: _Running | None = None
         self._rest = b""
         self._kept = _Kept(references)
 
@@ -70,7 +70,7 @@ class PluginProcess:
         key = json.dumps(question, sort_keys=True)
         if key in self._kept.answers:
             return self._kept.answers[key]
-        if self._helper is None:
+        if self._running is None:
             self._start()
         answer = self._ask(question)
         if isinstance(answer, dict) and "error" in answer:
@@ -84,45 +84,30 @@ class PluginProcess:
 
     def close(self) -> None:
         """End the helper, and keep what it answered."""
-        helper, self._helper = self._helper, None
-        if helper is None:
-            return
-        self._kept.write()
-        with contextlib.suppress(OSError):
-            helper.questions.close()
-        helper.answers.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(helper.process.pid, signal.SIGKILL)
-        helper.process.wait()
-        for file in self._printed or ():
-            file.close()
-
-    def __del__(self) -> None:
-        """End the helper with whoever asked."""
-        with contextlib.suppress(Exception):
-            self.close()
+        running, self._running = self._running, None
+        if running is not None:
+            self._kept.write()
+            running.end()
 
     def _start(self) -> None:
-        out = tempfile.TemporaryFile()  # noqa: SIM115  # closed with the helper
-        errors = tempfile.TemporaryFile()  # noqa: SIM115
-        self._printed = out, errors
         self._rest = b""
         try:
-            self._helper = start_helper(MODULE, command=self._command, output=out, errors=errors)
+            self._running = _Running(self._command)
         except OSError as error:
             raise SpecError(
                 f"cannot run {self._command[0]}: {error.strerror}",
                 hint="task.python is the path of a Python interpreter, such as ../env/bin/python",
             ) from error
+        weakref.finalize(self, self._running.end)
         hello = self._ask(self._hello)
         if "error" in hello:
             raise self._error(hello["error"])
 
     def _ask(self, question: Mapping[str, Any]) -> Any:
-        assert self._helper is not None
+        assert self._running is not None
         try:
-            self._helper.questions.write(json.dumps(question).encode() + b"\n")
-            self._helper.questions.flush()
+            self._running.helper.questions.write(json.dumps(question).encode() + b"\n")
+            self._running.helper.questions.flush()
         except BrokenPipeError:
             raise self._ended() from None
         line = self._line()
@@ -136,14 +121,14 @@ class PluginProcess:
 
     def _line(self) -> bytes:
         """Return the next line of the helper, within the time that it has."""
-        assert self._helper is not None
+        assert self._running is not None
         end = time.monotonic() + plugin_seconds()
         while b"\n" not in self._rest:
             left = end - time.monotonic()
-            ready, _, _ = select.select([self._helper.answers], [], [], max(left, 0.0))
+            ready, _, _ = select.select([self._running.helper.answers], [], [], max(left, 0.0))
             if not ready:
                 raise self._late()
-            piece = os.read(self._helper.answers.fileno(), 1 << 16)
+            piece = os.read(self._running.helper.answers.fileno(), 1 << 16)
             if not piece:
                 raise self._ended()
             self._rest += piece
@@ -167,17 +152,17 @@ class PluginProcess:
         return SpecError(text, hint=hint or "mend it, and plan again")
 
     def _ended(self) -> SpecError:
-        assert self._helper is not None
-        code = self._helper.process.wait()
+        assert self._running is not None
+        code = self._running.helper.process.wait()
         how = f"by signal {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
         return self._failed(f"ended the process that reads it, {how}", "")
 
     def _late(self) -> SpecError:
         """Return the error for a plug-in that hangs: where, if its process still tells."""
-        assert self._helper is not None
+        assert self._running is not None
         place = ""
         with contextlib.suppress(ProcessLookupError):
-            os.kill(self._helper.process.pid, signal.SIGUSR1)  # makes it print where it is
+            os.kill(self._running.helper.process.pid, signal.SIGUSR1)  # makes it print where it is
             end = time.monotonic() + _DUMP_SECONDS
             while not place and time.monotonic() < end:
                 time.sleep(0.02)
@@ -196,10 +181,10 @@ class PluginProcess:
         return ""
 
     def _stderr(self) -> str:
-        if self._printed is None:
+        if self._running is None:
             return ""
-        size = os.fstat(self._printed[1].fileno()).st_size
-        content = os.pread(self._printed[1].fileno(), 1 << 16, max(0, size - (1 << 16)))
+        errors = self._running.errors.fileno()
+        content = os.pread(errors, 1 << 16, max(0, os.fstat(errors).st_size - (1 << 16)))
         return content.decode("utf-8", "replace")
 
     def _last_words(self) -> str:
@@ -210,8 +195,9 @@ class PluginProcess:
 
     def _stdout(self) -> str:
         """Return the beginning of what was printed to standard output."""
-        assert self._printed is not None
-        return os.pread(self._printed[0].fileno(), 2000, 0).decode("utf-8", "replace").strip()
+        assert self._running is not None
+        content = os.pread(self._running.output.fileno(), 2000, 0)
+        return content.decode("utf-8", "replace").strip()
 
     def _all(self) -> str:
         return ", ".join(self._names)
@@ -220,6 +206,34 @@ class PluginProcess:
         """End the helper and keep nothing of it."""
         self._kept.answers.clear()
         self.close()
+
+
+class _Running:
+    """A helper that was started, and the files with what is printed there.
+
+    It is ended with whoever asks it, in an order of its own: the interpreter would close files
+    first.
+    """
+
+    def __init__(self, command: Sequence[str]) -> None:
+        with contextlib.ExitStack() as opened:
+            self.output: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+            self.errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
+            self.helper: Helper = start_helper(
+                MODULE, command=command, output=self.output, errors=self.errors
+            )
+            self._files = opened.pop_all()
+
+    def end(self) -> None:
+        """End the process, if it still runs, and close what it had."""
+        with contextlib.suppress(OSError):
+            self.helper.questions.close()
+        self.helper.answers.close()
+        if self.helper.process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.helper.process.pid, signal.SIGKILL)
+        self.helper.process.wait()
+        self._files.close()
 
 
 class _Kept:
