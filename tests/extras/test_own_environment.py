@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_tests_of_the_extras_pass_where_all_that_they_need_is_installed(tmp_path):
     home, python = tmp_path / "env", tmp_path / "env" / "bin" / "python"
     subprocess.run(["uv", "venv", "-q", "-p", sys.executable, home], check=True)
-    needed = [f"{ROOT}[timm,huggingface]", "datasets", "pytest", "hypothesis"]
+    needed = [f"{ROOT}[timm,huggingface]", "datasets", "pytest-xdist", "hypothesis"]
     subprocess.run(["uv", "pip", "install", "-q", "-p", python, *needed], check=True)
     done = subprocess.run(
         [python, "-m", "pytest", "-q", "-m", "slow", "tests/extras"],
