@@ -299,7 +299,8 @@ class _BuiltIn:
             for name, value in list(vars(module).items()):
                 if _is_private(name):
                     continue
-                found[f"{module_name}.{name}"] = value, _content(value)
+                whole = f"{module_name}.{name}"
+                found[whole] = value, "" if whole in _GROWS else _content(value)
                 if isinstance(value, type) and value.__module__ == module_name != "builtins":
                     for inner, own in list(vars(value).items()):
                         if not _is_private(inner):
@@ -309,6 +310,10 @@ class _BuiltIn:
             for sort, part in _all_parts()
             if part.build.__module__.startswith(f"{OWN}.")
         }
+
+
+_GROWS = frozenset(("icckd.study.settings.PATTERNS",))
+"""Tables that parts of the user's own add to, as icckd's do."""
 
 
 def _is_private(name: str) -> bool:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import IO, Any
 
 from icckd.errors import SpecError
-from icckd.resources.processes import Helper, start_helper
 from icckd.study.registry import FILE
 from icckd.study.source import package_digest
 from icckd.variables import CACHE, PLUGIN_SECONDS, plugin_seconds
@@ -216,10 +215,12 @@ class _Running:
     """
 
     def __init__(self, command: Sequence[str]) -> None:
+        from icckd.resources.processes import start_helper  # looks at the machine: rarely needed
+
         with contextlib.ExitStack() as opened:
             self.output: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
             self.errors: IO[bytes] = opened.enter_context(tempfile.TemporaryFile())
-            self.helper: Helper = start_helper(
+            self.helper = start_helper(
                 MODULE, command=command, output=self.output, errors=self.errors
             )
             self._files = opened.pop_all()
