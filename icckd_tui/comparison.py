@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from icckd.report.item_text import speaks
 from icckd_tui.tables import Column, Row, Table
 from icckd_tui.text import Scale, Span, Spans, arm_letter, arm_tone, display, scale_for, width_of
 from icckd_tui.theme import Glyphs
@@ -240,6 +239,8 @@ def comparison_detail(frame: Frame, arm_name: str, metric: str, glyphs: Glyphs) 
 def _difference_text(study: StudyInfo, row: Comparison, glyphs: Glyphs) -> list[str]:
     if row.difference is None or row.low is None or row.high is None:
         return []
+    from icckd.report.item_text import speaks  # with results, which the first paint does not need
+
     scale = scale_for(row.unit, [row.mean])
     low, high = scale.difference(row.low), scale.difference(row.high)
     interval = f"{scale.difference(row.difference)} [{low}, {high}] {scale.unit}".rstrip()

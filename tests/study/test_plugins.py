@@ -274,7 +274,7 @@ def test_unchanged_plug_ins_start_no_process(study, monkeypatch):
     def no_process(*arguments, **options):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr("icckd.study.plugin_process.start_helper", no_process)
+    monkeypatch.setattr("icckd.resources.processes.start_helper", no_process)
     third = load(study_file(study))
     assert third.student == again.student
 
