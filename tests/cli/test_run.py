@@ -249,7 +249,7 @@ def test_sigterm_saves_what_runs_and_says_how_to_resume(desk):
 
 @pytest.mark.slow
 def test_a_third_ctrl_c_leaves_at_once_and_says_what_is_lost(desk):
-    desk.write(desk.small.replace("epochs = 2", "epochs = 100000"))
+    desk.write(desk.small.replace("epochs = 2", "epochs = 100000\nbatch_size = 4"))
     session = desk.start_forked("run", "small.toml", "-j", "1")
     wait_for(lambda: epochs_recorded(desk))
 
