@@ -156,6 +156,8 @@ def run_study(noise: Noise, differ: tuple[int, int], first: int, key: list[int])
                 "--until", "decided", "--max-seeds", str(MOST),
             )  # fmt: skip
             sessions = len(list(Path(state["ICCKD_HOME"], "sessions").iterdir()))
+    if code == 6 and not printed:  # the seeds that it takes are more than allowed
+        return Outcome(is_false=False, is_decided=False, is_extended=False)
     found = printed_verdicts(printed)
     is_decided = not any(verdict.startswith("undecided") for verdict in found.values())
     if code != (0 if is_decided else 6):
