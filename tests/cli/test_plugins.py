@@ -161,15 +161,19 @@ def test_a_killed_worker_of_a_plug_in_resumes_to_the_same_numbers(place, tmp_pat
     whole = json.loads(place.ok("sql", "--format", "json", QUERY))
     other = Place(tmp_path)
     (tmp_path / "kill.py").write_text(KILLER)
-    other.edit("def load_parity(data, root):", "def load_parity(data, root):\n    import kill")
+    head = "def losses(self, student, teacher, batch, *, step):"
+    other.edit(head, f"{head}\n        import kill; kill.at(step)")
     done = other.icckd("run", "own-parts.toml", "-j", "1", "--seeds", "0:1",
                        ICCKD_CHECKPOINT_SECONDS="0")  # fmt: skip
     assert done.returncode == 0, done.stderr
 
-    attempts = json.loads(other.ok("sql", "--format", "json", "select count(*) as n from attempt"))
+    stages = "select count(*) as attempts, count(distinct stage) as stages from attempt"
+    [counted] = json.loads(other.ok("sql", "--format", "json", stages))
     again = json.loads(other.ok("sql", "--format", "json", QUERY))
-    assert attempts[0]["n"] > 3
+    assert counted == {"attempts": 4, "stages": 3}
     assert again == [row for row in whole if row["seed"] == 0]
+    journals = (tmp_path / "home" / "attempts").glob("*/journal.jsonl")
+    assert sum('"k":"c"' in journal.read_text() for journal in journals) == 1
 
 
 QUERY = (
@@ -177,14 +181,14 @@ QUERY = (
     " like '%memory%' and metric not like '%per_second' and metric not like '%data_share'"
     " order by all"
 )
-KILLER = '''"""Kills the first worker that trains, 0.3 s after it has loaded its data."""
-import os, signal, threading, time
+KILLER = '''"""Kills the first worker whose student has a checkpoint: in its third epoch."""
+import os, signal
 from pathlib import Path
 
 mark = Path(__file__).with_name("killed")
-if "worker" in " ".join(open("/proc/self/cmdline").read().split("\\0")) and not mark.exists():
-    mark.write_text("x")
-    threading.Thread(
-        target=lambda: (time.sleep(0.3), os.kill(os.getpid(), signal.SIGKILL)), daemon=True
-    ).start()
+
+def at(step):
+    if step == 14 and not mark.exists():
+        mark.write_text("x")
+        os.kill(os.getpid(), signal.SIGKILL)
 '''

@@ -119,7 +119,12 @@ def test_twenty_full_disks_in_a_row_stall_a_writer_and_lose_nothing(tmp_path):
         folder.create()
         home = folder.sessions / "s"
         home.mkdir()
-        disk_retry = DiskRetry(stalled=told.append, give_up=lambda: False)
+
+        def stalled(why):
+            told.append(why)
+            (disk / "filler").unlink(missing_ok=True)
+
+        disk_retry = DiskRetry(stalled=stalled, give_up=lambda: False)
         with (
             JournalWriter(home / JOURNAL, disk_retry=disk_retry) as journal,
             Store.open_file(folder, notice=notices.append) as store,
@@ -129,10 +134,7 @@ def test_twenty_full_disks_in_a_row_stall_a_writer_and_lose_nothing(tmp_path):
                 fill(disk / "filler")
                 store.ingest()
                 assert not store.is_on_file
-                timer = threading.Timer(0.05, (disk / "filler").unlink)
-                timer.start()
                 write_lines(journal, cycle)
-                timer.join()
                 store._file_wanted_at = 0.0  # no test waits for a clock
                 store.ingest()
                 assert store.is_on_file

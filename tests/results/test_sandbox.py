@@ -12,6 +12,7 @@ from icckd.errors import UsageError
 from icckd.results import sandbox as fence_module
 from icckd.results.sandbox import Fence
 from tests.support.lab import Lab, planned
+from tests.support.waiting import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -134,12 +135,19 @@ def _heeded_interrupts():
     signal.signal(signal.SIGINT, before)
 
 
+def interrupt_when_busy(child):
+    """Press Ctrl-C when the child is at work on the question."""
+    before = child.cpu_times().user
+    wait_for(lambda: child.cpu_times().user > before + 0.1)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
 @pytest.mark.usefixtures("_heeded_interrupts")
 def test_a_question_can_be_interrupted(folder):
     with Fence(folder.root) as fence:
         answer(fence, "select 1")
         child = fence._child.process
-        threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+        threading.Thread(target=interrupt_when_busy, args=(psutil.Process(child.pid),)).start()
         with pytest.raises(KeyboardInterrupt):
             fence.ask(BURN, rows=1)
         assert child.poll() is not None

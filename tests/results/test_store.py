@@ -313,8 +313,12 @@ def test_the_owner_lock_is_exclusive_and_dies_with_its_holder(lab):
         assert owner_is_alive(lab.folder)
         with try_owner_lock(lab.folder) as mine:
             assert not mine
-        threading.Timer(0.6, holder.kill).start()
-        with owner_lock(lab.folder, waiting=lambda: said.append("waiting")):
+
+        def waiting():
+            said.append("waiting")
+            holder.kill()
+
+        with owner_lock(lab.folder, waiting=waiting):
             pass
         holder.stdin.close()
 
