@@ -1,4 +1,4 @@
-"""Check that a wheel holds both packages with their data files, and nothing else."""
+"""Check that a wheel holds both packages with their data files, the studies, and nothing else."""
 
 import sys
 import zipfile
@@ -11,7 +11,12 @@ SUFFIXES = {".py", ".pyi", ".sql", ".tcss", ".toml", ".html", ".j2", ".json", ".
 def expected() -> set[str]:
     """Return the files that belong into the wheel, as named inside it."""
     found = set()
-    for source, package in ((ROOT / "core" / "icckd", "icckd"), (ROOT / "icckd_tui", "icckd_tui")):
+    sources = (
+        (ROOT / "core" / "icckd", "icckd"),
+        (ROOT / "icckd_tui", "icckd_tui"),
+        (ROOT / "studies", "icckd/studies"),
+    )
+    for source, package in sources:
         for path in source.rglob("*"):
             if path.suffix in SUFFIXES and path.is_file():
                 found.add(f"{package}/{path.relative_to(source).as_posix()}")

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from icckd.errors import SpecError, UsageError
 from icckd.study.load import load
+from icckd.study.shipped import shipped_names, study_path
 from tests.support.plans import plan_of
 
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.toml"))
@@ -52,3 +54,22 @@ def test_large_studies_train_by_the_published_schedules(name, teacher, student):
     ):
         assert (training.epochs, training.batch_size, training.lr) == expected
     assert all(stage.numerics.compiled for stage in plan_of(study, "cuda").stages.values())
+
+
+def test_a_shipped_study_is_named_without_its_folder():
+    assert shipped_names() == tuple(path.stem for path in STUDIES)
+    assert load(Path("shipped:ablations")).study.name == "icc-ablations"
+    assert study_path(Path("shipped:cache.toml")) == study_path(Path("shipped:cache"))
+    assert study_path(Path("studies/cache.toml")) == Path("studies/cache.toml")
+
+
+def test_an_unknown_shipped_study_lists_what_there_is():
+    with pytest.raises(UsageError, match="no study 'ablation' comes with icckd") as error:
+        load(Path("shipped:ablation"))
+    assert error.value.hint == f"there are: {', '.join(shipped_names())}"
+
+
+def test_a_file_that_is_not_there_tells_of_the_shipped_study_of_its_name():
+    with pytest.raises(SpecError, match="cannot read none/ablations") as error:
+        load(Path("none/ablations.toml"))
+    assert error.value.hint.startswith("shipped:ablations is a study of that name")

@@ -15,6 +15,7 @@ from icckd.study import model
 from icckd.study.arms import expand
 from icckd.study.load import from_tables, load
 from icckd.study.records import Arm
+from icckd.study.shipped import is_shipped
 
 PathText = str | os.PathLike[str]
 
@@ -30,7 +31,7 @@ class Study:
         """Return the study in a file.
 
         Args:
-            path: A study file (TOML).
+            path: A study file (TOML), or `shipped:NAME` for a study that comes with icckd.
             overrides: `key=value` each, as `icckd run` takes them.
 
         Raises:
@@ -138,6 +139,7 @@ def study_name(study: "Study | PathText | None") -> str | None:
         return None if study is None else study.name
     text = os.fspath(study)
     is_file = isinstance(study, PurePath) or text.endswith(".toml") or os.sep in text
+    is_file = is_file or is_shipped(text)
     return Study.load(text).name if is_file else text
 
 

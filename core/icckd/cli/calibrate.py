@@ -6,6 +6,7 @@ from pathlib import Path
 
 from icckd.api.running import own_results, run_session, with_device
 from icckd.cli.run import CommandHost, RunOptions, say
+from icckd.errors import UsageError
 from icckd.journal.folder import StateFolder
 from icckd.results.query import Results
 from icckd.run.calibrate import (
@@ -23,6 +24,7 @@ from icckd.study.arms import Design, expand, trials_of
 from icckd.study.calibration import RATIO, WEIGHT, matched_controls, set_in_arm
 from icckd.study.load import load
 from icckd.study.model import Study
+from icckd.study.shipped import is_shipped, study_path
 
 
 def calibrate_here(path: Path, only: str | None, options: RunOptions, *, tolerance: float) -> None:
@@ -36,6 +38,11 @@ def calibrate_here(path: Path, only: str | None, options: RunOptions, *, toleran
         options: How to run the sessions.
         tolerance: How far the mean ratio may be off, in percent.
     """
+    if is_shipped(str(path)):
+        raise UsageError(
+            f"{path} comes with icckd, and calibrate writes into the study file",
+            hint=f"copy it: cp {study_path(path)} my-study.toml",
+        )
     study = load(path)
     design = expand(study)
     controls = matched_controls(study, design, only)

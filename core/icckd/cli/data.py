@@ -13,6 +13,7 @@ from icckd.variables import expanded
 if TYPE_CHECKING:
     from icckd.study.data import Data
     from icckd.train.data.files import Survey
+    from icckd.train.datasets.folders import ImageFolderData
 
 app = typer.Typer(help="Look at the images that studies train on.", no_args_is_help=True)
 MOST_CLASSES = 40
@@ -39,7 +40,7 @@ def check(
     from icckd.train.data.files import fingerprint, survey
 
     problems: list[str] = []
-    for data, root in [_as_data(what)] if what.is_dir() else _of_study(what, data_root()):
+    for data, root in [as_data(what)] if what.is_dir() else _of_study(what, data_root()):
         found = survey(data, root, decode=True)
         if found is None:
             print(f"{data.kind}: no folder of images; fingerprint {fingerprint(data, root)[:16]}")
@@ -76,7 +77,7 @@ def _whole(found: "Survey") -> Iterable[str]:
         yield f"  problem: {line}"
 
 
-def _as_data(folder: Path) -> "tuple[Data, Path]":
+def as_data(folder: Path) -> "tuple[ImageFolderData, Path]":
     """Return the settings of a folder of images, wherever it is."""
     from icckd.train.datasets.folders import ImageFolderData
 
@@ -88,9 +89,10 @@ def _of_study(path: Path, root: Path) -> "list[tuple[Data, Path]]":
     from icckd.study.arms import expand
     from icckd.study.load import load
     from icckd.study.plan import datasets
+    from icckd.study.shipped import study_path
     from icckd.study.tasks import uses_engine
 
-    if not path.exists():
+    if not study_path(path).exists():
         raise UsageError(f"there is no {path}", hint="give a folder of images, or a study file")
     study = load(path)
     if not uses_engine(study.task):

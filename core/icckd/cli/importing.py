@@ -115,7 +115,7 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
     between = long.split(",")
     if len(between) != 2:
         raise UsageError(f"--long {long!r} names no two columns", hint="--long metric,value")
-    _carry_out(
+    carry_out(
         ImportRequest(
             kind=kind,
             path=source,
@@ -168,7 +168,7 @@ def _counts(given: list[str] | None) -> dict[str, int]:
     return found
 
 
-def _carry_out(request: "ImportRequest") -> None:
+def carry_out(request: "ImportRequest") -> None:
     """Read, then write under the owner lock, then print what reports show."""
     from icckd.api.running import own_results
     from icckd.cli.run import print_table, say
@@ -209,8 +209,9 @@ def load_to_run(path: Path, overrides: Sequence[str]) -> "Study":
         SpecError: As `icckd.study.load.load`.
     """
     from icckd.study.load import load
+    from icckd.study.shipped import study_path
 
-    if not path.exists():
+    if not study_path(path).exists():
         from icckd.journal.folder import StateFolder
         from icckd.results.query import open_results
         from icckd.results.studies import refuse_imported

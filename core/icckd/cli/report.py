@@ -27,6 +27,7 @@ from icckd.report.formats import (
     format_of_suffix,
     report_format,
 )
+from icckd.study.shipped import is_shipped
 from icckd.variables import expanded
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def open_folder() -> "Iterator[Results]":
 
 def study_name(study: str | None) -> str | None:
     """Return the name of a study given by name or by file."""
-    if study is None or not (study.endswith(".toml") or "/" in study):
+    if study is None or not (study.endswith(".toml") or "/" in study or is_shipped(study)):
         return study
     from icckd.study.load import load
 

@@ -32,9 +32,9 @@ def csv_rows(path: Path, columns: Columns, metrics: Sequence[str]) -> Iterator[R
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             head = file.readline(LONGEST_LINE)
-            between = max(",;\t", key=head.count)
+            between = separator(head)
             file.seek(0)
-            reader = csv.reader(_bounded(file), delimiter=between, strict=True)
+            reader = csv.reader(bounded_lines(file), delimiter=between, strict=True)
             names = [name.strip() for name in next(reader, [])]
             if len(names) > MOST_COLUMNS:
                 raise SpecError(
@@ -63,7 +63,16 @@ def csv_rows(path: Path, columns: Columns, metrics: Sequence[str]) -> Iterator[R
         ) from error
 
 
-def _bounded(file: io.TextIOBase) -> Iterator[str]:
+def separator(head: str) -> str:
+    """Return what separates the cells of a table: comma, semicolon or tab.
+
+    >>> separator("arm;seed;acc")
+    ';'
+    """
+    return max(",;\t", key=head.count)
+
+
+def bounded_lines(file: io.TextIOBase) -> Iterator[str]:
     """Yield lines; one that is too long ends the reading."""
     while line := file.readline(LONGEST_LINE):
         if len(line) == LONGEST_LINE:

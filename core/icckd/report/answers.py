@@ -21,6 +21,8 @@ _DOING = {
     "remove": "Removing", "replace": "Replacing", "add": "Adding", "set": "Setting", "use": "Using",
     "lower": "Lowering", "raise": "Raising", "vary": "Varying", "disable": "Disabling",
     "drop": "Dropping", "freeze": "Freezing", "train": "Training", "change": "Changing",
+    "halve": "Halving", "double": "Doubling", "turn": "Turning", "skip": "Skipping",
+    "reduce": "Reducing", "increase": "Increasing", "keep": "Keeping", "take": "Taking",
 }  # fmt: skip
 
 

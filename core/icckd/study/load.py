@@ -20,6 +20,7 @@ from icckd.study.plugins import NONE, SORTS, PartFacts, Plugins, read_plugins
 from icckd.study.presets import resolve_presets
 from icckd.study.problems import first_problem, toml_problem
 from icckd.study.registry import Registry
+from icckd.study.shipped import MARK, shipped_names, study_path
 from icckd.study.tasks import ONLY, entries, entry_at, is_alike, uses_engine
 from icckd.study.teacher import TEACHER_LOSSES, with_views_of_losses
 
@@ -63,9 +64,15 @@ class LoadedStudy(Study):
 def load(path: Path, overrides: Sequence[str] = ()) -> Study:
     """Return the study in a TOML file, with `key=value` overrides applied.
 
+    Args:
+        path: The file, or `shipped:NAME` for a study that comes with icckd.
+        overrides: As for `parse`.
+
     Raises:
         SpecError: The file cannot be read or is not a valid study; the message names the place.
+        UsageError: No study of that name comes with icckd.
     """
+    path = study_path(path)
     return parse(read_text(path), where=str(path), overrides=overrides)
 
 
@@ -79,9 +86,10 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise SpecError(
-            f"cannot read {path}: {error.strerror}", hint="give a study file"
-        ) from error
+        hint = "give a study file"
+        if (name := path.name.removesuffix(".toml")) in shipped_names():
+            hint = f"{MARK}{name} is a study of that name that comes with icckd"
+        raise SpecError(f"cannot read {path}: {error.strerror}", hint=hint) from error
     if len(data) > MAX_BYTES:
         raise SpecError(f"{path} is larger than 1 MiB", hint="a study file is a few kilobytes")
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or data[:2].count(0) == 1:
