@@ -181,11 +181,13 @@ class WatchApp(App[Answer]):
             self.push_screen(name)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Offer every action of the screen by name, and the themes."""
+        """Offer every action of the screen that can do something now, and the themes."""
         yield SystemCommand("Theme", "change the colors", self.action_change_theme)
         if not isinstance(screen, MonitorScreen):
             return
         for key in (*number_keys(), *keys_of(type(screen))):
+            if not screen.applies(key.action):
+                continue
             yield SystemCommand(
                 key.title,
                 f"{key.description} ({key.names[0]})",

@@ -6,8 +6,26 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from icckd_tui.decision import (
+    better_tone,
+    need_text,
+    questions_of,
+    sign_text,
+    verdict_tone,
+    verdict_word,
+)
 from icckd_tui.tables import Column, Row, Table
-from icckd_tui.text import Scale, Span, Spans, arm_letter, arm_tone, display, scale_for, width_of
+from icckd_tui.text import (
+    Scale,
+    Span,
+    Spans,
+    arm_letter,
+    arm_tone,
+    display,
+    fit,
+    scale_for,
+    width_of,
+)
 from icckd_tui.theme import Glyphs
 
 if TYPE_CHECKING:
@@ -108,9 +126,14 @@ def role_of(arm: Arm) -> str:
 
 def _done(frame: Frame, arm: str, glyphs: Glyphs) -> Spans:
     states = [row.state for row in frame.trials if row.arm == arm]
-    complete, lost = states.count("complete"), states.count("failed") + states.count("blocked")
-    done = (Span(f"{complete}/{len(frame.study.planned_seeds(arm))}", "" if complete else "muted"),)
-    return (*done, Span(f" {glyphs.states['failed']}{lost}", "failed")) if lost else done
+    complete = states.count("complete")
+    done = Span(f"{complete}/{len(frame.study.planned_seeds(arm))}", "" if complete else "muted")
+    lost = (
+        Span(f" {glyphs.states[state]}{states.count(state)}", state)
+        for state in ("failed", "blocked")
+        if state in states
+    )
+    return (done, *lost)
 
 
 def _metric(
@@ -206,12 +229,7 @@ def _parts(
 
 def difference_tone(study: StudyInfo, row: Comparison) -> str:
     """Return the tone of a difference whose interval excludes 0: "good", "bad" or "strong"."""
-    direction = study.metric(row.metric).direction
-    if not excludes_zero(row) or row.difference is None:
-        return ""
-    if direction == "none":
-        return "strong"
-    return "good" if (row.difference > 0) == (direction == "higher") else "bad"
+    return better_tone(study, row) if excludes_zero(row) and row.difference is not None else ""
 
 
 def comparison_detail(frame: Frame, arm_name: str, metric: str, glyphs: Glyphs) -> Spans:
@@ -226,14 +244,21 @@ def comparison_detail(frame: Frame, arm_name: str, metric: str, glyphs: Glyphs) 
     head = (Span(f" {display(arm.name, _TABLE_ARM)}", "strong"), Span(f"  {role_of(arm)}", "muted"))
     if row is None:
         return (*head, Span(f"  {display(arm.title)}", "muted"))
+    words = [sign_text(frame, arm, row, glyphs)]
+    if row.verdict in ("helps", "hurts"):
+        words.append(f"the part {row.verdict}")
+    elif row.verdict:
+        need = need_text(row) if row.verdict == "undecided" else ""
+        words.append(f"{row.verdict}, {need}" if need else row.verdict)
+    between = f" {glyphs.separator} "
+    told = between.join(word for word in words if word)
     texts = [display(metric, 40), *_difference_text(frame.study, row, glyphs), *_never_text(row)]
-    if row.missing:
-        texts.append(_missing_text(frame, row, glyphs))
-    body = f" {glyphs.separator} ".join(texts)
-    verdict = (Span(f" {glyphs.separator} the part {row.verdict}", "strong"),)
-    if row.verdict in ("equivalent", "undecided"):
-        verdict = (Span(f" {glyphs.separator} {row.verdict}", "strong"),)
-    return (*head, Span(f"  {body}"), *(verdict if row.verdict else ()))
+    texts += [_missing_text(frame, row, glyphs)] if row.missing else []
+    return (
+        *head,
+        Span(f"  {told}{between}" if told else "  ", "strong"),
+        Span(between.join(texts)),
+    )
 
 
 def _difference_text(study: StudyInfo, row: Comparison, glyphs: Glyphs) -> list[str]:
@@ -255,8 +280,11 @@ def _difference_text(study: StudyInfo, row: Comparison, glyphs: Glyphs) -> list[
 
 def _missing_text(frame: Frame, row: Comparison, glyphs: Glyphs) -> str:
     """Name the seeds without a value, those that failed with their sign."""
-    lost = {t.seed for t in frame.trials if t.arm == row.arm and t.state in ("failed", "blocked")}
-    signs = {seed: glyphs.states["failed"] if seed in lost else "" for seed in row.missing}
+    states = {t.seed: t.state for t in frame.trials if t.arm == row.arm}
+    signs = {
+        seed: glyphs.states[state] if (state := states.get(seed)) in ("failed", "blocked") else ""
+        for seed in row.missing
+    }
     seeds = ", ".join(f"{seed}{signs[seed]}" for seed in row.missing[:12])
     return f"without seed {seeds}{', ...' if len(row.missing) > 12 else ''}"
 
@@ -283,6 +311,7 @@ def reference_text(frame: Frame) -> str:
 
 
 _FOREST_ARM = 20
+_SHORTEST_ARM = 9
 _FEWEST = 12  # cells of the plot
 
 
@@ -295,9 +324,14 @@ def forest_table(frame: Frame, metric: str, width: int, glyphs: Glyphs) -> Table
     names = min(_FOREST_ARM, max((len(display(arm.name, _FOREST_ARM)) for arm in arms), default=1))
     texts = {arm.name: _text(frame.study, rows.get(arm.name), scale, glyphs) for arm in arms}
     counts = {arm.name: _count(frame, rows.get(arm.name)) for arm in arms}
-    change = max((len(span.text) for span in texts.values()), default=1)
+    change = max([6, *(len(span.text) for span in texts.values())])
     tail = max((len(text) for text in counts.values()), default=1)
-    room = max(_FEWEST, width - 1 - (names + 2) - change - tail - 8)
+    verdicts = _verdicts(frame, metric, rows)
+    word = max((len(span.text) for span in verdicts.values()), default=0)
+    taken = word + 2 if word else 0
+    room = width - 1 - (names + 2) - change - tail - 8 - taken
+    if room < _FEWEST:
+        names, room = max(_SHORTEST_ARM, names + room - _FEWEST), _FEWEST
     low, high = _range(list(rows.values()))
     table_rows = tuple(
         Row(
@@ -305,33 +339,55 @@ def forest_table(frame: Frame, metric: str, width: int, glyphs: Glyphs) -> Table
             cells=(
                 (
                     Span(f"{arm_letter(place)} ", arm_tone(place)),
-                    Span(display(arm.name, _FOREST_ARM)),
+                    Span(fit(display(arm.name, _FOREST_ARM), names, glyphs.ellipsis)),
                 ),
                 _plot(frame.study, rows.get(arm.name), low, high, room, glyphs),
                 (texts[arm.name],),
                 (Span(counts[arm.name], "muted"),),
+                *(((verdicts.get(arm.name, _NOTHING),),) if word else ()),
             ),
         )
         for place, arm in enumerate(frame.study.arms)
         if arm.name != frame.reference
     )
+    judged = (Column(key="verdict", titles=("part",), width=word),) if word else ()
     return Table(
         columns=(
             Column(key="arm", titles=("arm",), width=names + 2),
             Column(key="plot", titles=(_axis(low, high, room, scale),), width=room, drawn=True),
             Column(key="change", titles=(change_title(frame.study, glyphs),),
-                   width=max(change, 6), right=True),
+                   width=change, right=True),
             Column(key="n", titles=("n",), width=tail, right=True),
+            *judged,
         ),
         rows=table_rows,
-        frozen=4,
+        frozen=5 if judged else 4,
     )  # fmt: skip
+
+
+def _verdicts(frame: Frame, metric: str, rows: dict[str, Comparison]) -> dict[str, Span]:
+    """Return the verdicts on the parts; none on an outcome that no question is about."""
+    if not frame.is_declared:
+        return {}
+    asked = [each.arm for each in questions_of(frame) if each.metric == metric]
+    return {
+        arm: Span(
+            verdict_word(frame.study, rows.get(arm)), verdict_tone(frame.study, rows.get(arm))
+        )
+        for arm in asked
+    }
+
+
+def forest_title(frame: Frame, metric: str, glyphs: Glyphs) -> str:
+    """Return what the differences are from, and on which side of 0 an arm is better."""
+    head = comparison_title(frame, glyphs).replace(", paired by seed", "", 1)
+    side = {"higher": "right", "lower": "left"}.get(frame.study.metric(metric).direction)
+    return f"{head} {glyphs.separator} {side} is better" if side else head
 
 
 def _range(rows: list[Comparison]) -> tuple[float, float]:
     """Return a range with 0 inside, as wide as the intervals."""
-    ends = [v for row in rows if row.low is not None and row.high is not None
-            for v in (row.low, row.high)]  # fmt: skip
+    ends = [v for row in rows for v in (row.low, row.high, row.difference) if v is not None]
     low, high = min([0.0, *ends]), max([0.0, *ends])
     return (low, high) if high > low else (-1.0, 1.0)
 
@@ -356,8 +412,12 @@ def _plot(
 ) -> Spans:
     cells, zero = [" "] * room, _at(0.0, low, high, room)
     cells[zero] = glyphs.zero
-    if row is None or row.difference is None or row.low is None or row.high is None:
+    if row is None or row.difference is None:
         return (Span("".join(cells), "faint"),)
+    if row.low is None or row.high is None:
+        at = _at(row.difference, low, high, room)
+        point = Span(glyphs.point, "muted")
+        return (Span("".join(cells[:at]), "faint"), point, Span("".join(cells[at + 1 :]), "faint"))
     left, right = _at(row.low, low, high, room), _at(row.high, low, high, room)
     middle = _at(row.difference, low, high, room)
     for place in range(left, right + 1):
@@ -373,6 +433,8 @@ def _plot(
 
 
 def _text(study: StudyInfo, row: Comparison | None, scale: Scale, glyphs: Glyphs) -> Span:
+    if row is not None and row.difference is not None and row.low is None:
+        return Span(glyphs.signed(scale.difference(row.difference)), "muted")  # no interval yet
     if row is None or row.difference is None or row.low is None or row.high is None:
         never = row is not None and row.never
         return Span(f"never {row.never}/{row.n}" if row is not None and never else "-", "muted")

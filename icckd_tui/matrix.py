@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from icckd_tui.comparison import difference_tone, excludes_zero
 from icckd_tui.data import Frame, arm_index
+from icckd_tui.decision import DECIDED, part_of, verdict_word
 from icckd_tui.tables import Column, Row, Table
 from icckd_tui.text import (
     HEAT_LEVELS,
@@ -33,6 +34,7 @@ _SHORTEST = 9  # of a factor or a setting where room is short
 _GAP = 2  # cells between columns
 _WIDE = 1000  # more than any terminal has
 _CELL_LEVEL = 12  # cells of a level's name inside a cell
+_STAR_HEAT = HEAT_LEVELS // 2  # of an interval that leaves out 0 where nothing is judged
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,42 @@ def factors_of(study: StudyInfo) -> tuple[Factor, ...]:
     found: dict[tuple[str, ...], list[Arm]] = {}
     for arm in study.arms:
         if arm.name != study.baseline:
-            found.setdefault(tuple(change.path for change in arm.changes), []).append(arm)
-    factors = []
+            found.setdefault(_paths(arm), []).append(arm)
+    factors: list[Factor] = []
     for paths, arms in found.items():
-        name = " + ".join(_short(path, paths) for path in paths) or "as the baseline"
-        base = ", ".join(setting_text(change.before) for change in arms[0].changes)
-        levels = tuple(
-            (", ".join(setting_text(change.after) for change in arm.changes), arm.name)
-            for arm in arms
-        )
-        factors.append(Factor(display(name, 60), base, levels))
+        name = display(_name_of(study, arms[0]) or _joined(paths), 60)
+        if any(name == each.name for each in factors):
+            name = display(f"{name} ({_joined(paths)})", 60)
+        changes = [change for change in arms[0].changes if change.path in paths]
+        base = ", ".join(setting_text(change.before) for change in changes)
+        levels = tuple((_level(arm, paths), arm.name) for arm in arms)
+        factors.append(Factor(name, base, levels))
     return tuple(factors)
+
+
+def _paths(arm: Arm) -> tuple[str, ...]:
+    """Return the settings that an arm changes, without what follows from those."""
+    declared = tuple(change.path for change in arm.changes if " / " not in change.path)
+    return declared or tuple(change.path for change in arm.changes)
+
+
+def _level(arm: Arm, paths: tuple[str, ...]) -> str:
+    return ", ".join(setting_text(change.after) for change in arm.changes if change.path in paths)
+
+
+def _name_of(study: StudyInfo, arm: Arm) -> str:
+    """Return what the study's author calls what an arm changes, "" where only settings say it."""
+    if arm.levels:
+        return " + ".join(arm.levels)
+    if arm.control_for:
+        ablation = next((each for each in study.arms if each.name == arm.control_for), None)
+        name = _name_of(study, ablation) if ablation is not None else ""
+        return f"matched: {name}" if name else ""
+    return part_of(arm).removeprefix("the ")
+
+
+def _joined(paths: tuple[str, ...]) -> str:
+    return " + ".join(_short(path, paths) for path in paths) or "as the baseline"
 
 
 def _short(path: str, paths: tuple[str, ...]) -> str:
@@ -115,7 +142,7 @@ def matrix_table(
     """Return factors by levels, each cell with letter, difference and star.
 
     Where a `width` in cells is too small for one column of levels, factors and the baseline's
-    settings are shortened before any difference is.
+    settings are shortened before any difference is, and where that does not do, the settings go.
     """
     grid = grid_of(frame.study, glyphs)
     found = {row.arm: row for row in frame.comparisons if row.metric == metric}
@@ -123,13 +150,20 @@ def matrix_table(
     rows = [_row(factor, grid, cells, (_FACTOR_WIDTH, _LEVEL_WIDTH)) for factor in grid.factors]
     columns = _columns(rows, grid.titles)
     over = sum(column.width + _GAP for column in columns[:3]) - width
-    if over > 0:
-        base = max(_SHORTEST, min(_LEVEL_WIDTH, columns[1].width) - over // 2)
-        over -= columns[1].width - min(base, columns[1].width)
-        name = max(_SHORTEST, min(_FACTOR_WIDTH, columns[0].width) - over)
-        rows = [_row(factor, grid, cells, (name, base)) for factor in grid.factors]
-        columns = _columns(rows, grid.titles)
-    return Table(columns=columns, rows=tuple(_lined_up(rows)), frozen=2)
+    if over <= 0:
+        return Table(columns=columns, rows=tuple(_lined_up(rows)), frozen=2)
+    base = max(_SHORTEST, min(_LEVEL_WIDTH, columns[1].width) - over // 2)
+    base = min(base, columns[1].width)
+    name = min(_FACTOR_WIDTH, columns[0].width) - (over - (columns[1].width - base))
+    has_base = name >= _SHORTEST
+    if not has_base:
+        name = max(_SHORTEST, columns[0].width - over + columns[1].width + _GAP)
+    rows = _lined_up([_row(factor, grid, cells, (name, base)) for factor in grid.factors])
+    columns = _columns(rows, grid.titles)
+    if has_base:
+        return Table(columns=columns, rows=tuple(rows), frozen=2)
+    left = tuple(Row(key=row.key, cells=(row.cells[0], *row.cells[2:])) for row in rows)
+    return Table(columns=(columns[0], *columns[2:]), rows=left, frozen=1)
 
 
 def _row(factor: Factor, grid: Grid, cells: _Cells, widths: tuple[int, int]) -> Row:
@@ -161,13 +195,15 @@ class _Cells:
         return scale_for(unit, [row.mean for row in self.found.values()])
 
     @property
-    def largest(self) -> float:
-        """The largest difference, which has the strongest color."""
-        differences = [abs(r.difference) for r in self.found.values() if r.difference is not None]
-        return max(differences, default=0.0)
+    def verdicts(self) -> dict[str, str]:
+        """The verdict on the part of each arm, in one word; none against another reference."""
+        if not self.frame.is_declared:
+            return {}
+        words = {arm: verdict_word(self.frame.study, row) for arm, row in self.found.items()}
+        return {arm: word for arm, word in words.items() if word}
 
     def cell(self, arm: str | None, level: str) -> Spans:
-        """Return letter, level, difference and star; the count while seeds run."""
+        """Return letter, level, difference, star and verdict; the count while seeds run."""
         if arm is None:
             return ()
         index, glyphs = arm_index(self.frame.study, arm), self.glyphs
@@ -181,29 +217,50 @@ class _Cells:
     def _value(self, arm: str) -> Spans:
         frame, glyphs = self.frame, self.glyphs
         row, planned = self.found.get(arm), len(frame.study.planned_seeds(arm))
-        states = [trial.state for trial in frame.trials if trial.arm == arm]
-        lost = states.count("failed") + states.count("blocked")
-        hatch = (Span(f"{glyphs.hatch}{lost} ", "failed"),) if lost else ()
+        lost = _lost(frame, arm, glyphs)
         count = row.n if row is not None else 0
         if arm == frame.reference:
-            return (*hatch, Span(" reference ", "muted"))
+            return (*lost, Span(" reference ", "muted"))
+        verdicts = self.verdicts
+        room = max(map(len, verdicts.values()), default=0)
         if row is None or row.difference is None or count < min(2, planned):
-            return (*hatch, Span(f"{glyphs.waiting} {count}/{planned} ", "muted"))
+            verdict = Span(f"{'':{room}} " if room else "")
+            return (*lost, Span(f"{glyphs.waiting} {count}/{planned} ", "muted"), verdict)
         star = "*" if excludes_zero(row) else " "
         text = glyphs.signed(self.scale.difference(row.difference)) + star
         ground = self._heat(row)
         open_ = (Span(f"{glyphs.waiting}{count}/{planned} ", "muted"),) if count < planned else ()
+        word = verdicts.get(arm, "")
+        is_open = word not in DECIDED
+        verdict = Span(f" {word:{room}}" if room else "", "muted" if is_open else "strong")
         tone = difference_tone(frame.study, row) or "strong"
-        spans = (*hatch, *open_, Span(text, "strong" if ground else tone))
+        spans = (*lost, *open_, Span(text, "strong" if ground else tone), verdict)
         return tuple(span._replace(ground=ground) for span in spans) if ground else spans
 
     def _heat(self, row: Comparison) -> str:
+        """Return the ground: as strong as the evidence is, whatever the size of the difference."""
         direction = self.frame.study.metric(self.metric).direction
-        if direction == "none" or row.difference is None or not self.largest:
+        if direction == "none" or not row.difference:
             return ""
-        level = round(abs(row.difference) / self.largest * HEAT_LEVELS)
+        level = _STAR_HEAT if excludes_zero(row) else 0
+        if self.frame.is_declared and row.verdict in ("helps", "hurts"):
+            level = HEAT_LEVELS
+        if self.verdicts.get(row.arm) in ("undecided", "equivalent"):
+            level = 0
         better = (row.difference > 0) == (direction == "higher")
         return f"heat{'+' if better else '-'}{level}" if level else ""
+
+
+def _lost(frame: Frame, arm: str, glyphs: Glyphs) -> Spans:
+    """Return how many trials of an arm failed, and how many were blocked by another's failure."""
+    states = [trial.state for trial in frame.trials if trial.arm == arm]
+    failed, blocked = states.count("failed"), states.count("blocked")
+    spans: list[Span] = []
+    if failed:
+        spans.append(Span(f"{glyphs.hatch}{failed} ", "failed"))
+    if blocked:
+        spans.append(Span(f"{glyphs.states['blocked']}{blocked} ", "blocked"))
+    return tuple(spans)
 
 
 def _columns(rows: list[Row], titles: tuple[str, ...]) -> tuple[Column, ...]:
@@ -248,4 +305,7 @@ def matrix_title(frame: Frame, metric: str, glyphs: Glyphs) -> str:
     unit = frame.study.metric(metric).unit
     shown = f" ({unit})" if unit and unit != "1" else ""
     against = "" if frame.is_declared else f" against {display(frame.reference, 24)}"
-    return f"Matrix {glyphs.separator} {glyphs.delta} {display(metric, 40)}{shown}{against}"
+    judged = any(each.metric == metric for each in frame.study.questions) and frame.is_declared
+    verdict = ", verdict on the part" if judged else ""
+    name = display(metric, 40)
+    return f"Matrix {glyphs.separator} {glyphs.delta} {name}{shown}{verdict}{against}"

@@ -116,8 +116,11 @@ def padded(spans: Spans, width: int, *, right: bool = False) -> Spans:
     return (blank, *spans) if right else (*spans, blank)
 
 
-def wrapped(spans: Spans, width: int, most: int) -> list[Spans]:
-    """Return at most `most` lines, broken at blanks; what does not fit stays in the last one."""
+def wrapped(spans: Spans, width: int, most: int, hang: int = 2) -> list[Spans]:
+    """Return at most `most` lines, broken at blanks; what does not fit stays in the last one.
+
+    Lines after the first begin with `hang` blanks.
+    """
     if not spans:
         return []
     lines: list[list[Span]] = [[]]
@@ -126,8 +129,8 @@ def wrapped(spans: Spans, width: int, most: int) -> list[Spans]:
         for word in re.findall(r"\s*\S+|\s+$", span.text):
             size = cell_len(word)
             if used + size > width and used and len(lines) < most:
-                lines.append([Span("  ")])
-                word, used = word.lstrip(), 2
+                lines.append([Span(" " * hang)])
+                word, used = word.lstrip(), hang
                 size = cell_len(word)
             lines[-1].append(span._replace(text=word))
             used += size

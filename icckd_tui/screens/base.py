@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SMALLEST = (60, 16)  # terminal columns and rows below which nothing useful fits
 ALL_PANES = (110, 30)  # from this size of the terminal on, all panes are shown at once
+_OF_REPLAY = ("play", "seek(", "faster(")
 LONGEST_COPY = 70_000  # bytes; what many terminals take in one sequence
 
 
@@ -122,6 +123,26 @@ class MonitorScreen(Screen[None]):
         """Whether a pane is in use now."""
         return True
 
+    def applies(self, action: str) -> bool:
+        """Whether an action can do something now, so that palette and footer offer it."""
+        if action.startswith(_OF_REPLAY):
+            return self.state.player is not None
+        if action in ("next_pane", "previous_pane", "maximize_pane"):
+            return self.frame is not None and len(self._shown_panes()) > 1
+        if action == "unlock":
+            return self.state.submit is not None
+        if action == "back":
+            return self._maximized or self.NAME != "study" or bool(self.state.choices.filter.text)
+        if action == "follow":
+            return any(table.follows and not table.follow for table in self.query(GridTable))
+        if action in ("export", "copy"):
+            return self.exportable() is not None and not (action == "export" and self.app.is_web)
+        return True
+
+    def companions(self, pane: str) -> tuple[str, ...]:
+        """Return the panes that are shown with one where there is no room for all."""
+        return (pane,)
+
     def entry_of(self, pane: Widget) -> Widget:
         """Return the widget that takes the keys of a pane."""
         return pane
@@ -163,7 +184,6 @@ class MonitorScreen(Screen[None]):
             glyphs=self.glyphs,
             screens=tuple(SCREENS),
             screen=self.NAME,
-            keys=footer_keys(type(self)),
             id="keys",
         )
 
@@ -200,17 +220,21 @@ class MonitorScreen(Screen[None]):
         if not notice:
             self.arrange_panes()
             self._focus_pane()
-        self.query_one(FooterKeys).show(self._place(), bool(notice))
+        self._show_footer(bool(notice))
         self.show_bar()
         self._was_filled = not notice
         if self._was_filled:
             self.fill_panes()
 
+    def _show_footer(self, alone: bool = False) -> None:
+        keys = tuple(key for key in footer_keys(type(self)) if self.applies(key.action))
+        self.query_one(FooterKeys).show(self._place(), alone, keys)
+
     def _show_panes_or_one(self) -> None:
         single = self.is_single
         for name in self.PANES:
             self.query_one(f"#{name}").display = self.is_wanted(name) and (
-                not single or name == self._pane
+                not single or name in self.companions(self._pane)
             )
         for box in reversed(list(self.query(".box"))):
             box.display = any(child.display for child in box.children)
@@ -241,6 +265,7 @@ class MonitorScreen(Screen[None]):
         elif isinstance(update, Frame) and self._was_filled:
             self.query_one(Banner).show(update)
             self.show_bar()
+            self._show_footer()
             self.fill_panes()
         else:
             self.lay_out()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from textual.binding import BindingType
 
+from icckd_tui.decision import seeds_advised
 from icckd_tui.keys import Key
 from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.dialogs import Confirm
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from icckd.journal.requests import Wanted
 
 MORE_SEEDS = 2  # that one press asks for
-RequestKey = Literal["pause", "cancel", "retry", "first", "extend", "stop"]
+RequestKey = Literal["pause", "cancel", "retry", "first", "extend", "decide", "stop"]
+_CONFIRMED = ("cancel", "stop", "decide")
 
 
 class ControlScreen(MonitorScreen):
@@ -44,13 +46,21 @@ class ControlScreen(MonitorScreen):
             refusal = "this trial's name cannot be sent"
         if request is None:
             self.say(refusal or "no trial is chosen", severe=True)
-        elif request.kind in ("cancel", "stop"):
+        elif what in _CONFIRMED:
             self.app.push_screen(
                 Confirm(question_about(request), glyphs=self.glyphs),
                 lambda yes: self._submit(request) if yes else None,
             )
         else:
             self._submit(request)
+
+    def applies(self, action: str) -> bool:
+        """Whether an action can do something now: a request needs a session that is asked."""
+        if action.startswith("ask("):
+            frame = self.frame
+            is_live = frame is not None and frame.progress.session == "live"
+            return is_live and self.state.submit is not None
+        return super().applies(action)
 
     def _refusal(self) -> str:
         """Return why no request can be sent now, "" where one can."""
@@ -68,8 +78,9 @@ class ControlScreen(MonitorScreen):
         study, progress = self.frame.study.name, self.frame.progress
         if what == "pause":
             return Wanted(kind="resume" if progress.paused else "pause", study=study)
-        if what == "extend":
-            return Wanted(kind="more-seeds", study=study, count=MORE_SEEDS)
+        if what == "extend" or what == "decide":  # narrows the type
+            count = seeds_advised(self.frame) if what == "decide" else MORE_SEEDS
+            return Wanted(kind="more-seeds", study=study, count=count) if count else None
         if what == "stop":
             return Wanted(kind="stop", study=study)
         trial = self.trial_in_view()
@@ -104,6 +115,8 @@ def text_of(request: Wanted) -> str:
 
 def question_about(request: Wanted) -> str:
     """Return what to ask before a request that gives up work is sent."""
+    if request.kind == "more-seeds":
+        return f"Add {request.count} seeds to every arm? That many should decide what is open."
     if request.kind == "stop":
         return "Stop the session after its running stages?"
     text = text_of(request).capitalize()

@@ -11,8 +11,9 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
-from icckd_tui.comparison import comparison_detail, comparison_title, forest_table
+from icckd_tui.comparison import comparison_detail, forest_table, forest_title
 from icckd_tui.data import Frame
+from icckd_tui.decision import DECIDE_KEY, seeds_advised
 from icckd_tui.host import host_rows
 from icckd_tui.keys import Key
 from icckd_tui.log import log_table, places_of
@@ -31,7 +32,7 @@ from icckd_tui.text import (
     short_duration,
 )
 from icckd_tui.theme import Glyphs
-from icckd_tui.widgets.bars import HostView
+from icckd_tui.widgets.bars import AnswerView, HostView
 from icckd_tui.widgets.chart import CurveChart
 from icckd_tui.widgets.table import GridTable
 
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 
 _FIRST = ("running", "failed", "blocked", "pending", "cancelled", "complete")
+_PAIR = ("matrix", "differences")  # together on a terminal that is too small for all panes
+_PAIR_FROM = 20  # rows
 _ARM_WIDTH = 24
 _REASON_WIDTH = 60
 
@@ -160,6 +163,8 @@ class StudyScreen(ControlScreen, CurveScreen):
         Key("o", "step_outcome(1)", "matrix and differences: next outcome",
             label="Outcome", rank=4),
         Key("O", "step_outcome(-1)", "matrix and differences: previous outcome"),
+        Key(DECIDE_KEY, "decide", "add the seeds that should decide what is open: asks the session,"
+            " or copies the command", label="Decide", rank=3),
     ]  # fmt: skip
 
     def __init__(self, state: AppState) -> None:
@@ -170,6 +175,7 @@ class StudyScreen(ControlScreen, CurveScreen):
     def panes(self) -> ComposeResult:
         """Return the panes of the screen, as `MonitorScreen` lays them out."""
         glyphs = self.glyphs
+        yield AnswerView(glyphs=glyphs, id="decision")
         with Horizontal(id="study-body", classes="box"):
             with Vertical(id="study-left", classes="box"):
                 yield GridTable(glyphs=glyphs, cells=True, detail=True, id="matrix", classes="pane")
@@ -191,21 +197,53 @@ class StudyScreen(ControlScreen, CurveScreen):
         return not self._has_host_panel
 
     def arrange_panes(self) -> None:
-        """Give matrix and differences what they hold, and the rest to trials and charts."""
+        """Give answer, matrix and differences what they hold, the rest to trials and charts."""
         self.query_one("#host-panel").display = self._has_host_panel
         single, frame = self.is_single, self.frame
         for name in ("matrix", "differences", "study-bottom"):
             self.query_one(f"#{name}").styles.height = "1fr"
-        if single or frame is None:
+        answer = self.query_one("#decision", AnswerView)
+        answer.set_class(not single, "pane")
+        answer.display = frame is not None and (not single or self._pane in _PAIR)
+        if frame is None:
             return
-        height = self.size.height - 2
+        used = self._answer_rows(frame)
+        answer.styles.height = used
         factors = len(grid_of(frame.study, self.glyphs).factors)
-        matrix = min(factors + 5, height * 3 // 10)
+        if single:
+            if self._pair_fits:
+                room = self.size.height - 3 - used
+                most = max(room // 2, room - len(frame.study.arms) - 2)
+                self.query_one("#matrix").styles.height = min(factors + 4, most)
+            return
+        height = self.size.height - 2 - used
+        matrix = min(factors + 5, height * 7 // 20)
         differences = min(len(frame.study.arms) + 2, height * 3 // 10)
         bottom = max(self._host_rows + 2 if self._has_host_panel else 0, min(8, height // 5))
         self.query_one("#matrix").styles.height = matrix
         self.query_one("#differences").styles.height = differences
         self.query_one("#study-bottom").styles.height = bottom
+
+    def _answer_rows(self, frame: Frame) -> int:
+        """Return the rows of the answer with its border, where it has one."""
+        border = 0 if self.is_single else 2
+        return len(self._answer(frame)) + border
+
+    def _answer(self, frame: Frame) -> list[Spans]:
+        width, height = self.size
+        most = (4 if height >= 24 else 3) if self.is_single else max(4, min(12, height // 4))
+        border = 0 if self.is_single else 2
+        view = self.query_one("#decision", AnswerView)
+        return view.lines_of(frame, width - border - 1, most)
+
+    @property
+    def _pair_fits(self) -> bool:
+        """Whether matrix and differences go below each other on a small terminal."""
+        return self.is_single and not self._maximized and self.size.height >= _PAIR_FROM
+
+    def companions(self, pane: str) -> tuple[str, ...]:
+        """Return the panes that are shown with one where there is no room for all."""
+        return _PAIR if pane in _PAIR and self._pair_fits else (pane,)
 
     def show_host(self) -> None:
         """Give the panel another line where another device appeared."""
@@ -233,9 +271,22 @@ class StudyScreen(ControlScreen, CurveScreen):
         assert self.frame is not None
         return self.state.choices.outcome or self.frame.study.primary
 
+    def fill_panes(self) -> None:
+        """Fill the answer, then the panes."""
+        frame = self.frame
+        answer = self.query_one("#decision", AnswerView)
+        if frame is not None and answer.display:
+            rows = self._answer_rows(frame)
+            if answer.styles.height is None or answer.styles.height.value != rows:
+                self.arrange_panes()
+            answer.set_lines(self._answer(frame))
+        super().fill_panes()
+
     def _fill_matrix(self) -> None:
         assert self.frame is not None
         pane, choices = self.query_one("#matrix", GridTable), self.state.choices
+        if self._fill_later(pane):
+            return
         detail = comparison_detail(self.frame, choices.focus or "", self.outcome, self.glyphs)
         pane.show(self._matrix(pane.size.width), lambda _: detail)
         title = matrix_title(self.frame, self.outcome, self.glyphs)
@@ -245,10 +296,16 @@ class StudyScreen(ControlScreen, CurveScreen):
             if cell is not None:
                 pane.put_cursor(*cell)
 
+    def _fill_later(self, pane: GridTable) -> bool:
+        """Return whether a pane is not laid out yet, or hidden: showing it fills it again."""
+        if not pane.size.width and self.query_one("#panes").display:
+            self.set_timer(_RETRY_SECONDS, lambda: self.refill(str(pane.id)))
+        return not pane.size.width
+
     def _matrix(self, width: int) -> Table:
         assert self.frame is not None
         marked = self.state.choices.marked
-        return matrix_table(self.frame, self.outcome, self.glyphs, marked, width or 1000)
+        return matrix_table(self.frame, self.outcome, self.glyphs, marked, width)
 
     def _arm_in_matrix(self) -> str | None:
         pane = self.query_one("#matrix", GridTable)
@@ -259,14 +316,12 @@ class StudyScreen(ControlScreen, CurveScreen):
     def _fill_differences(self) -> None:
         assert self.frame is not None
         pane = self.query_one("#differences", GridTable)
-        if not pane.size.width:  # not laid out yet, or hidden: showing it fills it again
-            if self.query_one("#panes").display:
-                self.set_timer(_RETRY_SECONDS, lambda: self.refill("differences"))
+        if self._fill_later(pane):
             return
         pane.show(forest_table(self.frame, self.outcome, pane.size.width, self.glyphs))
         if self.state.choices.focus is not None and pane.key != self.state.choices.focus:
             pane.put_cursor(self.state.choices.focus)
-        pane.set_titles(comparison_title(self.frame, self.glyphs), pane.position)
+        pane.set_titles(forest_title(self.frame, self.outcome, self.glyphs), pane.position)
 
     def _fill_trials(self) -> None:
         assert self.frame is not None
@@ -337,6 +392,28 @@ class StudyScreen(ControlScreen, CurveScreen):
     def trial_in_view(self) -> tuple[str, int] | None:
         """Return the trial that a request would be about."""
         return trial_of(self.query_one("#trials", GridTable).key)
+
+    def applies(self, action: str) -> bool:
+        """Whether an action can do something now: deciding needs advice."""
+        if action == "decide":
+            return self.frame is not None and seeds_advised(self.frame) is not None
+        return super().applies(action)
+
+    def action_decide(self) -> None:
+        """Have the seeds added that should decide what is open, once the user says yes.
+
+        Where no session runs that could be asked, the command that adds them is copied.
+        """
+        frame = self.frame
+        count = seeds_advised(frame) if frame is not None else None
+        if frame is None or count is None:
+            self.say("nothing is open that a known number of seeds would decide")
+        elif frame.progress.session == "live":
+            self.action_ask("decide")
+        else:
+            command = f"icckd run STUDY.toml --add-seeds {count}"
+            self.app.copy_to_clipboard(command)
+            self.say(f"no session runs; copied: {command}")
 
     def action_step_outcome(self, step: int) -> None:
         """Show the next or the previous outcome in matrix and differences."""

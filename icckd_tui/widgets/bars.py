@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from icckd_tui.data import Failed, StudyUpdate
+from icckd_tui.decision import answer_lines, bar_text
 from icckd_tui.host import host_line, host_panel
 from icckd_tui.keys import Key
 from icckd_tui.text import Span, Spans, display, duration, fit, on_ground, padded, width_of
@@ -65,6 +66,18 @@ class Notice(Static):
         self.update(Content(text))
 
 
+class AnswerView(LinesWidget):
+    """Says what the study asks, what is answered, and what runs."""
+
+    def __init__(self, *, glyphs: Glyphs, id: str, classes: str | None = None) -> None:  # noqa: A002
+        super().__init__(glyphs=glyphs, id=id, classes=classes)
+        self.set_titles("Question and answer")
+
+    def lines_of(self, frame: Frame, width: int, most: int) -> list[Spans]:
+        """Return the lines for so many cells and rows."""
+        return answer_lines(frame, width, most, self.glyphs)
+
+
 STALE_AFTER = 30.0  # seconds without a journal line in a live session
 
 _ORDER = ("complete", "running", "failed", "blocked", "cancelled", "pending")
@@ -104,8 +117,14 @@ def _eta(progress: Progress) -> Spans:
     return (Span("   ETA ", "muted"), Span(duration(progress.eta_seconds)))
 
 
-def bar_view(study: StudyInfo, progress: Progress, now: float, width: int, glyphs: Glyphs) -> Spans:
-    """Return the bar, exactly `width` cells: details go first when room is short."""
+def bar_view(
+    study: StudyInfo, progress: Progress, now: float, width: int, glyphs: Glyphs,
+    decided: tuple[str, str] = ("", ""),
+) -> Spans:  # fmt: skip
+    """Return the bar, exactly `width` cells: details go first when room is short.
+
+    `decided` says in many words and in few what is answered.
+    """
     from icckd.results.types import mark_of  # the first paint does without
 
     name = display(study.name)
@@ -114,9 +133,13 @@ def bar_view(study: StudyInfo, progress: Progress, now: float, width: int, glyph
     mark: Spans = (Span(f" {word}", "warning"),) if word else ()
     age, eta = age_of(progress, now), _eta(progress)
     counts = {words: counts_of(progress, glyphs, words=words) for words in (True, False)}
+    long, short = ((Span("   "), Span(text, "strong")) if text else () for text in decided)
     tries = [
-        (Span(size, "muted"), Span(" "), *counts[True], *eta),
-        (Span(size, "muted"), Span(" "), *counts[False], *eta),
+        (Span(size, "muted"), Span(" "), *counts[True], *eta, *long),
+        (Span(size, "muted"), Span(" "), *counts[False], *eta, *long),
+        (*counts[False], *eta, *long),
+        (*counts[False], *eta, *short),
+        (*counts[False], *short),
         (*counts[False], *eta),
         counts[False],
     ]
@@ -166,7 +189,8 @@ class StudyBar(LinesWidget):
             )
             room = max(40, width - width_of(notes))
             progress = self._frame.progress
-            spans = bar_view(self._frame.study, progress, self._clock(), room, self.glyphs)
+            decided = bar_text(self._frame)
+            spans = bar_view(self._frame.study, progress, self._clock(), room, self.glyphs, decided)
             if width_of(spans) + width_of(notes) <= width:
                 spans = (*notes, *spans)
         self.set_lines([on_ground(padded(spans, width), "bar")])
@@ -181,27 +205,27 @@ class FooterKeys(LinesWidget):
         glyphs: Glyphs,
         screens: tuple[str, ...],
         screen: str,
-        keys: tuple[Key, ...],
         id: str,  # noqa: A002
     ) -> None:
         super().__init__(glyphs=glyphs, id=id)
         self._screens = screens
         self._screen = screen
-        self._keys = keys
+        self._keys: tuple[Key, ...] = ()
         self._place = ""
+        self._alone = False
 
     def on_resize(self) -> None:
-        self.show(self._place)
+        self.show(self._place, self._alone, self._keys)
 
-    def show(self, place: str, alone: bool = False) -> None:
-        """Show the keys and, on the right, the pane that is shown alone."""
-        self._place = place
+    def show(self, place: str, alone: bool, keys: tuple[Key, ...]) -> None:
+        """Show these keys, the most needed first, and on the right the pane shown alone."""
+        self._place, self._alone, self._keys = place, alone, keys
         width = self.size.width
         tabs = self._tabs(width)
         where: Spans = (Span(f" {place} ", "muted"),) if place and not alone else ()
         room = width - width_of(where) - width_of(tabs)
         chosen: list[tuple[int, Spans]] = []
-        for key in self._keys:
+        for key in keys:
             spans = (Span(f" {key.names[0]}", "key"), Span(f" {key.label} "))
             if width_of(spans) <= room:
                 chosen.append((key.rank if key.rank > 1 else 99 - key.rank, spans))

@@ -24,7 +24,7 @@ from icckd.results.types import (
     TrialStatus,
 )
 from icckd.study.paths import Change
-from icckd.study.records import Arm
+from icckd.study.records import Arm, Hypothesis
 from icckd_tui.feed import Source
 from icckd_tui.host import Host
 
@@ -40,6 +40,8 @@ ARMS = (
     ("plain-kd", "ablation", "REPLACE", None, 93.9),
     ("single-view", "combination", "", None, 93.2),
 )
+TITLES = {"no-margin": "Remove the margin filter", "no-cache": "Remove the negative cache"}
+QUESTIONS = ("no-margin", "no-cache")
 METRICS = (
     ("student.top1", "%", 1.0),
     ("teacher.top1", "%", 1.4),
@@ -76,7 +78,14 @@ def study(arms=ARMS):
         primary="student.top1",
         metrics=tuple(name for name, *_ in METRICS),
         arms=tuple(
-            Arm(name=n, role=r, title=n, action=a, control_for=c, changes=_changes(place))
+            Arm(
+                name=n,
+                role=r,
+                title=TITLES.get(n, n),
+                action=a,
+                control_for=c,
+                changes=_changes(place),
+            )
             for place, (n, r, a, c, _) in enumerate(arms)
         ),
         resolved={
@@ -86,7 +95,13 @@ def study(arms=ARMS):
         },
         seeds=SEEDS,
         smallest_effect=0.5,
-        family=("no-margin", "no-cache"),
+        family=QUESTIONS,
+        rule="one extension",
+        hypotheses=tuple(
+            Hypothesis(arm=arm, metric="student.top1", smallest_effect=0.5)
+            for arm in QUESTIONS
+            if arm in [name for name, *_ in arms]
+        ),
         planned_at=NOW - 600,
     )
 
@@ -150,7 +165,9 @@ def comparisons(arms=ARMS, against=0):
                     high=None if difference is None else difference + half,
                     p=None if difference is None else 0.012,
                     p_adjusted=0.024 if judged and place in (1, 3) else None,
-                    verdict="helps" if judged and place == 3 else "",
+                    verdict={1: "undecided", 3: "helps"}.get(place, "") if judged else "",
+                    more_seeds=57 if judged and place == 1 else None,
+                    more_seeds_least=30 if judged and place == 1 else None,
                 )
             )
     return tuple(rows)

@@ -140,9 +140,9 @@ def test_the_detail_names_interval_pairs_verdict_and_missing_seeds():
 
     assert "Δ −1.70 [−2.10, −1.30] %" in text
     assert "4 pairs" in text
-    assert "Holm 0.024" in text
+    assert "corrected 0.024" in text
     assert "without seed 4, 5, 6, 7" in text
-    assert text.endswith("the part helps")
+    assert "−1.70: worse without the negative cache · the part helps · student.top1 · Δ" in text
 
 
 def asked(*questions):
@@ -453,10 +453,13 @@ def test_in_a_narrow_matrix_settings_are_shortened_and_no_difference(glyphs):
     narrow = matrix_table(frame(), "student.top1", glyphs, frozenset(), 56)
 
     def width_taken(table):
-        return sum(column.width + 2 for column in table.columns[:3])
+        return sum(column.width + 2 for column in table.columns)
 
-    assert width_taken(narrow) < width_taken(wide)
+    assert width_taken(narrow) <= 56 < width_taken(wide)
+    assert [column.key for column in narrow.columns] == ["factor", "level:0"]
     assert [row.key for row in narrow.rows] == [row.key for row in wide.rows]
     for short, whole in zip(narrow.rows, wide.rows, strict=True):
-        assert plain(short.cells[2]).split()[-1] == plain(whole.cells[2]).split()[-1]
+        assert plain(short.cells[-1]).split() == plain(whole.cells[-1]).split()
+    middle = matrix_table(frame(), "student.top1", glyphs, frozenset(), width_taken(wide) - 8)
+    assert [column.key for column in middle.columns] == ["factor", "baseline", "level:0"]
     assert matrix_table(frame(), "student.top1", glyphs, frozenset(), 200) == wide
