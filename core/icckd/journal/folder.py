@@ -28,6 +28,11 @@ CODE = "code.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
+def is_journal_name(name: str) -> bool:
+    """Whether a folder of a session or an attempt can have this name."""
+    return _NAME.fullmatch(name) is not None
+
+
 @dataclass(frozen=True, slots=True)
 class StateFolder:
     """Paths inside one state folder."""
@@ -151,6 +156,6 @@ class StateFolder:
             if group.is_dir():
                 with os.scandir(group) as entries:
                     names = sorted(
-                        e.name for e in entries if _NAME.fullmatch(e.name) and e.is_dir()
+                        e.name for e in entries if is_journal_name(e.name) and e.is_dir()
                     )
                 yield from (group / name / JOURNAL for name in names)

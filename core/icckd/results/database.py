@@ -184,6 +184,7 @@ def connect() -> DuckDBPyConnection:
         "python_enable_replacements = false",
         "temp_directory = ''",
         "threads = 1",
+        "pandas_analyze_sample = 0",  # arrays of objects are text, whatever the first ones are
     ):
         connection.execute(f"set {setting}")
     return connection

@@ -131,6 +131,10 @@ class Store:
     Use `open_file` while holding the owner lock, `in_memory` otherwise.
     """
 
+    _on_file: bool
+    _inode: tuple[int, int] | None
+    _ingester: Ingester
+
     def __init__(
         self,
         folder: StateFolder,
@@ -279,13 +283,13 @@ class Store:
     def _leave_file(self) -> None:
         if self._on_file:
             connection = self._connection
-            has_states = self._settled
             connection.execute(f"use {MEMORY}")
             connection.execute(f"copy from database {FILE} to {MEMORY}")
             connection.execute(f"detach {FILE}")
             seal(connection)
-            self._adopt(connection, on_file=False)
-            self._settled = has_states
+            self._on_file, self._inode = False, None
+            self._local = threading.local()
+            self._ingester.forget_durability()
 
     def close(self) -> None:
         """Release the database."""

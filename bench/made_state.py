@@ -1,0 +1,217 @@
+"""Large state folders with synthetic results: what the benchmarks of growth read.
+
+`python bench/made_state.py FOLDER ARMS SEEDS [EPOCHS]` makes one. The plan is a real one, of a
+study with so many arms and seeds; the journals are written by the product's own writer, with the
+events and metrics that a worker writes for a teacher and its student. Only the values are drawn
+instead of trained. Nothing waits for the disk.
+"""
+
+import base64
+import contextlib
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from unittest import mock
+
+import numpy as np
+
+from icckd import __version__
+from icckd.journal.events import (
+    ArtifactPublished,
+    AttemptClosed,
+    AttemptHeader,
+    EpochMetrics,
+    SessionClosed,
+    StageOutcomes,
+    StageState,
+)
+from icckd.journal.file import JournalWriter
+from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.owner import boot_id, next_session_ordinal
+from icckd.run.prepare import make_plan
+from icckd.run.session import ORDERS_PER_SESSION, RunRequest, header_of, planned
+from icckd.study.load import parse
+from icckd.study.plan import StageJob
+
+STUDY = """
+[study]
+name = "made"
+question = "How do costs grow? (synthetic results)"
+baseline = "base"
+design = "one-at-a-time"
+primary = "student.top1"
+metrics = ["teacher.top1", "student.nll", "teacher.convergence", "student.convergence",
+    "teacher.stability", "teacher.intra_ratio", "student.nonfinite_steps"]
+convergence = {{ teacher = 90.0, student = 80.0 }}
+smallest_effect = 0.5
+seeds = {{ count = {seeds} }}
+[data]
+kind = "synthetic"
+[teacher.intra]
+[teacher.training]
+epochs = {epochs}
+[student.training]
+epochs = {epochs}
+[[factor]]
+name = "weight"
+path = "teacher.intra.weight"
+levels = [{levels}]
+"""
+IMAGES = 360
+SERIES = {
+    "teacher": ("ce", "intra", "grad_norm", "intra_ratio", "anchor_share", "negatives",
+                "positive_cosine", "negative_cosine", "lr", "train_seconds", "val_top1"),
+    "student": ("ce", "kd", "grad_norm", "agreement", "lr", "train_seconds", "val_top1"),
+}  # fmt: skip
+OUTCOMES = ("stability", "grad_norm_max", "nonfinite_steps", "seconds", "images_per_second",
+            "memory_rss", "top1", "nll", "ece", "entropy", "intra_ratio", "parameters",
+            "macs")  # fmt: skip
+
+
+def request(arms: int, seeds: int, epochs: int) -> RunRequest:
+    """Return what a session of the study with so many arms and seeds is to run."""
+    levels = ", ".join(f"{(number + 1) / 10:.1f}" for number in range(arms))
+    study = parse(STUDY.format(seeds=seeds, epochs=epochs, levels=levels), where="made.toml")
+    return RunRequest(
+        study=study,
+        plan=make_plan(study, device="cpu", root=Path("data")),
+        complete=frozenset(),
+        arguments=["run", "made.toml"],
+        data_root=Path("data"),
+        requested_at=time.time(),
+    )
+
+
+class MadeSession:
+    """A session whose attempts end with drawn values; its own process counts as the one that runs.
+
+    Args:
+        folder: The state folder.
+        request: What is run.
+    """
+
+    def __init__(self, folder: StateFolder, request: RunRequest) -> None:
+        folder.create()
+        self._folder = folder
+        self.plan = request.plan
+        self._arm_of = {
+            stage: (number, trial)
+            for number, trial in enumerate(request.plan.trials)
+            for stage in trial.stages
+        }
+        self._places = {arm.name: place for place, arm in enumerate(request.plan.arms)}
+        self._ordinal, self._orders = next_session_ordinal(folder), 0
+        self.name = f"made-{self._ordinal:06d}"
+        home = folder.sessions / self.name
+        home.mkdir()
+        self._journal = JournalWriter(home / JOURNAL)
+        header = header_of(self.name, self._ordinal, request)
+        self._journal.append(header, planned(request), durable=True)
+
+    def attempt(self, stage: StageJob, *, epochs: int | None = None) -> Path:
+        """Write one attempt at a stage, complete unless it stops after fewer epochs."""
+        path, steps = self.begin(stage)
+        for number, _ in enumerate(steps):
+            if number == epochs:
+                break
+        return path
+
+    def begin(self, stage: StageJob) -> tuple[Path, Iterator[None]]:
+        """Begin an attempt; return its journal, and what writes an epoch of it at each step.
+
+        The last step ends it.
+        """
+        self._orders += 1
+        name = f"{stage.digest[:16]}-{self._ordinal:02x}{self._orders:06x}"
+        home = self._folder.attempts / name
+        home.mkdir()
+        return home / JOURNAL, self._steps(stage, name, home / JOURNAL)
+
+    def _steps(self, stage: StageJob, name: str, path: Path) -> Iterator[None]:
+        number, trial = self._arm_of[stage.digest]
+        place = self._places[trial.arm]
+        random = np.random.default_rng([number, stage.replicate, stage.kind == "student"])
+        self._say(stage, "running", name)
+        with JournalWriter(path) as journal:
+            journal.append(self._header(stage, name), durable=True)
+            reached = 90.0 - 0.3 * (place % 7) + random.normal()
+            for epoch in range(1, stage.epochs + 1):
+                values = dict(zip(SERIES[stage.kind], random.random(11).tolist(), strict=False))
+                values["train_seconds"] = 0.15 * epoch
+                values["val_top1"] = reached - 8.0 * (1 - epoch / stage.epochs)
+                journal.append(EpochMetrics(epoch=epoch, values=_named(stage, values)))
+                yield
+            hits = random.random(IMAGES) < reached / 100
+            journal.append(
+                StageOutcomes(
+                    values=_named(stage, self._outcomes(random, hits)),
+                    images=IMAGES,
+                    right=base64.b64encode(np.packbits(hits).tobytes()).decode(),
+                )
+            )
+            files = {"model.json": "0" * 64, "model.safetensors": "1" * 64}
+            journal.append(ArtifactPublished(files=files, bytes=98_277))
+            closed = AttemptClosed(state="complete", count=journal.count, seconds=3.0)
+            journal.append(closed, durable=True)
+        self._say(stage, "complete", name)
+        yield
+
+    def _outcomes(self, random: np.random.Generator, hits: np.ndarray) -> Mapping[str, float]:
+        drawn = dict(zip(OUTCOMES, random.random(len(OUTCOMES)).tolist(), strict=True))
+        return {**drawn, "top1": 100.0 * float(hits.mean()), "nonfinite_steps": 0.0}
+
+    def _say(self, stage: StageJob, state: str, attempt: str) -> None:
+        said = StageState.model_validate(
+            {"stage": stage.digest, "state": state, "attempt": attempt}
+        )
+        self._journal.append(said, durable=True)
+
+    def _header(self, stage: StageJob, name: str) -> AttemptHeader:
+        return AttemptHeader(
+            attempt=name, session=self.name, stage=stage.digest, kind=stage.kind,
+            shape=stage.shape, seed=stage.seed, replicate=stage.replicate, epochs=stage.epochs,
+            settings=stage.settings, inputs=dict(stage.inputs), fingerprint=stage.fingerprint,
+            numerics=asdict(stage.numerics), code_epoch=stage.code_epoch,
+            host=socket.gethostname(), boot=boot_id(), pid=os.getpid(),
+            environment={"icckd": __version__, "cpu": "none: synthetic"},
+            ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """End the session in good order."""
+        self._journal.append(SessionClosed(exit_code=0, count=self._journal.count), durable=True)
+        self._journal.close()
+
+
+def _named(stage: StageJob, values: Mapping[str, float]) -> dict[str, float]:
+    return {f"{stage.kind}.{name}": value for name, value in values.items()}
+
+
+@contextlib.contextmanager
+def no_disk() -> Iterator[None]:
+    """Write without waiting for the disk."""
+    with (
+        mock.patch("os.fsync", return_value=None),
+        mock.patch("os.fdatasync", return_value=None),
+    ):
+        yield
+
+
+def make(root: Path, *, arms: int, seeds: int, epochs: int = 3) -> StateFolder:
+    """Make a state folder of a finished session with `arms` times `seeds` trials."""
+    folder = StateFolder(root)
+    with no_disk():
+        session = MadeSession(folder, request(arms, seeds, epochs))
+        for stage in session.plan.stages.values():
+            session.attempt(stage)
+        session.end()
+    return folder
+
+
+if __name__ == "__main__":
+    numbers = [int(word) for word in sys.argv[2:]]
+    make(Path(sys.argv[1]), **dict(zip(("arms", "seeds", "epochs"), numbers, strict=False)))

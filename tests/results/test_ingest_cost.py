@@ -1,0 +1,155 @@
+"""What one look at a state folder costs: new lines and open journals, however much is done."""
+
+import os
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import icckd.results.ingest as ingest
+from icckd.journal.events import LogLine
+from icckd.journal.listing import JournalListing
+from icckd.results.store import Store
+from tests.support.lab import Lab, planned
+from tests.support.rows import FACTS, busy, contents, in_memory
+
+
+class Counting:
+    """Counts what ingesting asks of the system and of the database."""
+
+    def __init__(self, monkeypatch):
+        self.counts: Counter[str] = Counter()
+        read_chunk, stat, scandir = ingest.read_chunk, os.stat, os.scandir
+
+        def counted_chunk(path, start, limit):
+            chunk = read_chunk(path, start, limit)
+            self.counts["files read"] += 1
+            self.counts["bytes"] += chunk.end - start
+            return chunk
+
+        def counted_stat(path, **more):
+            self.counts["stat"] += 1
+            return stat(path, **more)
+
+        def counted_scan(path):
+            entries = list(scandir(path))
+            self.counts["names"] += len(entries)
+            return scandir(path)
+
+        monkeypatch.setattr(ingest, "read_chunk", counted_chunk)
+        monkeypatch.setattr(os, "stat", counted_stat)
+        monkeypatch.setattr(os, "scandir", counted_scan)
+
+    def of(self, act) -> dict[str, int]:
+        self.counts.clear()
+        act()
+        return dict(self.counts)
+
+
+class CountedConnection:
+    """A connection that counts its statements."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.statements = 0
+
+    def execute(self, *arguments):
+        self.statements += 1
+        return self._connection.execute(*arguments)
+
+    def __getattr__(self, name):
+        return getattr(self._connection, name)
+
+
+def running(lab, seeds):
+    """A session of so many seeds, all complete but the last stage, which has an epoch."""
+    plan = planned(seeds=range(seeds))
+    session = lab.session("s1", plan)
+    last = plan.trials[-1]
+    session.train_all(skip=[(last.arm, last.seed)])
+    session.train(session.stage(last.arm, last.seed), until=1, end=None)
+    return session
+
+
+def tick_costs(root, seeds, monkeypatch):
+    """What looking costs while nothing is new, and after one line more; SQL statements too."""
+    lab = Lab(root)
+    session = running(lab, seeds)
+    now = 0.0
+    with monkeypatch.context() as patched:
+        patched.setattr(ingest, "JournalListing", partial(JournalListing, clock=lambda: now))
+        store = in_memory(lab.folder)
+        now = 10.0
+        store.ingest()
+        counting = Counting(patched)
+        store._connection = connection = CountedConnection(store._connection)
+        idle = counting.of(store.ingest), connection.statements
+        session.journal.append(LogLine(text="one line more"))
+        connection.statements = 0
+        return idle, (counting.of(store.ingest), connection.statements)
+
+
+def test_a_look_costs_the_same_however_many_attempts_are_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
+    monkeypatch.setattr(os, "fdatasync", lambda file: None)
+    few = tick_costs(tmp_path / "few", 2, monkeypatch)
+    many = tick_costs(tmp_path / "many", 12, monkeypatch)
+
+    assert all(costs[1][0].pop("bytes") < 200 for costs in (few, many))
+    assert few == many
+    (idle, statements), (growing, _) = many
+    assert "names" not in idle  # no folder was listed
+    assert "files read" not in idle
+    assert statements <= 8
+    assert growing["files read"] == 1
+
+
+def test_what_was_read_is_not_read_again(lab, monkeypatch):
+    session = running(lab, 2)
+    size = sum(path.stat().st_size for path in lab.folder.journals())
+    counting = Counting(monkeypatch)
+    with Store.in_memory(lab.folder) as store:
+        assert counting.of(store.ingest)["bytes"] == size
+        assert counting.of(store.ingest).get("bytes", 0) == 0
+        session.journal.append(LogLine(text="one line more"))
+        now = sum(path.stat().st_size for path in lab.folder.journals())
+        assert counting.of(store.ingest)["bytes"] == now - size
+
+
+def test_few_rows_and_many_are_stored_alike(lab, monkeypatch):
+    busy(lab)
+    found = []
+    for least in (1, 10**9):
+        monkeypatch.setattr(ingest, "MANY", least)
+        with in_memory(lab.folder) as store:
+            found.append(contents(store, FACTS))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("many", [1, 10**9])
+def test_a_batch_whose_commit_fails_is_read_again(lab, monkeypatch, many):
+    busy(lab)
+    monkeypatch.setattr(ingest, "MANY", many)
+    with in_memory(lab.folder) as whole, Store.in_memory(lab.folder) as store:
+        add = ingest._Table.add
+        failures = iter([RuntimeError("no room")])
+
+        def refused(self, connection, rows):
+            add(self, connection, rows)
+            for error in failures:
+                raise error
+
+        monkeypatch.setattr(ingest._Table, "add", refused)
+        with pytest.raises(RuntimeError):
+            store.ingest()
+        store.ingest()
+        assert contents(store, FACTS) == contents(whole, FACTS)
+
+
+def test_an_attempt_of_a_name_that_leads_elsewhere_is_not_read(lab):
+    session = lab.session("s1", planned())
+    elsewhere = Path("../sessions/s1")
+    session.say(session.stage("full", 0), "running", attempt=str(elsewhere))
+    with in_memory(lab.folder) as store:
+        assert store.select("select count(*) from journal") == [(1,)]
