@@ -203,8 +203,9 @@ def test_options_that_are_not_possible_are_refused(ran):
 def test_an_interrupted_run_raises_and_the_same_call_resumes(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL_TOML.replace("epochs = 2", "epochs = 12"))
     script = (
-        "import icckd\n"
+        "import icckd, signal\n"
         "from icckd.errors import Interrupted\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # ignored in the background
         "try:\n    icckd.run('small.toml', jobs=1)\n"
         "except Interrupted as error:\n    print(error.hint)\n"
     )

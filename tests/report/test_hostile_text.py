@@ -12,7 +12,7 @@ from icckd.report.export import EXPORTERS, export
 from icckd.report.figures import draw_figures
 from icckd.report.manifest import manifest
 from icckd.report.query import FORMATS, write_query
-from icckd.report.terminal import write_arm, write_status, write_trial
+from icckd.report.standing import write_arm, write_status, write_trial
 from icckd.results.query import open_results
 from tests.faults.texts import TEXTS, harm_in, hostile_study, is_json
 from tests.support.junit import read_junit

@@ -13,7 +13,8 @@ from icckd.cli.main import main
 from icckd.journal.events import EVENT
 from icckd.journal.file import encode, read_chunk
 from icckd.journal.folder import StateFolder
-from icckd.results.query import about_views, export_views, open_results
+from icckd.results.export import export_views
+from icckd.results.query import about_views, open_results
 from icckd.study.arms import arms, family, outcome_columns
 from icckd.study.load import load
 from icckd.study.plan import digest_of

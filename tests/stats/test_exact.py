@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -99,3 +99,20 @@ def test_the_bootstrap_waits_for_ten_pairs():
     assert (low, high) == bootstrap_interval(values[::-1])
     t = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (low, high) == pytest.approx((t.low, t.high), abs=0.4)
+
+
+@given(
+    arrays(np.float64, st.integers(10, 24), elements=st.integers(-40, 40).map(lambda n: n / 8)),
+    st.sampled_from([0.9, 0.95]),
+)
+@settings(max_examples=15, deadline=None)
+def test_the_bootstrap_is_that_of_scipy(differences, confidence):
+    assume(np.ptp(differences) > 0)
+    theirs = scipy.stats.bootstrap(
+        (np.sort(differences),), np.mean, confidence_level=confidence, method="BCa",
+        rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+
+    ours = bootstrap_interval(differences, confidence=confidence)
+
+    assert ours == pytest.approx((theirs.low, theirs.high), rel=1e-12, abs=1e-12)

@@ -11,7 +11,7 @@ from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.report.item_text import planned_about
 from icckd.report.numbers import bytes_text, duration
-from icckd.report.terminal import seed_power_lines
+from icckd.report.seed_power import seed_power_lines
 from icckd.report.text import display, html_text
 from icckd.resources import models_text, usable_gpus
 from icckd.results.bits import mixed_bits, mixed_note

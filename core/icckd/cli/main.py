@@ -3,6 +3,7 @@
 import errno
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, cast
 
 import typer
@@ -20,7 +21,8 @@ app = typer.Typer(
     help="Plan, train, watch and report ablation studies of knowledge distillation.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,  # Rich takes longer to import than all that --help needs
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 
 
@@ -41,31 +43,35 @@ def _options(
         print(f"icckd: {notice}", file=sys.stderr)
 
 
-app.command("init")(init)
-app.command("plan")(studies.plan)
-app.command("run")(studies.run)
-app.command("check")(studies.check)
-app.command("schema")(studies.schema)
-app.command("calibrate")(studies.calibrate)
-app.command("import")(import_)
-app.command("watch")(studies.watch)
-app.command("report")(report.report)
-app.command("compare")(report.compare)
-app.command("diff")(report.diff)
-app.command("sql")(sql_console.sql)
-app.command("export")(report.export)
-app.command("status")(report.status)
-app.command("ls")(report.list_studies)
-app.command("show")(report.show)
-app.command("logs")(report.logs)
-app.command("mcp")(report.mcp)
-app.command("published")(report.published)
-app.command("fetch")(studies.fetch)
+_VERBS: dict[str, Callable[..., None]] = {
+    "init": init,
+    "plan": studies.plan,
+    "run": studies.run,
+    "check": studies.check,
+    "schema": studies.schema,
+    "calibrate": studies.calibrate,
+    "import": import_,
+    "watch": studies.watch,
+    "report": report.report,
+    "compare": report.compare,
+    "diff": report.diff,
+    "sql": sql_console.sql,
+    "export": report.export,
+    "status": report.status,
+    "ls": report.list_studies,
+    "show": report.show,
+    "logs": report.logs,
+    "mcp": report.mcp,
+    "published": report.published,
+    "fetch": studies.fetch,
+    "convert": upkeep.convert,
+    "doctor": doctor,
+    "fsck": upkeep.fsck,
+    "clean": upkeep.clean,
+}
+for _name, _function in _VERBS.items():  # without a short help of its own a long line is cut off
+    app.command(_name, short_help=(_function.__doc__ or "").partition("\n")[0])(_function)
 app.add_typer(data.app, name="data")
-app.command("convert")(upkeep.convert)
-app.command("doctor")(doctor)
-app.command("fsck")(upkeep.fsck)
-app.command("clean")(upkeep.clean)
 
 
 def main() -> None:

@@ -306,7 +306,7 @@ def _say(text: str) -> None:
 
 def status(study: StudyName = None) -> None:
     """Print where a study stands, once, in plain lines."""
-    from icckd.report.terminal import write_status
+    from icckd.report.standing import write_status
 
     with open_folder() as results:
         write_status(results, find(results, study), sys.stdout)
@@ -319,7 +319,7 @@ def list_studies(
     ] = None,
 ) -> None:
     """List the studies of this state folder, or the revisions of one, newest first."""
-    from icckd.report.terminal import write_revisions, write_studies
+    from icckd.report.standing import write_revisions, write_studies
 
     with open_folder() as results:
         if study is None:
@@ -335,7 +335,7 @@ def show(
     study: StudyOption = None,
 ) -> None:
     """Show an arm or a trial: what differs, stages, attempts, environment, outcomes, failures."""
-    from icckd.report.terminal import write_arm, write_trial
+    from icckd.report.standing import write_arm, write_trial
     from icckd.results.selection import select
 
     with open_folder() as results:
@@ -357,7 +357,7 @@ def logs(
     ] = False,
 ) -> None:
     """Print the newest log lines of a study, an arm or a trial."""
-    from icckd.report.terminal import write_log_row
+    from icckd.report.standing import write_log_row
     from icckd.results.selection import select
 
     with open_folder() as results:

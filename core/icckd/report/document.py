@@ -20,6 +20,7 @@ from icckd.report.text import (
     effect_size_text,
     interval_text,
     mean_cell,
+    origin_suffix,
     p_text,
     scale_of,
 )
@@ -279,7 +280,7 @@ def build_document(
         complete=trials.complete,
         total=trials.total,
         is_synthetic=on_synthetic_data(study),
-        origin=notes.origin_suffix(study),
+        origin=origin_suffix(study),
         revision=notes.revision_text(results, study),
         newer=revisions[: [each.key for each in revisions].index(study.key)],
         warnings=tuple(report_warnings(results, study)),

@@ -32,7 +32,7 @@ from icckd.report.rule_text import (
     verdict_rule,
 )
 from icckd.report.strength import matched_notes
-from icckd.report.text import display, seeds_text
+from icckd.report.text import display, origin_suffix, seeds_text
 from icckd.results.bits import mixed_note
 from icckd.results.checks import claims
 from icckd.results.published import SEPARATOR, Published, published_for
@@ -55,13 +55,6 @@ def arm_label(arm: Arm) -> str:
     if arm.role == "control" and arm.control_for:
         return f"control for {display(arm.control_for)}"
     return f"{arm.role} ({display(arm.action)})" if arm.action else arm.role
-
-
-def origin_suffix(study: StudyInfo) -> str:
-    """Return what is added to a study's line: synthetic data, or runs made elsewhere."""
-    if study.observed is not None:
-        return observed.suffix(study.observed)
-    return ", synthetic data" if on_synthetic_data(study) else ""
 
 
 def verdict_text(row: Comparison) -> str:

@@ -5,9 +5,8 @@ Plain text of fixed width, no colour, the same bytes for the same results.
 
 import json
 import textwrap
-import time
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 from icckd.report import methods
 from icckd.report.document import (
@@ -18,15 +17,14 @@ from icckd.report.document import (
     MetricColumn,
     ReportDocument,
 )
-from icckd.report.notes import by_source, epoch_text, origin_suffix, revision_text
-from icckd.report.numbers import duration
-from icckd.report.rule_text import bound_text, unit_of
+from icckd.report.notes import by_source, epoch_text, revision_text
 from icckd.report.text import (
     aligned,
     difference_cell,
     display,
     effect_size_text,
     mean_cell,
+    origin_suffix,
     p_text,
     scale_of,
     seeds_text,
@@ -34,7 +32,6 @@ from icckd.report.text import (
 )
 from icckd.results.published import SEPARATOR, published, published_for
 from icckd.results.query import Results
-from icckd.results.seeds import PILOT_PAIRS, SeedPower
 from icckd.results.selection import (
     Selection,
     compare_selections,
@@ -44,17 +41,9 @@ from icckd.results.selection import (
     stages_of,
 )
 from icckd.results.types import (
-    Attempt,
     Comparison,
-    LogEntry,
-    Progress,
-    StateCounts,
     StudyInfo,
-    TrialStatus,
 )
-from icckd.stats.fixed import LEAST_PAIRS
-from icckd.study.paths import changes
-from icckd.study.records import Arm
 
 WIDTH = 100
 _GAP = 3
@@ -159,225 +148,6 @@ def _changes(section: Changes) -> list[str]:
             text = f"{change.path}: {change.before} -> {change.after}"
             lines += _wrapped(display(text), "      ", "        ")
     return lines
-
-
-# Plain lines: where a study stands, which studies there are, what the logs say.
-
-TAIL_LINES = 5
-_SESSION = {
-    "live": "running now",
-    "ended": "not running",
-    "interrupted": "interrupted: the session died; `icckd run` resumes where it stopped",
-    "none": "never run",
-}
-
-
-def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
-    """Write counts, time left, and every trial that is not simply complete or pending."""
-    progress = results.progress(study)
-    out.write(
-        f"study {display(study.name)} (revision {display(study.revision[:8])}): "
-        f"{_session(progress)}{origin_suffix(study)}\n"
-    )
-    out.write(f"trials  {_counts(progress.trials)}\n")
-    out.write(f"stages  {_counts(progress.stages)}\n")
-    for trial in results.trials(study):
-        if trial.state not in ("complete", "pending"):
-            out.write(f"  {_trial(trial)}\n")
-        if trial.state == "failed":
-            out.writelines(f"      {display(line)}\n" for line in _why(results, study, trial))
-
-
-def write_studies(results: Results, out: TextIO) -> None:
-    """Write a line for the newest revision of each study, the one planned last first."""
-    for study in results.studies():
-        shown = results.reported(study.name)
-        other = "" if shown.key == study.key else f"; newest complete revision {shown.revision}"
-        out.write(
-            f"{display(study.name)}  {display(study.revision[:8])}"
-            f"  {_plan_and_state(results, study)}{display(other)}\n"
-        )
-
-
-def write_revisions(results: Results, name: str | None, out: TextIO) -> None:
-    """Write each revision of a study, the newest first, and what changed since the one before."""
-    revisions = results.revisions(name)
-    shown = results.reported(name)
-    for study, before in zip(revisions, [*revisions[1:], None], strict=True):
-        mark = "  (what reports show)" if study.key == shown.key else ""
-        out.write(
-            f"{display(study.name)}@{display(study.revision)}  {_plan_and_state(results, study)}"
-            f"{mark}\n"
-        )
-        if before is not None:
-            out.write(f"    since {display(before.revision)}:\n")
-            out.writelines(f"      {line}\n" for line in _revision_changes(results, before, study))
-
-
-def _plan_and_state(results: Results, study: StudyInfo) -> str:
-    progress = results.progress(study)
-    planned = time.strftime("%Y-%m-%d %H:%M", time.localtime(study.planned_at))
-    return (
-        f"planned {planned}  {len(study.arms)} arms x {len(study.seeds)} seeds"
-        f"  {_counts(progress.trials)}  {progress.session}{origin_suffix(study)}"
-    )
-
-
-def _revision_changes(results: Results, before: StudyInfo, after: StudyInfo) -> list[str]:
-    """Return in what two revisions differ: what the study says, else what its stages read."""
-    found = [
-        display(f"{each.path}: {json.dumps(each.before)} -> {json.dumps(each.after)}", 300)
-        for each in changes(before.resolved, after.resolved)
-    ]
-    conditions = [
-        f"{name}: {' and '.join(old)} -> {' and '.join(new)}"
-        for name, old, new in zip(
-            _CONDITIONS, _read_by(results, before), _read_by(results, after), strict=True
-        )
-        if old and new and old != new
-    ]
-    found += [display(line, 300) for line in conditions]
-    return found or ["the same text with other stages: other data, device or source of icckd"]
-
-
-_CONDITIONS = ("data", "numerics", "code epoch", "changed source")
-
-
-def _read_by(results: Results, study: StudyInfo) -> tuple[list[str], ...]:
-    """Return what the complete stages of a revision read, besides its settings."""
-    stages = results.provenance(study).stages
-    source = {stage.environment.get("changed_source", "") or "none" for stage in stages}
-    return (
-        sorted({stage.fingerprint[:16] for stage in stages}),
-        sorted({_facts(stage.numerics) for stage in stages}),
-        sorted({str(stage.code_epoch) for stage in stages}),
-        sorted(source),
-    )
-
-
-def write_log_row(row: LogEntry, out: TextIO) -> None:
-    """Write one log line."""
-    place = f"{row.arm}/{row.seed} {row.stage}" if row.arm else "session"
-    level = "" if row.level == "info" else f"{row.level}: "
-    clock = time.strftime("%H:%M:%S", time.localtime(row.time))
-    out.write(f"{clock} {display(place)}: {level}{display(row.text)}\n")
-
-
-def _why(results: Results, study: StudyInfo, trial: TrialStatus) -> list[str]:
-    """Return the cause of each attempt that failed, and how the last one's output ended."""
-    attempts = results.attempts(study, trial.arm, trial.seed)
-    failed = [attempt for attempt in attempts if attempt.state == "failed"]
-    lines = [f"{a.cause or 'failed'}: {a.attempt}, epoch {a.epoch} of {a.epochs}" for a in failed]
-    if failed:
-        if failed[-1].hint:
-            lines.append(f"hint: {failed[-1].hint}")
-        lines += [f"| {line}" for line in results.output_tail(failed[-1].attempt, TAIL_LINES)]
-    return lines
-
-
-def _session(progress: Progress) -> str:
-    text = _SESSION[progress.session]
-    if progress.session != "live":
-        return text
-    left = "unknown" if progress.eta_seconds is None else duration(progress.eta_seconds)
-    age = "" if progress.newest is None else f", newest record {_age(progress.newest)} old"
-    if progress.stalled:
-        text = f"{text}, {display(progress.stalled)}"
-    elif progress.paused:
-        text = f"{text}, paused"
-    return f"{text}, {progress.workers} workers, time left {left}{age}"
-
-
-def _age(moment: float) -> str:
-    return duration(max(0.0, time.time() - moment))
-
-
-def _counts(counts: StateCounts) -> str:
-    states = ("running", "complete", "pending", "failed", "blocked", "cancelled")
-    shown = [f"{n} {state}" for state in states if (n := getattr(counts, state))]
-    return f"{', '.join(shown)} of {counts.total}"
-
-
-def _trial(trial: TrialStatus) -> str:
-    where = f"{trial.stage} {trial.epoch}/{trial.epochs}" if trial.stage else ""
-    reason = f": {display(trial.reason)}" if trial.reason else ""
-    return f"{display(trial.arm)}/{trial.seed}  {trial.state}  {where}".rstrip() + reason
-
-
-# All about one arm or one trial.
-
-
-def write_arm(results: Results, study: StudyInfo, arm: str, out: TextIO) -> None:
-    """Write what an arm is and how each of its trials stands."""
-    row = next(row for row in study.arms if row.name == arm)
-    _write_head(study, row, out)
-    out.write("\ntrials:\n")
-    unit = study.metric(study.primary).unit
-    for trial in results.trials(study):
-        if trial.arm == arm:
-            value = "" if trial.primary is None else f"  {study.primary} {trial.primary:.2f} {unit}"
-            reason = f"  {display(trial.reason)}" if trial.reason else ""
-            out.write(f"  {display(arm)}/{trial.seed}  {trial.state}{value}{reason}\n")
-
-
-def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: TextIO) -> None:
-    """Write a trial's attempts with their machine, its settings, its outcomes, its failures."""
-    row = next(row for row in study.arms if row.name == arm)
-    _write_head(study, row, out)
-    out.write(f"\nseed {seed}, attempts:\n")
-    attempts = results.attempts(study, arm, seed)
-    for attempt in attempts:
-        _write_attempt(attempt, out)
-    out.write("\noutcomes:\n")
-    for metric, value in results.trial_outcomes(study, arm, seed).items():
-        out.write(f"  {metric} = {value:g} {study.metric(metric).unit}\n")
-    newest = {attempt.kind: attempt for attempt in attempts}
-    for kind, attempt in newest.items():
-        out.write(f"\nsettings of the {kind}:\n")
-        _write_settings(attempt.settings, out)
-    for attempt in attempts:
-        if attempt.traceback:
-            out.write(f"\ntraceback of {attempt.attempt}:\n")
-            out.writelines(f"  {display(line)}\n" for line in attempt.traceback.splitlines())
-
-
-def _write_head(study: StudyInfo, arm: Arm, out: TextIO) -> None:
-    label = f"control for {arm.control_for}" if arm.control_for else arm.role
-    out.write(display(f"study {study.name}, arm {arm.name} ({label})", 1000) + "\n")
-    if arm.title:
-        out.write(f"{display(arm.title)}\n")
-    for change in arm.changes:
-        before, after = json.dumps(change.before), json.dumps(change.after)
-        out.write(f"  {display(f'{change.path}: {before} -> {after}')}\n")
-
-
-def _write_attempt(attempt: Attempt, out: TextIO) -> None:
-    started = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(attempt.started))
-    replicate = f" #{attempt.replicate}" if attempt.replicate else ""
-    out.write(
-        f"  {attempt.kind}{replicate}  {attempt.state}  epoch {attempt.epoch}/{attempt.epochs}"
-        f"  {duration(attempt.seconds)}  started {started}\n"
-        f"    attempt {attempt.attempt}, stage {display(attempt.stage[:16])}\n"
-        f"    on {display(attempt.host)}, {_facts(attempt.numerics)}\n"
-        f"    {_facts(attempt.environment)}\n"
-    )
-    if attempt.reason:
-        out.write(f"    {display(attempt.reason)}\n")
-    if attempt.hint:
-        out.write(f"    hint: {display(attempt.hint)}\n")
-
-
-def _facts(facts: dict[str, Any]) -> str:
-    return display(", ".join(f"{name} {value}" for name, value in facts.items() if value != ""))
-
-
-def _write_settings(settings: dict[str, Any], out: TextIO, path: str = "") -> None:
-    for name, value in settings.items():
-        inner = f"{path}.{name}" if path else name
-        if isinstance(value, dict):
-            _write_settings(value, out, inner)
-        else:
-            out.write(f"  {display(inner)} = {display(json.dumps(value))}\n")
 
 
 # Any arms or trials beside each other: `icckd diff`, `icckd compare`.
@@ -522,93 +292,3 @@ def write_published(out: TextIO) -> None:
             pair_text = f"{number.teacher}{SEPARATOR}{number.student}"
             lines += _wrapped(f"{pair_text}, {number.method}: {number.footnote}", "  ", "    ")
     write_lines(out, lines)
-
-
-# What planned seeds can detect, in words.
-
-
-def seed_power_lines(study: StudyInfo, found: SeedPower, about: str = "") -> list[str]:
-    """Return the lines of `icckd plan` about seeds; `about` tells of verdicts about items."""
-    return [
-        "",
-        f"what {found.seeds} paired seeds can tell on {study.primary}:",
-        *(
-            f"  {text}"
-            for text in [
-                *_power(study, found),
-                *_pilot(study, found),
-                *([about] if about else _warnings(study, found)),
-            ]
-        ),
-    ]
-
-
-def _power(study: StudyInfo, found: SeedPower) -> Iterator[str]:
-    rule = "the sequential rule" if study.is_sequential else "a paired t test"
-    if study.looks == "two looks":
-        rule = "a first look and its one extension together"
-    family = (
-        f"the hardest of {found.family_size} comparisons (level {found.level:.3g})"
-        if found.family_size > 1
-        else f"one comparison (level {found.level:.3g})"
-    )
-    if found.first_level is not None:
-        yield from _first_look(found, family)
-        return
-    if found.detectable is None:
-        yield f"no difference is found with power 0.8 by {rule}, {family}"
-        return
-    yield f"by {rule}, {family},"
-    yield (
-        f"  differences of {found.detectable:.2f} standard deviations of the paired differences are"
-        " found with power 0.8"
-    )
-
-
-def _first_look(found: SeedPower, family: str) -> Iterator[str]:
-    """Say what the first look may spend, and what that costs."""
-    if found.first_detectable is None or found.detectable is None:
-        yield (
-            f"fewer than {LEAST_PAIRS} pairs give no verdict: they say how many more it takes, in"
-            " the study's one extension"
-        )
-        return
-    yield (
-        f"a first look, {family}: one extension may follow, so p has to be at most"
-        f" {found.first_level:.3g} here"
-    )
-    yield (
-        f"  differences of {found.first_detectable:.2f} standard deviations of the paired"
-        " differences are found with power 0.8"
-    )
-    yield (
-        f'  without an extension (study.extension = "none") those of {found.detectable:.2f}, which'
-        f" the first look finds with power {found.first_power:.2f}"
-    )
-
-
-def _pilot(study: StudyInfo, found: SeedPower) -> Iterator[str]:
-    unit = unit_of(study, study.primary)
-    if found.spread is None:
-        yield f"the spread is not known yet: no earlier results over {PILOT_PAIRS} pairs"
-        return
-    detects = "" if found.detectable is None else (
-        f": {found.detectable * found.spread:.3g}{unit} are found"
-    )  # fmt: skip
-    yield f"at the spread of {found.spread:.3g}{unit} seen over {found.pairs} pairs{detects}"
-    if study.smallest_effect is not None:
-        needed = "more than 100,000" if found.needed is None else f"about {found.needed}"
-        yield f"to decide about the smallest effect, {bound_text(study)}, takes {needed} seeds"
-
-
-def _warnings(study: StudyInfo, found: SeedPower) -> Iterator[str]:
-    if found.seeds < 2:
-        yield "warning: one seed has no interval and no test"
-    elif study.rule and not study.is_sequential:
-        if found.seeds < LEAST_PAIRS and found.first_level is None:
-            yield f"warning: fewer than {LEAST_PAIRS} pairs give no verdict"
-    elif found.smallest_p > found.level and not found.is_sequential:
-        yield (
-            f"warning: an exact sign-flip or rank test of {found.seeds} pairs cannot reach level"
-            f" {found.level:.3g} at all: its smallest p is {found.smallest_p:.3g}"
-        )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 from icckd.report.numbers import Scale, scale_for
-from icckd.results.types import Comparison
+from icckd.results.types import Comparison, StudyInfo, on_synthetic_data
 from icckd.results.values import FORMULA
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
@@ -93,6 +93,15 @@ def write_lines(out: TextIO, lines: list[str]) -> None:
 
 
 # Cells of tables: what a comparison says, with the scale of its column.
+
+
+def origin_suffix(study: StudyInfo) -> str:
+    """Return what is added to a study's line: synthetic data, or runs made elsewhere."""
+    if study.observed is not None:
+        from icckd.report import observed
+
+        return observed.suffix(study.observed)
+    return ", synthetic data" if on_synthetic_data(study) else ""
 
 
 def scale_of(rows: Iterable[Comparison]) -> Scale:

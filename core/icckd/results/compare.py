@@ -30,8 +30,6 @@ from icckd.results.judge import judge, with_interval
 from icckd.results.pairing import (
     NONE_KNOWN,
     ArmValues,
-    BySeed,
-    Outcomes,
     Pairs,
     Right,
     arm_values,
@@ -39,7 +37,15 @@ from icckd.results.pairing import (
     pair_arms,
 )
 from icckd.results.rules import Evidence, evidence_apart, evidence_of
-from icckd.results.types import LEVEL, About, Comparison, Effect, StudyInfo
+from icckd.results.types import (
+    LEVEL,
+    About,
+    BySeed,
+    Comparison,
+    Effect,
+    Outcomes,
+    StudyInfo,
+)
 from icckd.stats.factorial import Contrast, contrasts
 from icckd.stats.fixed import NEVER
 from icckd.stats.paired import FloatArray, holm, mean_and_error, standardized_effect

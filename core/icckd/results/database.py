@@ -14,7 +14,9 @@ from duckdb import DuckDBPyConnection
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
+from icckd.study import metrics
 from icckd.study.metrics import OUTCOMES, SERIES
+from icckd.study.registry import packages_digest
 
 
 @contextlib.contextmanager
@@ -107,8 +109,13 @@ def tables_digest() -> str:
 
 @cache
 def views_digest() -> str:
-    """Return what names this version of the views and the metric catalogue."""
-    text = "\0".join([*(_view_sql(name) for name in VIEWS), repr(SERIES), repr(OUTCOMES)])
+    """Return what names this version of the views and the metric catalogue.
+
+    That is the source that makes the catalogue, which is read in a tenth of the time that the parts
+    take to be imported.
+    """
+    catalogue = [file.read_text() for file in sorted(Path(metrics.__file__).parent.glob("*.py"))]
+    text = "\0".join([*(_view_sql(name) for name in VIEWS), *catalogue, packages_digest()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -41,10 +41,6 @@ from icckd.journal.listing import JournalListing
 from icckd.journal.live_status import read_live_status
 from icckd.journal.owner import boot_id, owner_is_alive
 from icckd.results.database import Column, transaction
-from icckd.study.model import Convergence
-from icckd.study.plan import digest_of
-from icckd.study.plugins import plugins_in_journal
-from icckd.study.tasks import read_back, task_metrics
 
 # What a journal line adds to which table.
 
@@ -83,6 +79,11 @@ def _session(event: SessionHeader, line: Line, name: str) -> Iterator[TableRow]:
 
 
 def _planned(event: Planned, line: Line, name: str) -> Iterator[TableRow]:
+    # A plan is new to the database once, and these take longer to import than looking at it does.
+    from icckd.study.plan import digest_of
+    from icckd.study.plugins import plugins_in_journal
+    from icckd.study.tasks import read_back, task_metrics
+
     stages = digest_of({"stages": sorted(stage.digest for stage in event.stages)})
     plugins = _json(event.plugins)
     yield "study_revision", (name, line.time, *_study(event), stages, event.rule, plugins)
@@ -112,6 +113,8 @@ def _planned(event: Planned, line: Line, name: str) -> Iterator[TableRow]:
 
 def _study(event: Planned) -> Row:
     """Return the study's row; what a journal of another version lacks has its default."""
+    from icckd.study.model import Convergence
+
     header = _table(event.study, "study")
     targets = _table(header, "convergence")
     primary = str(header.get("primary") or "student.top1")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icckd.results.rules import Evidence
-from icckd.results.types import About, StudyInfo, Test, Why
+from icckd.results.types import ITEMS_SHOWN, About, StudyInfo, Test, Why
 from icckd.stats import items as item_tests
 from icckd.stats.fixed import LEAST_PAIRS, Ways
 from icckd.stats.items import LEAST_GROUPS, Changes, ItemSample
@@ -390,10 +390,7 @@ class ItemChanges:
     regrouped: tuple[str, ...]
 
 
-SHOWN = 10
-
-
-def changes_of(arm: str, metric: str, found: ItemPairs, *, most: int = SHOWN) -> ItemChanges:
+def changes_of(arm: str, metric: str, found: ItemPairs, *, most: int = ITEMS_SHOWN) -> ItemChanges:
     """Return how items changed, and those that changed most; equal changes by their names."""
     mine, theirs = found.mine_SI.mean(axis=0), found.theirs_SI.mean(axis=0)
     change = np.round(mine - theirs, 12)

@@ -17,15 +17,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from icckd.results.types import StudyInfo
+from icckd.results.types import BySeed, Outcomes, StudyInfo
 from icckd.stats.paired import FloatArray
 from icckd.study.metrics import Metric
 
 if TYPE_CHECKING:
     from icckd.results.store import Store
 
-BySeed = Mapping[int, float]
-Outcomes = Mapping[str, Mapping[str, BySeed]]
 Hits = NDArray[np.bool_]
 """Of each test image whether a model was right, shape (images,)."""
 Right = Mapping[str, Mapping[str, Mapping[int, tuple[Hits, ...]]]]
@@ -225,14 +223,8 @@ def _most_discordant(mine: float, theirs: float, images: int) -> int:
     return math.ceil(min(right, 2 * images - right) - 1e-6)
 
 
-# Reading outcomes and hits.
+# Reading hits.
 
-_VALUES = """
-select metric, arm, seed, value
-from every_outcome
-where study = ? and revision = ?
-order by metric, arm, seed
-"""
 _RIGHT = """
 select need.kind, need.arm, need.seed, test_right.images, test_right.bits
 from every_stage_of_trial as need
@@ -240,14 +232,6 @@ inner join test_right using (attempt)
 where need.study = ? and need.revision = ? and need.state = 'complete'
 order by need.kind, need.arm, need.seed, need.position
 """
-
-
-def read_outcomes(store: "Store", study: StudyInfo) -> Outcomes:
-    """Return every outcome by metric, arm and seed."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    for metric, arm, seed, value in store.select(_VALUES, list(study.key)):
-        found.setdefault(metric, {}).setdefault(arm, {})[seed] = value
-    return found
 
 
 def read_right(store: "Store", study: StudyInfo) -> Right:

@@ -1,28 +1,16 @@
 """Results of a state folder: one object that reports, screens and the command line ask."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import try_owner_lock
 from icckd.results.bits import Bits, FinishedStage, mixed_bits, read_finished
-from icckd.results.code_epochs import code_epoch_notes
-from icckd.results.compare import compare, effects
 from icckd.results.database import about_views as about_views
-from icckd.results.export import export_views as export_views
-from icckd.results.frames import Frame
-from icckd.results.items import (
-    SHOWN,
-    ItemChanges,
-    ItemRuns,
-    changes_of,
-    pair_items,
-    read_items,
-)
-from icckd.results.pairing import Outcomes, Right, read_outcomes, read_right
-from icckd.results.series import TrialSeries, read_curves, read_series, read_trial_series
 from icckd.results.store import Store
 from icckd.results.studies import (
     Provenance,
@@ -40,24 +28,33 @@ from icckd.results.trials import (
     read_attempts,
     read_estimates,
     read_log,
+    read_outcomes,
     read_progress,
     read_queue,
     read_requests,
     read_trials,
 )
 from icckd.results.types import (
+    ITEMS_SHOWN,
     Attempt,
     Comparison,
     Curve,
     Effect,
     Estimate,
     LogEntry,
+    Outcomes,
     Progress,
     StudyInfo,
     Table,
     TrialStatus,
 )
-from icckd.study.plan import Plan
+
+if TYPE_CHECKING:  # NumPy and the statistics are imported by the answers that need them
+    from icckd.results.frames import Frame
+    from icckd.results.items import ItemChanges, ItemRuns
+    from icckd.results.pairing import Right
+    from icckd.results.series import TrialSeries
+    from icckd.study.plan import Plan
 
 T = TypeVar("T")
 # While stages run these tables grow, and only these answers change: outcomes wait for their end.
@@ -67,7 +64,7 @@ _CHANGING = frozenset({"progress", "trials", "series", "curves", "log", "queue",
 
 def open_results(
     folder: StateFolder, *, notice: Callable[[str], None] = lambda text: None
-) -> "Results":
+) -> Results:
     """Return up-to-date results of a state folder; close them, or use them in a `with`.
 
     When no session owns the folder, its database is brought up to date first and then let go of;
@@ -184,6 +181,8 @@ class Results:
 
     def comparisons(self, study: StudyInfo) -> tuple[Comparison, ...]:
         """Return arms by outcome columns, both in the study's order."""
+        from icckd.results.compare import compare
+
         return self._once(
             ("comparisons", study.key, study.baseline),
             lambda: compare(
@@ -197,6 +196,8 @@ class Results:
 
     def effects(self, study: StudyInfo) -> tuple[Effect, ...]:
         """Return main effects and two-way interactions of a factorial design, else nothing."""
+        from icckd.results.compare import effects
+
         return self._once(("effects", study.key), lambda: effects(study, self.outcomes(study)))
 
     def values(self, study: StudyInfo, metric: str) -> Mapping[str, Mapping[int, float]]:
@@ -214,10 +215,14 @@ class Results:
 
     def series(self, study: StudyInfo) -> tuple[str, ...]:
         """Return the series that have data, the most useful first."""
+        from icckd.results.series import read_series
+
         return self._once(("series", study.key), lambda: read_series(self._store, study))
 
     def curves(self, study: StudyInfo, metric: str) -> tuple[Curve, ...]:
         """Return a series of each arm that has data, in the study's order."""
+        from icckd.results.series import read_curves
+
         return self._once(
             ("curves", study.key, metric), lambda: read_curves(self._store, study, metric)
         )
@@ -257,6 +262,8 @@ class Results:
 
     def trial_series(self, study: StudyInfo, arm: str, seed: int) -> tuple[TrialSeries, ...]:
         """Return every series of a trial, in the catalogue's order."""
+        from icckd.results.series import read_trial_series
+
         return read_trial_series(self._store, study, arm, seed)
 
     def queue(self, study: StudyInfo) -> tuple[StageStatus, ...]:
@@ -291,6 +298,8 @@ class Results:
 
     def code_epoch_notes(self, plan: Plan, done: Collection[str]) -> tuple[str, ...]:
         """Return what raised code epochs make of the plan's stages; `done` need no training."""
+        from icckd.results.code_epochs import code_epoch_notes
+
         return code_epoch_notes(self._store, tuple(plan.stages.values()), done)
 
     def mixed_bits(self, study: StudyInfo) -> Mapping[Bits, int]:
@@ -320,6 +329,8 @@ class Results:
 
     def frame(self, sql: str, parameters: Sequence[Any] = ()) -> Frame:
         """Return the answer to a query of our own, which is asked when its rows are."""
+        from icckd.results.frames import Frame
+
         return Frame(lambda fetch: self._store.fetch(sql, parameters, fetch))
 
     def asked_frame(self, sql: str) -> Frame:
@@ -328,13 +339,15 @@ class Results:
         Raises:
             UsageError: When its rows are asked for: see `query`.
         """
+        from icckd.results.frames import Frame
+
         return Frame(lambda fetch: self._store.fetch_asked(sql, fetch))
 
     def close(self) -> None:
         """Release the store."""
         self._store.close()
 
-    def __enter__(self) -> "Results":
+    def __enter__(self) -> Results:
         return self
 
     def __exit__(
@@ -351,16 +364,21 @@ class Results:
 
     def right(self, study: StudyInfo) -> Right:
         """Return which test images every model was right about, where that is recorded."""
+        from icckd.results.pairing import read_right
+
         return self._once(("right", study.key), lambda: read_right(self._store, study))
 
     def items(self, study: StudyInfo) -> ItemRuns:
         """Return the items of every complete run, by metric, arm and seed."""
+        from icckd.results.items import read_items
+
         return self._once(("items", study.key), lambda: read_items(self._store, study))
 
     def item_changes(
-        self, study: StudyInfo, metric: str, *, most: int = SHOWN
+        self, study: StudyInfo, metric: str, *, most: int = ITEMS_SHOWN
     ) -> tuple[ItemChanges, ...]:
         """Return how items changed on a metric, of every arm that shares some with the baseline."""
+        from icckd.results.items import changes_of, pair_items
 
         def changes() -> tuple[ItemChanges, ...]:
             runs = self.items(study).get(metric, {})

@@ -1,5 +1,6 @@
 """How many seeds: what a number of them can tell, conditions on results, when to add more. Pure."""
 
+import json
 import math
 import operator
 import re
@@ -346,7 +347,7 @@ def study_as_planned(study: Study, found: Sequence[Arm] | None = None) -> StudyI
         rule=rule_of(study),
         hypotheses=hypotheses(study, found),
         declared={**task_metrics(study.task), **plugins_of(study).metrics()},
-        plugins=plugins_of(study),
+        told_of_plugins=json.dumps(plugins_of(study).told()),
         kinds=stage_kinds(study.task),
         generalise_to=header.generalise_to,
         common_items=header.items == "common",

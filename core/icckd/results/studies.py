@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from icckd.errors import UsageError
 from icckd.results.types import StudyInfo
-from icckd.study.arms import REFERENCE, label, level_labels
-from icckd.study.observed import read_observed, visible
+from icckd.study.metrics import Metric
 from icckd.study.paths import Change, nearest
-from icckd.study.plugins import plugins_in_journal
-from icckd.study.records import Arm, Hypothesis, Rule
-from icckd.study.tasks import read_back, stage_kinds, task_metrics
+from icckd.study.records import ENGINE_KINDS, Arm, Hypothesis, Rule
 
 if TYPE_CHECKING:
     from icckd.results.store import Store
+    from icckd.study.observed import Observed
 
 _JUDGED = """case when split_part(plan.primary_metric, '.', 1) in ('teacher', 'student')
         then 'student' else split_part(plan.primary_metric, '.', 1) end"""
@@ -249,8 +247,8 @@ def _study(
 ) -> StudyInfo:
     (name, revision, _, question, baseline, primary, metrics, family, smallest_effect,
      planned, resolved, plugins, is_newest, trials, complete, is_complete) = row  # fmt: skip
-    written, own = json.loads(resolved), plugins_in_journal(json.loads(plugins))
-    tasks = read_back(written)
+    written = json.loads(resolved)
+    kinds, declared = _of_tasks(written)
     if not any(arm.levels for arm in arms):
         arms = _with_levels(arms, written.get("factor"))
     effect, always = _sequential(written)
@@ -276,11 +274,41 @@ def _study(
         trials=trials,
         complete=complete,
         is_complete=is_complete,
-        declared={**task_metrics(tasks), **own.metrics()},
-        plugins=own,
-        kinds=stage_kinds(tasks),
-        observed=read_observed(written),
+        declared={**declared, **_of_plugins(plugins)},
+        told_of_plugins=plugins,
+        kinds=kinds,
+        observed=_observed(written),
     )
+
+
+# What few studies have is read by modules that take long to import, and only for these studies.
+
+
+def _of_tasks(written: Mapping[str, Any]) -> tuple[tuple[str, ...], dict[str, Metric]]:
+    """Return the kinds of the stages of a trial, and the metrics that its tasks declare."""
+    if written.get("task") is None:
+        return ENGINE_KINDS, {}
+    from icckd.study.tasks import read_back, stage_kinds, task_metrics
+
+    tasks = read_back(written)
+    return stage_kinds(tasks), task_metrics(tasks)
+
+
+def _of_plugins(told: str) -> dict[str, Metric]:
+    """Return the metrics of the plug-ins that a journal tells of."""
+    if told in ("", "{}"):
+        return {}
+    from icckd.study.plugins import read_told
+
+    return read_told(told).metrics()
+
+
+def _observed(written: Mapping[str, Any]) -> Observed | None:
+    if "observed" not in written:
+        return None
+    from icckd.study.observed import read_observed
+
+    return read_observed(written)
 
 
 def _table(tables: Mapping[str, Any], key: str) -> dict[str, Any]:
@@ -316,6 +344,8 @@ def refuse_imported(studies: Sequence[StudyInfo], name: str) -> None:
     """
     for study in studies:
         if study.name == name and study.observed is not None:
+            from icckd.study.observed import visible
+
             raise UsageError(
                 f"study {name!r} was imported from {visible(study.observed.file_names)}: its runs"
                 " were made elsewhere, and icckd can run none of them",
@@ -368,6 +398,8 @@ def _with_levels(arms: Sequence[Arm], factors: Any) -> Sequence[Arm]:
     """
     if not factors:
         return arms
+    from icckd.study.arms import REFERENCE, label, level_labels
+
     labels = {factor["name"]: level_labels(factor["levels"]) for factor in factors}
     tokens = {
         f"{name}={label(value)}": (name, labels[name][place])

@@ -15,6 +15,7 @@ from icckd.results.types import (
     Attempt,
     Estimate,
     LogEntry,
+    Outcomes,
     Progress,
     SessionStatus,
     StateCounts,
@@ -72,6 +73,12 @@ inner join stage using (stage)
 inner join live_session using (session)
 where stage_now.state = 'running'
 """
+_OUTCOMES = """
+select metric, arm, seed, value
+from every_outcome
+where study = ? and revision = ?
+order by metric, arm, seed
+"""
 _ESTIMATES = "select shape, seconds, memory_bytes, disk_bytes, count from stage_cost"
 
 
@@ -93,6 +100,14 @@ def read_estimates(store: Store) -> dict[str, Estimate]:
         shape: Estimate(seconds=seconds, memory_bytes=memory, disk_bytes=disk, count=count)
         for shape, seconds, memory, disk, count in store.select(_ESTIMATES)
     }
+
+
+def read_outcomes(store: Store, study: StudyInfo) -> Outcomes:
+    """Return every outcome by metric, arm and seed."""
+    found: dict[str, dict[str, dict[int, float]]] = {}
+    for metric, arm, seed, value in store.select(_OUTCOMES, list(study.key)):
+        found.setdefault(metric, {}).setdefault(arm, {})[seed] = value
+    return found
 
 
 def read_trials(

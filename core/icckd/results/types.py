@@ -4,20 +4,26 @@ Units: accuracy in percent, time in seconds, memory in bytes, loss in nats. Time
 seconds. A metric that was never reached is `math.inf`, one that has no value is None.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Literal
 
 from icckd.study.metrics import OUTCOMES, Metric, metric_named
-from icckd.study.observed import Observed
-from icckd.study.plugins import NONE, Plugins
 from icckd.study.records import ENGINE_KINDS, Arm, Hypothesis, Rule, State
+
+if TYPE_CHECKING:  # `icckd status` asks for none of these, and they take long to import
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from icckd.study.observed import Observed
+    from icckd.study.plugins import Plugins
 
 LEVEL = 0.05
 LEVEL_AFTERWARDS = 0.01
+ITEMS_SHOWN = 10
+"""How many items that changed most are shown of each arm."""
 
 Verdict = Literal["", "helps", "hurts", "equivalent", "undecided"]
 Test = Literal[
@@ -50,6 +56,11 @@ Why = Literal[
 About = Literal["", "items", "seeds and items"]
 """What a verdict speaks about: "" for seeds alone, as in studies without items."""
 Looks = Literal["once", "first look", "two looks", "always"]
+
+
+BySeed = Mapping[int, float]
+Outcomes = Mapping[str, Mapping[str, BySeed]]
+"""Values by metric, arm and seed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +217,7 @@ class StudyInfo:
         added_later: Those of `added` that came after results of other added ones had been seen.
         declared: What its tasks record, by name; empty for a study without tasks.
         kinds: Kinds of the stages of a trial, in the order in which it needs them.
+        told_of_plugins: What the journal tells of its plug-ins, as JSON; see `plugins`.
         observed: Where its runs were read; None for a study whose runs icckd starts.
         generalise_to: What verdicts speak about, as declared before the first result; empty: what
             varies.
@@ -239,10 +251,17 @@ class StudyInfo:
     always_declared: bool = True
     declared: Mapping[str, Metric] = field(default_factory=dict)
     kinds: tuple[str, ...] = ENGINE_KINDS
-    plugins: Plugins = NONE
+    told_of_plugins: str = ""
     observed: Observed | None = None
     generalise_to: tuple[str, ...] = ()
     common_items: bool = False
+
+    @property
+    def plugins(self) -> Plugins:
+        """Its plug-ins, as the journal tells them."""
+        from icckd.study.plugins import read_told
+
+        return read_told(self.told_of_plugins)
 
     @property
     def has_tasks(self) -> bool:
@@ -254,7 +273,7 @@ class StudyInfo:
         """Name and revision: what its rows are found by."""
         return self.name, self.revision
 
-    def against(self, arm: str) -> "StudyInfo":
+    def against(self, arm: str) -> StudyInfo:
         """Return the study with another arm in the baseline's place, and no family.
 
         Nothing is judged then: verdicts are about parts of the declared baseline.

@@ -252,6 +252,13 @@ def plugins_in_journal(told: Mapping[str, Any]) -> Plugins:
         return NONE
 
 
+@functools.lru_cache(maxsize=64)
+def read_told(text: str) -> Plugins:
+    """Return plug-ins as a journal tells them in JSON, the same for the same text."""
+    told = json.loads(text) if text else {}
+    return plugins_in_journal(told) if told else NONE
+
+
 def plugins_of(study: object) -> Plugins:
     """Return the plug-ins of a study that was read from a file; none of any other."""
     found = getattr(study, "known_plugins", NONE)
