@@ -10,11 +10,9 @@ import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 from duckdb import DuckDBPyConnection
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from icckd.errors import MachineError
@@ -41,6 +39,9 @@ from icckd.journal.listing import JournalListing
 from icckd.journal.live_status import read_live_status
 from icckd.journal.owner import boot_id, owner_is_alive
 from icckd.results.database import Column, transaction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # What a journal line adds to which table.
 
@@ -478,8 +479,10 @@ def _insert(table: str, columns: Sequence[Column], values: Sequence[str]) -> str
     )
 
 
-def _array(column: Column, values: Sequence[Any]) -> NDArray[Any]:
+def _array(column: Column, values: Sequence[Any]) -> "NDArray[Any]":
     """Return the values of a column; those of texts, and of what may be null, are Python's own."""
+    import numpy as np  # where nothing is new, as for most looks, it is not needed
+
     if column.is_nullable or column.kind not in _ARRAYS:
         array = np.empty(len(values), dtype=object)
         array[:] = [_storable(value) for value in values]
