@@ -18,7 +18,7 @@ from icckd.run.executors import ExecutorContext, Report
 from icckd.run.messages import Order, last_line, orders_line, read_worker_line, skip_line
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["icckd.run.worker", "icckd.cli.run", "icckd.cli.report"])
+CONTEXT.set_forkserver_preload(["icckd.run.training", "icckd.cli.run", "icckd.cli.report"])
 
 
 def serve(lines: Connection, out: Connection, environment: dict[str, str]) -> None:
