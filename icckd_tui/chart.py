@@ -87,6 +87,7 @@ class ChartChoice:
         window: The shown part of the x axis, as shares of the whole.
         cursor: The place of the value cursor, as a share of the whole.
         only: The arms to draw; empty for all.
+        pinned: The arm that is drawn on top, "" for none.
     """
 
     focus: str
@@ -98,6 +99,7 @@ class ChartChoice:
     window: tuple[float, float] = WHOLE
     cursor: float | None = None
     only: frozenset[str] = frozenset()
+    pinned: str = ""
 
     @property
     def weight(self) -> float:
@@ -113,6 +115,7 @@ class Line:
         index: The arm's place in the study, which gives color and letter.
         low_E: The lower end of the 95 % interval; None for a single seed.
         seeds_SE: The series of each seed, where they are drawn.
+        pinned: Whether it is drawn on top of all others.
         banded: Whether the interval is drawn. The y axis has room for it in any case, so that the
             axis stays when the focus moves.
     """
@@ -126,6 +129,12 @@ class Line:
     high_E: Floats | None = None  # noqa: N815
     seeds_SE: Floats | None = None  # noqa: N815
     banded: bool = False
+    pinned: bool = False
+
+    @property
+    def is_dim(self) -> bool:
+        """Whether it stays in the background."""
+        return self.prominence == "other" and not self.pinned
 
     @property
     def letter(self) -> str:
@@ -158,11 +167,12 @@ def chart_of(frame: Frame, metric: str | None, choice: ChartChoice) -> Chart:
     curves = [
         curve
         for curve in frame.curves.get(metric or "", ())
-        if len(curve.epochs_E) and (not choice.only or curve.arm in choice.only)
+        if len(curve.epochs_E)
+        and (not choice.only or curve.arm in choice.only or curve.arm == choice.pinned)
     ]
     axis = _x_axis(frame, metric, choice)
     lines = [_line(frame, curve, choice, axis) for curve in curves]
-    lines.sort(key=lambda line: (_PAINT_ORDER.index(line.prominence), -line.index))
+    lines.sort(key=lambda line: (line.pinned, _PAINT_ORDER.index(line.prominence), -line.index))
     lines = [line for line in lines if len(line.x_E)]
     if not lines:
         return EMPTY
@@ -252,6 +262,7 @@ def _line(frame: Frame, curve: Curve, choice: ChartChoice, axis: _Axis) -> Line:
         high_E=smooth(curve.high_E) if spread else None,
         seeds_SE=smooth(curve.values_SE) if each else None,
         banded=spread and prominence != "other" and choice.seeds != "each",
+        pinned=curve.arm == choice.pinned,
     )
 
 
@@ -280,17 +291,19 @@ def legend_of(chart: Chart, glyphs: Glyphs) -> Spans:
     """Return letters and names, the focused arm and the baseline first; values at the cursor."""
     spans: list[Span] = []
     ordered = sorted(
-        chart.lines, key=lambda line: (-_PAINT_ORDER.index(line.prominence), line.index)
+        chart.lines,
+        key=lambda line: (not line.pinned, -_PAINT_ORDER.index(line.prominence), line.index),
     )
     if chart.cursor is not None and ordered:
         at = duration(chart.cursor) if chart.x_unit == "s" else f"{chart.x_unit} {chart.cursor:.0f}"
         spans.append(Span(f" {at} ", "key"))
     for line in ordered:
-        tone = "muted" if line.prominence == "other" else "strong"
+        tone = "muted" if line.is_dim else "strong"
+        mark = glyphs.mark if line.pinned else ""
         text = line.name
         if chart.cursor is not None:
             text = value_text(line, chart.cursor, chart.unit, glyphs)
-        spans += [Span(f" {line.letter} ", arm_tone(line.index)), Span(f"{text} ", tone)]
+        spans += [Span(f" {line.letter}{mark} ", arm_tone(line.index)), Span(f"{text} ", tone)]
     return tuple(spans)
 
 

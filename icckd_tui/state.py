@@ -11,6 +11,7 @@ from icckd_tui.data import Frame, Query, SqlAnswer, StudyUpdate, Update
 from icckd_tui.events import StudyEvent, events_between
 from icckd_tui.filter import EVERYTHING, Filter
 from icckd_tui.host import Host
+from icckd_tui.metric_names import ALL_METRICS, MetricFilter
 from icckd_tui.theme import Glyphs
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ class Choices:
         trial: The trial of the trial screen, as arm and seed.
         outcome: The outcome of the matrix and the differences.
         marked: The arms that are compared alone.
+        pinned: The arm that charts draw on top of all others.
+        metrics: Which series and outcomes are shown.
         against: The arm that others are compared with, "" for the declared baseline.
         filter: Which trials are shown.
         unlocked: Whether keys may send requests to the session.
@@ -39,6 +42,8 @@ class Choices:
     trial: tuple[str, int] | None = None
     outcome: str | None = None
     marked: frozenset[str] = frozenset()
+    pinned: str | None = None
+    metrics: MetricFilter = ALL_METRICS
     against: str = ""
     filter: Filter = EVERYTHING
     unlocked: bool = False
@@ -105,6 +110,8 @@ class AppState:
         if choices.outcome not in frame.study.metrics:
             choices.outcome = frame.study.primary
         choices.marked &= frozenset(arms)
+        if choices.pinned not in arms:
+            choices.pinned = None
         if choices.against not in arms:
             choices.against = ""
         trials = [(row.arm, row.seed) for row in frame.trials]

@@ -20,7 +20,8 @@ from icckd_tui.export import Exportable, Format, write_new
 from icckd_tui.filter import EVERYTHING, Filter
 from icckd_tui.host import Host
 from icckd_tui.keys import EVERYWHERE, Key, footer_keys
-from icckd_tui.screens.dialogs import EventFeed, FilterPrompt, FormatMenu, Help
+from icckd_tui.metric_names import MetricFilter
+from icckd_tui.screens.dialogs import EventFeed, FilterPrompt, FormatMenu, Help, MetricPrompt
 from icckd_tui.screens.registry import SCREENS
 from icckd_tui.state import AppState
 from icckd_tui.text import display
@@ -73,6 +74,7 @@ class MonitorScreen(Screen[None]):
         Key("escape", "back", "one layer back, to the study"),
         Key("slash", "filter", "filter trials and arms; in a log: search",
             label="Filter", rank=4),
+        Key("M", "filter_metrics", "show only metrics whose names fit: student -loss | ~^teacher"),
         Key("i", "events", "what happened: failures, best values, clear results",
             label="Events", rank=6),
         Key("e", "export", "write what the pane shows to a file: asks for the format",
@@ -288,6 +290,8 @@ class MonitorScreen(Screen[None]):
             found.append(replay_text(self.state.player, self.glyphs))
         if choices.filter.text:
             found.append(f"filter {display(choices.filter.text, 30)}")
+        if choices.metrics.text:
+            found.append(f"metrics {display(choices.metrics.text, 30)}")
         if self.state.asked:
             found.append(f"asked: {', '.join(dict.fromkeys(self.state.asked.values()))}")
         if choices.against:
@@ -423,6 +427,18 @@ class MonitorScreen(Screen[None]):
             self.state.choices.filter = chosen
             self.state.apply_choices()
             self.show_bar()
+
+    def action_filter_metrics(self) -> None:
+        """Ask which metrics are shown."""
+        prompt = MetricPrompt(self.state.choices.metrics.text, glyphs=self.glyphs)
+        self.app.push_screen(prompt, self.set_metric_filter)
+
+    def set_metric_filter(self, chosen: MetricFilter | None) -> None:
+        """Show only the metrics that a filter keeps; None changes nothing."""
+        if chosen is not None:
+            self.state.choices.metrics = chosen
+            self.request_data()
+            self.lay_out()
 
     def action_unlock(self) -> None:
         """Unlock requests to the session, or lock them again."""

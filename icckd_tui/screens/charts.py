@@ -58,11 +58,13 @@ class ChartsScreen(CurveScreen):
         """Whether a chart is in the grid, or the table is needed for a value cursor."""
         if pane == "values":
             return self._views[self.CHARTS[0]].x.cursor is not None or self._free
-        return self.CHARTS.index(pane) < self._count
+        return self.CHARTS.index(pane) < self._count and super().is_wanted(pane)
 
     def arrange_panes(self) -> None:
         """Set the grid's size and the table's height."""
-        columns, rows = (1, 1) if self.is_single else GRIDS[self._grid]
+        shown = len(self._wanted_charts())
+        enough = next(size for size in GRIDS if size[0] * size[1] >= shown)
+        columns, rows = (1, 1) if self.is_single else enough
         grid = self.query_one("#chart-grid", Grid)
         grid.styles.grid_size_columns, grid.styles.grid_size_rows = columns, rows
         arms = len(self.frame.study.arms) if self.frame is not None else 0

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from textual import on
 from textual.binding import BindingType
 
-from icckd_tui.data import default_metrics, seconds_series
+from icckd_tui.data import Frame, Update, default_metrics, seconds_series
 from icckd_tui.keys import Key
 from icckd_tui.screens.base import ArmScreen
 from icckd_tui.screens.dialogs import MetricPicker
@@ -81,6 +81,8 @@ class CurveScreen(ArmScreen):
         Key("0", "reset_zoom", "the whole range again"),
         Key("less_than_sign", "pan(-1)", "pan left"),
         Key("greater_than_sign", "pan(1)", "pan right"),
+        Key("n", "pin", "pin the arm in focus: drawn on top of all others; again: no longer",
+            label="Pin", rank=9),
         Key("v", "value_cursor", "value cursor: left and right move it", label="Values", rank=9),
     ]  # fmt: skip
 
@@ -91,10 +93,26 @@ class CurveScreen(ArmScreen):
         self._seeds: SeedsMode = "mean"
         self._smoothing = 0
         self._x: XAxis = "epoch"
+        self._wanted = len(self.CHARTS)
+
+    def is_wanted(self, pane: str) -> bool:
+        """Whether a pane is in use now: a chart where there is a series left for it."""
+        has_series = self.frame is not None and bool(self.frame.series)
+        is_later = pane in self.CHARTS[1:]
+        return not (is_later and has_series and self.metric_of(pane) is None)
 
     def is_wanted_chart(self, chart: str) -> bool:
         """Whether a chart is in use now."""
         return self.is_wanted(chart)
+
+    def show_update(self, update: Update) -> None:
+        """Show an update; the first series for a chart makes room for it."""
+        super().show_update(update)
+        wanted = sum(self.is_wanted(chart) for chart in self.CHARTS)
+        if self.is_mounted and wanted != self._wanted and isinstance(update, Frame):
+            self._wanted = wanted
+            self.request_data()
+            self.lay_out()
 
     @property
     def chart_name(self) -> str:
@@ -107,15 +125,16 @@ class CurveScreen(ArmScreen):
         return self._views[self.chart_name]
 
     def metric_of(self, chart: str) -> str | None:
-        """Return the series of a chart."""
+        """Return the series of a chart: the chosen one, or that which comes in its place."""
         frame = self.frame
         if frame is None or not frame.series:
             return self._views[chart].metric
         chosen = self._views[chart].metric
         if chosen in frame.series:
             return chosen
-        names = default_metrics(frame.study, frame.series)
-        return names[self.CHARTS.index(chart) % len(names)]
+        names = self.state.choices.metrics.kept(default_metrics(frame.study, frame.series))
+        place = self.CHARTS.index(chart)
+        return names[place] if place < len(names) else None
 
     def request_data(self) -> None:
         """Ask for the curves of the charts in use."""
@@ -140,6 +159,7 @@ class CurveScreen(ArmScreen):
             window=(view.x.low, view.x.high),
             cursor=view.x.cursor,
             only=self.arms_drawn(),
+            pinned=self.state.choices.pinned or "",
         )
 
     def arms_drawn(self) -> frozenset[str]:
@@ -231,16 +251,21 @@ class CurveScreen(ArmScreen):
         self.fill_panes()
 
     def action_step_metric(self, step: int) -> None:
-        series = self.frame.series if self.frame else ()
+        series = self._series()
         metric = self.metric_of(self.chart_name)
-        if metric in series:
-            self._set_metric(series[(series.index(metric) + step) % len(series)])
+        if series:
+            place = series.index(metric) if metric in series else -step
+            self._set_metric(series[(place + step) % len(series)])
+
+    def _series(self) -> tuple[str, ...]:
+        """Return the series that the filter of metrics keeps."""
+        return self.state.choices.metrics.kept(self.frame.series) if self.frame else ()
 
     def action_pick_metric(self) -> None:
         if self.frame is not None and self.frame.series:
             current = self.metric_of(self.chart_name)
             study = self.frame.study
-            known = tuple(study.metric(name) for name in self.frame.series)
+            known = tuple(study.metric(name) for name in self._series())
             picker = MetricPicker(known, current, glyphs=self.glyphs)
             self.app.push_screen(picker, self._set_metric)
 
@@ -249,6 +274,12 @@ class CurveScreen(ArmScreen):
             self.view.metric = metric
             self.request_data()
             self.refill(self.chart_name)
+
+    def action_pin(self) -> None:
+        """Draw the arm in focus on top of all others, or no longer."""
+        choices = self.state.choices
+        choices.pinned = None if choices.pinned == choices.focus else choices.focus
+        self.fill_charts()
 
     @on(CurveChart.Pointed)
     def _pointed(self, event: CurveChart.Pointed) -> None:

@@ -21,6 +21,7 @@ from icckd_tui.events import TONES, StudyEvent
 from icckd_tui.export import NAMES, Format
 from icckd_tui.filter import Filter, parse
 from icckd_tui.keys import KeyGroup, key_groups
+from icckd_tui.metric_names import MetricFilter
 from icckd_tui.screens.registry import heading_of, keys_in
 from icckd_tui.tables import Column, Row, Table
 from icckd_tui.text import Span, Spans, display
@@ -416,6 +417,52 @@ class MetricPicker(ModalScreen[str | None]):
         about = Column(key="about", titles=(), width=60)
         name = Column(key="name", titles=(), width=min(40, width))
         return Table(columns=(name, about), rows=rows, frozen=1)
+
+
+class MetricPrompt(ModalScreen[MetricFilter | None]):
+    """Asks which metrics are shown, saying what is wrong while it is typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,ctrl+c", "dismiss(None)", show=False, priority=True),
+    ]
+
+    def __init__(self, text: str, *, glyphs: Glyphs) -> None:
+        super().__init__(classes="-ascii" if glyphs.ascii else None)
+        self._text = text
+        self._glyphs = glyphs
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content("Show metrics")
+            dialog.border_subtitle = Content("enter filters, empty shows all, esc closes")
+            yield Input(self._text, placeholder="student -loss | teacher.val*", compact=True)
+            yield LinesWidget(glyphs=self._glyphs, id="hints")
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+        self._explain("")
+
+    def _explain(self, complaint: str) -> None:
+        hint = "a part of a name   blank: and   |: or   -: not   *   ~regular expression"
+        line = Span(complaint, "error") if complaint else Span(hint, "muted")
+        self.query_one("#hints", LinesWidget).set_lines([(line,)])
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        self._explain(_metric_complaint(event.value))
+
+    @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        if not _metric_complaint(event.value):
+            self.dismiss(MetricFilter(event.value.strip()))
+
+
+def _metric_complaint(text: str) -> str:
+    try:
+        MetricFilter(text)
+    except UsageError as error:
+        return display(f"{error.message}; {error.hint}" if error.hint else error.message)
+    return ""
 
 
 class SearchPrompt(ModalScreen[str | None]):

@@ -261,7 +261,6 @@ def transformed(values: Floats, *, log: bool) -> Floats:
 # From a chart to a picture.
 
 _END_CELLS = 3  # room on the right for marker letters
-_NEARBY = (0, 1, -1, 2, -2)
 
 
 class _Span(NamedTuple):
@@ -347,7 +346,7 @@ def _reduced(line: Line, chart: Chart, flat: Window) -> _Reduced:
             index=line.index, name=line.name, prominence=line.prominence, x_E=line.x_E[keep],
             mean_E=_kept(line.mean_E, keep), low_E=_kept(line.low_E, keep),
             high_E=_kept(line.high_E, keep), seeds_SE=_kept(line.seeds_SE, keep),
-            banded=line.banded,
+            banded=line.banded, pinned=line.pinned,
         )  # fmt: skip
         x = x[keep]
 
@@ -437,7 +436,7 @@ def _draw_lines(
     for item in reduced:
         pattern = packed(_dots(item.traces, window))
         drawn = pattern > 0
-        other = item.line.prominence == "other"
+        other = item.line.is_dim
         if other:
             shared |= pattern
         codes[drawn] = cells[(shared if other else pattern)[drawn]]
@@ -510,22 +509,56 @@ def _draw_cursor(
 
 
 def _draw_letters(picture: Picture, reduced: list[_Reduced], axes: _Axes) -> None:
-    """Put each marker letter behind the end of its line, the focused arm's first."""
-    taken: set[tuple[int, int]] = set()
-    for item in reversed(reduced):
+    """Put each marker letter behind the end of its line, none over another.
+
+    Lines that end near each other share a column of letters; they stand in the order of their ends.
+    """
+    ends: dict[int, list[tuple[int, _Reduced]]] = {}
+    for item in reduced:
         if not item.traces:
             continue
-        ends = item.traces[-1].highest
-        known = np.flatnonzero(np.isfinite(ends))
+        known = np.flatnonzero(np.isfinite(item.traces[-1].highest))
         if not len(known):
             continue
         last = int(known[-1])
-        row = int(axes.window.dot_row(ends[last : last + 1])[0]) // 4
-        column = axes.left + last // 2 + 1
-        places = [(row + dr, column + dc) for dr in _NEARBY for dc in range(_END_CELLS)]
-        inside = [place for place in places if 0 <= place[0] < axes.window.rows]
-        place = next((p for p in inside if p not in taken), None)
-        if place is not None:
-            taken.add(place)
-            dim = 1 if item.line.prominence == "other" else 0
-            picture.put(*place, item.line.letter, arm_ink(item.line.index, dim))
+        end = item.traces[-1].highest[last : last + 1]
+        row = int(axes.window.dot_row(end)[0])
+        column = last // 2
+        near = next((each for each in ends if abs(each - column) < _END_CELLS), column)
+        ends.setdefault(near, []).append((row, item))
+    rows = axes.window.rows
+    for column, found in ends.items():
+        found.sort(key=lambda pair: (pair[0], not pair[1].line.pinned, pair[1].line.index))
+        shares = 2 if len(found) <= 2 * rows else _END_CELLS  # with a blank between, or without
+        used: dict[int, int] = {}
+        placed = spread_out([row // 4 for row, _ in found[: shares * rows]], rows, shares)
+        for row, (_, item) in zip(placed, found, strict=False):
+            place = used.get(row, 0)
+            used[row] = place + (2 if shares == 2 else 1)
+            ink = arm_ink(item.line.index, 1 if item.line.is_dim else 0)
+            picture.put(row, axes.left + column + 1 + place, item.line.letter, ink)
+
+
+def spread_out(wanted: list[int], rows: int, shares: int) -> list[int]:
+    """Return a row for each of some rising wishes, in their order and as near as can be.
+
+    At most `shares` have the same row; wishes that would meet become a block around their mean.
+
+    >>> spread_out([3, 3, 3, 3], 10, 2), spread_out([0, 0, 0, 9], 10, 2), spread_out([9, 9], 10, 1)
+    ([2, 2, 3, 3], [0, 0, 1, 9], [8, 9])
+    """
+    blocks: list[list[int]] = []
+
+    def height(block: list[int]) -> int:
+        return -(-len(block) // shares)
+
+    def start(block: list[int]) -> int:
+        first = math.ceil(sum(block) / len(block) - height(block) / 2)
+        return min(max(first, 0), rows - height(block))
+
+    for wish in wanted:
+        blocks.append([wish])
+        while len(blocks) > 1 and start(blocks[-2]) + height(blocks[-2]) > start(blocks[-1]):
+            last = blocks.pop()
+            blocks[-1] += last
+    return [start(block) + place // shares for block in blocks for place in range(len(block))]

@@ -13,6 +13,7 @@ from icckd_tui.app import FeedUpdate
 from icckd_tui.feed import SqlRunner
 from icckd_tui.filter import EVERYTHING
 from icckd_tui.host import Host
+from icckd_tui.metric_names import MetricFilter
 from icckd_tui.screens.dialogs import Confirm, EventFeed, FilterPrompt
 from icckd_tui.text import plain
 from tests.support import monitor as sample
@@ -29,6 +30,73 @@ def test_charts_show_a_grid_that_grows_and_shrinks(watch):
         assert counts == [4, 6, 9, 1, 2]
         await it.press("d", "d")
         assert sum(it.pane(f"chart{n}").display for n in range(1, 10)) == 1
+
+    reader = sample.FakeReader()
+    reader.data["series"] = (*sample.SERIES, *(f"teacher.more{n}" for n in range(4)))
+    watch(scenario, reader=reader)
+
+
+def test_no_chart_shows_again_what_another_shows(watch):
+    async def scenario(it):
+        assert it.pane("curves").metric == "student.ce"
+        assert not it.pane("second").display
+        await it.press("2")
+        await it.pilot.pause()
+        assert [n for n in range(1, 10) if it.pane(f"chart{n}").display] == [1]
+        await it.press("1")
+        await it.bring(series=("student.ce", "teacher.ce"))
+        assert it.pane("second").display
+        await it.until(lambda: it.pane("second").metric == "teacher.ce")
+
+    reader = sample.FakeReader()
+    reader.data["series"] = ("student.ce",)
+    watch(scenario, reader=reader)
+
+
+def test_a_filter_of_names_decides_which_metrics_are_shown(watch):
+    async def scenario(it):
+        await it.press("M", *"teacher -lr", "enter")
+        await it.until(lambda: it.pane("curves").metric == "teacher.val_top1")
+        assert it.pane("second").metric == "teacher.ce"
+        assert "metrics teacher -lr" in it.text()
+        await it.press("right_square_bracket")
+        await it.until(lambda: it.pane("curves").metric == "teacher.ce")
+        await it.press("m")
+        names = [row.key for row in it.app.screen.query_one("#names").table.rows]
+        assert names == ["teacher.ce", "teacher.val_top1"]
+        await it.press("escape", "M")
+        await it.press(*"~(")
+        assert "is not a regular expression" in it.text()
+
+    watch(scenario)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", "student.ce student.val_top1 teacher.ce teacher.lr teacher.val_top1"),
+        ("TEACHER -lr", "teacher.ce teacher.val_top1"),
+        ("student ce | ~lr$", "student.ce teacher.lr"),
+        ("*.ce", "student.ce teacher.ce"),
+        ("nothing-like-it", "student.ce student.val_top1 teacher.ce teacher.lr teacher.val_top1"),
+    ],
+)
+def test_a_filter_of_metrics_keeps_what_fits_and_never_nothing(text, kept):
+    assert MetricFilter(text).kept(sample.SERIES) == tuple(kept.split())
+
+
+def test_a_pinned_arm_is_drawn_on_top_whatever_is_in_focus(watch):
+    async def scenario(it):
+        await it.press("j", "j", "n", "G")
+        assert it.app.state.choices.focus != "no-cache"
+        lines = it.pane("curves").chart.lines
+        assert lines[-1].name == "no-cache"
+        assert not lines[-1].is_dim
+        assert "D◆ no-cache" in it.text()
+        await it.press("k", "k", "k", "n")
+        assert not any(
+            line.pinned for line in it.pane("curves").chart.lines if line.name != "no-cache"
+        )
 
     watch(scenario)
 

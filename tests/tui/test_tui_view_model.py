@@ -1,6 +1,6 @@
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -429,6 +429,22 @@ def test_every_key_is_described_and_its_action_is_there():
         name = key.action.removeprefix("screen.").split("(")[0]
         assert key.description
         assert hasattr(owner, f"action_{name}"), key
+
+
+@pytest.mark.parametrize("glyphs", [BRAILLE, ASCII])
+@pytest.mark.parametrize("height", [6, 9, 20])
+@pytest.mark.parametrize("count", [2, 7, 12])
+def test_no_letter_stands_on_another_at_the_ends_of_curves(glyphs, height, count):
+    arms = tuple((f"arm {n}", "variant", "", None, 95.0 + n % 3 / 100) for n in range(count))
+    it = frame(study=sample.study(arms), curves={"student.val_top1": sample.curves(arms=arms)})
+    chart = chart_of(it, "student.val_top1", ChartChoice(focus="arm 1"))
+    picture = picture_of(chart, 90, height, glyphs)
+    rows = ["".join(map(chr, picture.codes[row])) for row in range(height - 2)]
+    letters = [char for row in rows for char in row[84:] if char.isalpha()]
+
+    assert sorted(letters) == sorted(line.letter for line in chart.lines)
+    if count <= 2 * (height - 2):
+        assert not any(a.isalpha() and b.isalpha() for row in rows for a, b in pairwise(row[84:]))
 
 
 def test_the_metric_filter_takes_letters_in_order():
