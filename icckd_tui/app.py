@@ -19,7 +19,7 @@ from textual.screen import Screen
 from icckd import variables
 from icckd.errors import MachineError, UsageError
 from icckd_tui.data import Update
-from icckd_tui.events import TONES
+from icckd_tui.events import TONES, alert_text
 from icckd_tui.feed import Feed, Source, source_in
 from icckd_tui.keys import keys_of
 from icckd_tui.screens.base import MonitorScreen
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from icckd.journal.requests import Wanted
     from icckd_tui.replay import Player
 
-_NOTIFIED = ("failed", "clear", "answer")  # kinds of events that the user is notified of
+_NOTIFIED = ("failed", "verdict", "clear", "answer", "session")  # events the user is notified of
 
 
 class FeedUpdate(Message):
@@ -68,6 +68,7 @@ class WatchApp(App[Answer]):
         clock: Returns the time in Unix seconds.
         theme: The name of a theme; None for the one of the environment.
         player: Moves a replay.
+        alerts: What the terminal alerts to; empty for nothing.
     """
 
     CSS_PATH = "app.tcss"
@@ -88,8 +89,10 @@ class WatchApp(App[Answer]):
         clock: Callable[[], float] = time.time,
         theme: str | None = None,
         player: Player | None = None,
+        alerts: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
+        self._alerts = alerts
         for known in (DARK, LIGHT):
             self.register_theme(known)
         self.theme = theme or self._wanted_theme()
@@ -145,6 +148,7 @@ class WatchApp(App[Answer]):
         if update is known or update == known:
             return
         happened = self.state.apply(update)
+        self._alert(alert_text(happened, self._alerts))
         screen = self.monitor_screen
         if screen is None:
             return
@@ -153,6 +157,12 @@ class WatchApp(App[Answer]):
             if event.what in _NOTIFIED:
                 where = f"{event.arm} s{event.seed}" if event.seed is not None else event.arm
                 screen.say(f"{where} {event.text}".strip(), severe=TONES[event.what] == "failed")
+
+    def _alert(self, text: str) -> None:
+        """Have the terminal ring and show a text, where there is one."""
+        ring = getattr(self._driver, "alert", None)  # a browser's tab has none
+        if text and ring is not None and self.state.frame is not None:
+            ring(f"{self.state.frame.study.name}: {text}")
 
     @property
     def is_alone(self) -> bool:
@@ -244,7 +254,8 @@ def run_watch(
 
     Raises:
         MachineError: There is no terminal for a full screen, or two screens share a name.
-        UsageError: The theme that the environment asks for does not exist.
+        UsageError: The theme that the environment asks for does not exist, or the configuration
+            cannot be read.
         CrashedError: The monitor ended by an error of its own.
     """
     need_screen()
@@ -252,6 +263,7 @@ def run_watch(
     end_with_terminal()
     return_large_blocks()
     glyphs = glyphs_of_terminal()
+    alerts = terminal_alerts()
     if replay is not None:
         from icckd_tui.replay import replay_of
 
@@ -269,6 +281,7 @@ def run_watch(
         request_stop=request_stop,
         submit=None if read_only else submit,
         glyphs=glyphs,
+        alerts=alerts,
     )
     return _run(app)
 
@@ -292,6 +305,19 @@ def _run(app: WatchApp) -> Answer:
             hint="`icckd watch` opens it again, `icckd status` prints how things stand",
         )
     return answer or "go-on"
+
+
+def terminal_alerts() -> tuple[str, ...]:
+    """Return what this terminal is to alert to, by the user's configuration.
+
+    Raises:
+        UsageError: The configuration cannot be read.
+    """
+    from icckd.configuration import configuration
+
+    wanted = configuration().alerts
+    knows = os.environ.get("TERM", "").lower() != "linux"  # its console shows such sequences
+    return wanted.on if wanted.terminal and knows else ()
 
 
 def glyphs_of_terminal() -> Glyphs:

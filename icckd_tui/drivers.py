@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _READ_BYTES = 4096
 _POLL_SECONDS = 0.1
+_KEEP_TITLE, _GIVE_TITLE_BACK = "\x1b[22;0t", "\x1b[23;0t"  # xterm's stack of titles
 _LEAVE_SECONDS = 2.0
 """How long an app whose browser is gone may take to leave by itself."""
 
@@ -35,6 +36,7 @@ class TerminalDriver(LinuxDriver):
         # Where a terminal tells no size, Textual and Rich assume different ones in turns for ever.
         self._size = self._size or self._get_terminal_size()
         self._input = InputQueue(app, asyncio.get_running_loop())
+        self._has_alerted = False
 
     def run_input_thread(self) -> None:
         """Read keys until told to stop, or until the terminal is gone."""
@@ -55,6 +57,21 @@ class TerminalDriver(LinuxDriver):
     def send_message(self, message: Message) -> None:
         """Have the app take a message when it has handled those before."""
         self._input.put(message)
+
+    def alert(self, text: str) -> None:
+        """Ring, and show a text as title and notification."""
+        from icckd.report.alerts import terminal_sequence  # not for the first paint
+
+        if not self._has_alerted:
+            self._has_alerted = True
+            self.write(_KEEP_TITLE)
+        self.write(terminal_sequence(text))
+
+    def stop_application_mode(self) -> None:
+        """Leave the terminal as it was, with the title that it had."""
+        if self._has_alerted:
+            self.write(_GIVE_TITLE_BACK)
+        super().stop_application_mode()
 
     def _get_terminal_size(self) -> tuple[int, int]:
         return within_largest(*super()._get_terminal_size())

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from icckd_tui.comparison import excludes_zero
 from icckd_tui.data import Frame
+from icckd_tui.decision import bar_text, questions_of
 from icckd_tui.text import display, scale_for
 
 if TYPE_CHECKING:
     from icckd.results.types import TrialStatus
 
-What = Literal["failed", "complete", "best", "clear", "unclear", "session", "answer"]
+_OVER = ("the session is ended", "the session is interrupted")
+
+What = Literal[
+    "failed", "blocked", "complete", "best", "verdict", "clear", "unclear", "session", "answer"
+]
 TONES: dict[What, str] = {
     "failed": "failed",
+    "blocked": "blocked",
     "complete": "complete",
     "best": "good",
+    "verdict": "strong",
     "clear": "strong",
     "unclear": "muted",
     "session": "warning",
@@ -43,6 +51,7 @@ def events_between(before: Frame, now: Frame) -> tuple[StudyEvent, ...]:
     return (
         *_session(before, now, time),
         *_trials(before, now, time),
+        *_verdicts(before, now, time),
         *_intervals(before, now, time),
         *_answers(before, now),
     )
@@ -52,7 +61,25 @@ def _session(before: Frame, now: Frame, time: float) -> list[StudyEvent]:
     old, new = before.progress.session, now.progress.session
     if old == new:
         return []
-    return [StudyEvent(time=time, what="session", arm="", seed=None, text=f"the session is {new}")]
+    answer = f": {bar_text(now)[0]}" if new == "ended" and bar_text(now)[0] else ""
+    text = f"the session is {new}{answer}"
+    return [StudyEvent(time=time, what="session", arm="", seed=None, text=text)]
+
+
+def alert_text(happened: tuple[StudyEvent, ...], on: Collection[str]) -> str:
+    """Return one line about what the user is alerted to among events, "" for nothing.
+
+    `on` are what alerts are about: "verdict", "failure", "end".
+    """
+    kinds = {"verdict": "verdict", "failed": "failure", "session": "end"}
+    told = [
+        f"{event.arm}{'' if event.seed is None else f' s{event.seed}'} {event.text}".strip()
+        for event in happened
+        if kinds.get(event.what) in on
+        and (event.what != "session" or event.text.startswith(_OVER))
+    ]
+    more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
+    return f"{told[0]}{more}" if told else ""
 
 
 def _trials(before: Frame, now: Frame, time: float) -> list[StudyEvent]:
@@ -67,7 +94,7 @@ def _trials(before: Frame, now: Frame, time: float) -> list[StudyEvent]:
             continue
         if row.state in ("failed", "blocked"):
             text = f"{row.state}: {display(row.reason or row.stage)}"
-            found.append(_of(row, time, "failed", text))
+            found.append(_of(row, time, "failed" if row.state == "failed" else "blocked", text))
         elif row.state == "complete":
             best, text = _compare(now, row, best)
             found.append(_of(row, time, "best" if text else "complete", text or "complete"))
@@ -99,6 +126,25 @@ def _compare(frame: Frame, row: TrialStatus, best: float | None) -> tuple[float 
 
 def _of(row: TrialStatus, time: float, what: What, text: str) -> StudyEvent:
     return StudyEvent(time=time, what=what, arm=row.arm, seed=row.seed, text=text)
+
+
+def _verdicts(before: Frame, now: Frame, time: float) -> list[StudyEvent]:
+    """Return the verdicts that fell, or are no longer what they were."""
+    if before.declared is now.declared:
+        return []
+    old = {(each.arm, each.metric): each for each in questions_of(before)}
+    found = []
+    for each in questions_of(now):
+        known = old.get((each.arm, each.metric))
+        if each.row is None or not each.is_decided:
+            continue
+        if known is not None and known.row is not None and known.row.verdict == each.row.verdict:
+            continue
+        part = "the part " if each.row.verdict in ("helps", "hurts") else ""
+        text = f"{part}{each.row.verdict} on {display(each.metric, 40)}"
+        event = StudyEvent(time=time, what="verdict", arm=each.arm, seed=None, text=text)
+        found.append(event)
+    return found
 
 
 def _intervals(before: Frame, now: Frame, time: float) -> list[StudyEvent]:

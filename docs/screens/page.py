@@ -81,6 +81,27 @@ Ten minutes beside a writer that is fifty times as fast as training (`pytest -m 
 tests/tui/test_tui_live.py`, two cores, 2026-11-24): 253 MiB at the end, growing by 1.8 MiB a
 minute while 4.3 MiB of journals came; lag of the event loop at most 31 ms in 99 of 100 turns.
 
+## Alerts
+
+A verdict that falls, a trial that fails and the end of a session ring the terminal's bell, set its
+title and show a notification (OSC 9 and OSC 777, which a terminal that knows neither ignores), in the
+monitor and in the terminal of `icckd run`. A session can start a command of yours or post to a webhook,
+too. Your own configuration says so, `~/.config/icckd/config.toml` (or below `XDG_CONFIG_HOME`); no study
+file can:
+
+```toml
+[alerts]
+on = ["verdict", "failure", "end"]     # the default: all three
+command = ["notify-send", "icckd"]     # its last argument is the text; JSON is on standard input
+webhook = "https://example.org/hook"   # JSON is posted: study, what, text, time
+seconds = 10                           # how long either may take, at most 60
+terminal = true                        # bell, title and notification
+```
+
+The command is started without a shell, and ended with all that it started when its time is over. A
+command or webhook that fails costs a line, never a trial. Without the file nothing is started or
+posted. A browser's tab never rings, and a replay does not.
+
 ## Replay and browser
 
 `icckd watch --replay 60` shows a study again from its journals, sixty times as fast.

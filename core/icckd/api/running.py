@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
+from icckd.api.alerts import alerting
 from icckd.api.source import (
     accepted_files,
     printed_by_plugins,
     source_notices,
     task_file_notices,
 )
+from icckd.configuration import Alerts, configuration
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import owner_lock
 from icckd.report.text import display
@@ -103,6 +105,7 @@ def train(
     Returns:
         The exit code.
     """
+    alerts = configuration().alerts
     plan = plan_to_run(options, study, folder, host.say, stopped)
     find_executor(options.executor)
     with own_results(folder, host.say) as results:
@@ -130,7 +133,7 @@ def train(
                 retrain=retrain,
                 stopped=stopped or {},
             )
-            code, session = run_session(folder, results, request, options, host)
+            code, session = run_session(folder, results, request, options, host, alerts)
             if not session.more_seeds or code == INTERRUPTED:
                 return code
             study, retrain = with_more_seeds(study, session.more_seeds), frozenset()
@@ -190,9 +193,16 @@ def run_session(
     request: RunRequest,
     options: TrainOptions,
     host: Host,
+    alerts: Alerts | None = None,
 ) -> tuple[int, Session]:
-    """Run a session to its end; return its exit code, and the session."""
-    with host.listener(results, request) as listener:
+    """Run a session to its end; return its exit code, and the session.
+
+    Nobody is alerted without `alerts`.
+    """
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(host.listener(results, request))
+        if alerts is not None:
+            listener = stack.enter_context(alerting(listener, results, request, alerts))
         context = ExecutorContext(
             folder=folder, plan=request.plan, jobs=options.jobs, notice=listener.notice
         )
