@@ -75,8 +75,7 @@ def alert_text(happened: tuple[StudyEvent, ...], on: Collection[str]) -> str:
     told = [
         f"{event.arm}{'' if event.seed is None else f' s{event.seed}'} {event.text}".strip()
         for event in happened
-        if kinds.get(event.what) in on
-        and (event.what != "session" or event.text.startswith(_OVER))
+        if kinds.get(event.what) in on and (event.what != "session" or event.text.startswith(_OVER))
     ]
     more = f" (and {len(told) - 1} more)" if len(told) > 1 else ""
     return f"{told[0]}{more}" if told else ""

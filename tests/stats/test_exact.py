@@ -116,3 +116,16 @@ def test_the_bootstrap_is_that_of_scipy(differences, confidence):
     ours = bootstrap_interval(differences, confidence=confidence)
 
     assert ours == pytest.approx((theirs.low, theirs.high), rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("pairs", [21, 40])
+def test_flips_of_many_pairs_are_those_of_one_draw(pairs):
+    """The signs are drawn some rows at a time, and kept."""
+    ranks = worst_rank_scores(np.random.default_rng(pairs).normal(size=pairs))
+    ranks[0] = abs(ranks[0])
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (99_999, pairs))
+    sums = signs @ np.sort(np.abs(ranks))
+    for side in (1, -1):
+        least = side * ranks.sum() - 1e-9
+        expected = (int((sums >= least).sum()) + 1) / 100_000
+        assert one_sided_flip_p(side * ranks) == expected

@@ -63,15 +63,16 @@ def bits_of(numerics: Mapping[str, object], environment: Mapping[str, str]) -> B
 
 def read_finished(store: Store) -> dict[str, FinishedStage]:
     """Return every complete stage of a state folder, by digest."""
-    return {
-        stage: FinishedStage(
-            stage=stage,
-            bits=bits_of(json.loads(numerics), json.loads(environment)),
-            inputs=json.loads(inputs),
-            ordinal=ordinal,
+    found: dict[str, FinishedStage] = {}
+    known: dict[tuple[str, str], Bits] = {}  # most stages were trained alike
+    for stage, ordinal, inputs, numerics, environment in store.select(_FINISHED):
+        made_by = numerics, environment
+        if made_by not in known:
+            known[made_by] = bits_of(json.loads(numerics), json.loads(environment))
+        found[stage] = FinishedStage(
+            stage=stage, bits=known[made_by], inputs=json.loads(inputs), ordinal=ordinal
         )
-        for stage, ordinal, inputs, numerics, environment in store.select(_FINISHED)
-    }
+    return found
 
 
 def mixed_bits(stages: Iterable[FinishedStage]) -> dict[Bits, int]:

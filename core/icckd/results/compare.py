@@ -10,6 +10,7 @@ Where a seed never reached its target (value inf) no mean and no difference is f
 shows the median and how many never did, and p comes from signed worst ranks (see `worst_rank_p`).
 """
 
+import hashlib
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
@@ -30,13 +31,15 @@ from icckd.results.judge import judge, with_interval
 from icckd.results.pairing import (
     NONE_KNOWN,
     ArmValues,
+    Hits,
     Pairs,
     Right,
     arm_values,
+    diverged_seeds,
     pair,
     pair_arms,
 )
-from icckd.results.rules import Evidence, evidence_apart, evidence_of
+from icckd.results.rules import Evidence, evidence_apart, evidence_of, remembering
 from icckd.results.types import (
     LEVEL,
     About,
@@ -61,6 +64,7 @@ def compare(
     right: Right = NONE_KNOWN,
     to_come: Collection[tuple[str, int]] = NOTHING,
     items: ItemRuns = NO_ITEMS,
+    kept: "Kept | None" = None,
 ) -> tuple[Comparison, ...]:
     """Return the comparison of every arm on every outcome column, both in the study's order.
 
@@ -70,23 +74,33 @@ def compare(
         right: Which test images its models were right about, where that is recorded.
         to_come: Trials, as arm and seed, that are planned and have neither ended nor failed.
         items: The scores of single items, where runs tell them.
+        kept: Comparisons of before: those of equal values are not computed again.
     """
+    kept = kept or Kept()
+    kept.begin(study)
     primary = {(each.arm, each.metric) for each in study.questions}
     pairs: dict[tuple[str, str], Pairs] = {}
     rows: dict[tuple[str, str], Comparison] = {}
     evidence: dict[tuple[str, str], Evidence] = {}
+    baselines = _values_of(study, outcomes, study.baseline, right)
     for arm in study.arms:
-        for metric in study.metrics:
+        values = _values_of(study, outcomes, arm.name, right)
+        waiting = _waiting(study, arm.name, to_come)
+        for metric, mine in values.items():
             key = arm.name, metric
-            mine = arm_values(study, outcomes, arm.name, metric, right)
-            found, paired = pair({}, {}), None
-            if arm.name != study.baseline:
-                baseline = arm_values(study, outcomes, study.baseline, metric, right)
+            baseline = None if arm.name == study.baseline else baselines[metric]
+            paired = None
+            if baseline is not None:
+                paired = _paired_items(study, items, arm.name, metric)
+            known = kept.get(mine, baseline, waiting) if paired is None else None
+            if known is not None:
+                pairs[key], evidence[key], rows[key] = known
+                continue
+            found = pair({}, {})
+            if baseline is not None:
                 counts = metric == study.primary or key in primary
                 found = pair_arms(mine, baseline, counts_diverged=counts)
-                paired = _paired_items(study, items, arm.name, metric)
-            waiting = _waiting(study, arm.name, to_come)
-            if paired is not None:
+            if baseline is not None and paired is not None:
                 found = _with_item_floors(found, paired)
                 about = about_of(study, len(paired.ids) + len(paired.apart))
                 if about:
@@ -95,14 +109,91 @@ def compare(
                     pairs[key], evidence[key] = found, told.evidence
                     rows[key] = _item_row(mine, paired, about, told)
                     continue
-            evidence[key] = _evidence(study, found, waiting, is_judged=key in primary)
-            pairs[key] = evidence[key].pairs or found
+            told_by = _evidence(study, found, waiting, is_judged=key in primary)
+            pairs[key], evidence[key] = told_by.pairs or found, remembering(told_by)
             rows[key] = _row(study, mine, pairs[key], evidence[key])
+            if paired is None:
+                kept.put(mine, baseline, waiting, (pairs[key], evidence[key], rows[key]))
     if study.rule == "":
         on_primary = {arm: row for (arm, metric), row in rows.items() if metric == study.primary}
         judged = classic.judge(study, on_primary, {a: pairs[a, study.primary] for a in on_primary})
         return tuple({**rows, **{(row.arm, row.metric): row for row in judged}}.values())
     return tuple({**rows, **judge(study, rows, pairs, evidence)}.values())
+
+
+def _values_of(
+    study: StudyInfo, outcomes: Outcomes, arm: str, right: Right
+) -> dict[str, ArmValues]:
+    """Return an arm's values on every outcome column."""
+    diverged = diverged_seeds(outcomes, arm)
+    return {
+        metric: arm_values(study, outcomes, arm, metric, right, diverged)
+        for metric in study.metrics
+    }
+
+
+Known = tuple[Pairs, Evidence, Comparison]
+
+
+class Kept:
+    """Comparisons by what they are made of: values, seeds, test images, what is to come.
+
+    While a study runs one arm changes at a time; the others are taken from here. What the last
+    `compare` did not use is forgotten.
+    """
+
+    def __init__(self) -> None:
+        self._study: StudyInfo | None = None
+        self._before: dict[tuple[Any, ...], Known] = {}
+        self._now: dict[tuple[Any, ...], Known] = {}
+        self._marks: dict[int, bytes] = {}
+
+    def begin(self, study: StudyInfo) -> None:
+        """Forget all unless the study is that of before, however much of it is complete."""
+        about = replace(study, complete=0, is_complete=False)
+        self._before = self._now if about == self._study else {}
+        self._study, self._now, self._marks = about, {}, {}
+
+    def get(
+        self, arm: ArmValues, baseline: ArmValues | None, waiting: tuple[int, ...]
+    ) -> Known | None:
+        """Return the comparison of equal values, if there was one."""
+        key = self._made_of(arm, baseline, waiting)
+        known = self._before.get(key)
+        if known is not None:
+            self._now[key] = known
+        return known
+
+    def put(
+        self, arm: ArmValues, baseline: ArmValues | None, waiting: tuple[int, ...], known: Known
+    ) -> None:
+        """Keep a comparison."""
+        self._now[self._made_of(arm, baseline, waiting)] = known
+
+    def _made_of(
+        self, arm: ArmValues, baseline: ArmValues | None, waiting: tuple[int, ...]
+    ) -> tuple[Any, ...]:
+        """Return all that a comparison is made of, besides the study."""
+        sides = (arm,) if baseline is None else (arm, baseline)
+        return waiting, *(
+            (side.arm, side.info, *side.by_seed.items(), side.planned, side.diverged,
+             self._mark(side.right))
+            for side in sides
+        )  # fmt: skip
+
+    def _mark(self, right: Mapping[int, tuple[Hits, ...]]) -> bytes:
+        """Return what tells the hits of an arm from others; all its metrics share them."""
+        if not right:
+            return b""
+        mark = self._marks.get(id(right))  # which lives as long as this round of comparisons
+        if mark is None:
+            digest = hashlib.blake2b(digest_size=16)
+            for seed, models in right.items():
+                digest.update(f"{seed}:{','.join(str(len(hits)) for hits in models)};".encode())
+                for hits in models:
+                    digest.update(hits.tobytes())
+            mark = self._marks[id(right)] = digest.digest()
+        return mark
 
 
 def _paired_items(study: StudyInfo, items: ItemRuns, arm: str, metric: str) -> ItemPairs | None:

@@ -130,15 +130,20 @@ class ArmValues:
 
 
 def arm_values(
-    study: StudyInfo, outcomes: Outcomes, arm: str, metric: str, right: Right = NONE_KNOWN
+    study: StudyInfo,
+    outcomes: Outcomes,
+    arm: str,
+    metric: str,
+    right: Right = NONE_KNOWN,
+    diverged: frozenset[int] | None = None,
 ) -> ArmValues:
-    """Return an arm of a study on a metric."""
+    """Return an arm of a study on a metric; `diverged` are its seeds that did, where known."""
     return ArmValues(
         arm=arm,
         info=study.metric(metric),
         by_seed=outcomes.get(metric, {}).get(arm, {}),
         planned=study.planned_seeds(arm),
-        diverged=diverged_seeds(outcomes, arm),
+        diverged=diverged_seeds(outcomes, arm) if diverged is None else diverged,
         right=right.get(metric.partition(".")[0], {}).get(arm, {}),
     )
 

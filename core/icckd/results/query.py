@@ -50,6 +50,7 @@ from icckd.results.types import (
 )
 
 if TYPE_CHECKING:  # NumPy and the statistics are imported by the answers that need them
+    from icckd.results.compare import Kept
     from icckd.results.frames import Frame
     from icckd.results.items import ItemChanges, ItemRuns
     from icckd.results.pairing import Right
@@ -114,6 +115,7 @@ class Results:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._answers: dict[tuple[Any, ...], object] = {}
+        self._kept: dict[tuple[Any, ...], Kept] = {}
 
     def refresh(self) -> bool:
         """Take in what the journals hold that is new; return whether anything changed."""
@@ -181,7 +183,7 @@ class Results:
 
     def comparisons(self, study: StudyInfo) -> tuple[Comparison, ...]:
         """Return arms by outcome columns, both in the study's order."""
-        from icckd.results.compare import compare
+        from icckd.results.compare import Kept, compare
 
         return self._once(
             ("comparisons", study.key, study.baseline),
@@ -191,6 +193,7 @@ class Results:
                 self.right(study),
                 self._to_come(study),
                 self.items(study),
+                self._kept.setdefault((study.key, study.baseline), Kept()),
             ),
         )
 

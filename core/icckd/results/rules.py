@@ -8,6 +8,7 @@ extension, or looks without end. Only its arithmetic is in `icckd.stats`.
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
@@ -62,6 +63,13 @@ class Evidence:
     def p(self) -> float | None:
         """The p of "no difference", before any correction; None where there is none yet."""
         return None if self.difference is NEVER else min(p for p, _ in self.difference)
+
+
+def remembering(evidence: Evidence) -> Evidence:
+    """Return evidence that works out each interval, and each equivalence, once."""
+    return replace(
+        evidence, interval=cache(evidence.interval), equivalence=cache(evidence.equivalence)
+    )
 
 
 @dataclass(frozen=True, slots=True)

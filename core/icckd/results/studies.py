@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from icckd.errors import UsageError
@@ -492,6 +493,7 @@ class Provenance:
 
 def read_provenance(store: Store, study: StudyInfo) -> Provenance:
     """Return where the results of a study come from, oldest session first."""
+    parsed = cache(json.loads)  # most stages tell the same: they share what is read of it
     return Provenance(
         sessions=tuple(
             SessionProvenance(
@@ -502,9 +504,9 @@ def read_provenance(store: Store, study: StudyInfo) -> Provenance:
         stages=tuple(
             StageProvenance(
                 stage=row[0], kind=row[1], attempt=row[2], session=row[3], seed=row[4],
-                replicate=row[5], fingerprint=row[6], numerics=json.loads(row[7]),
-                code_epoch=row[8], host=row[9], environment=json.loads(row[10]),
-                files=json.loads(row[11]), arms=tuple(row[12]),
+                replicate=row[5], fingerprint=row[6], numerics=parsed(row[7]),
+                code_epoch=row[8], host=row[9], environment=parsed(row[10]),
+                files=parsed(row[11]), arms=tuple(row[12]),
             )
             for row in store.select(_STAGES, list(study.key))
         ),

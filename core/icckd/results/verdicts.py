@@ -10,6 +10,7 @@ An arm without an action is judged as REPLACE. A metric without a better directi
 """
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,13 +44,16 @@ def _sign(row: Comparison, pairs: Pairs) -> float:
 
 def with_checks(row: Comparison, pairs: Pairs) -> Comparison:
     """Return a row with the exact p of its pairs, and the bootstrap interval where it is valid."""
-    check = sign_flip_p if pairs.is_complete else worst_rank_p
-    row = replace(
-        row,
-        p_exact=check(pairs.differences),
-        p_exact_smallest=smallest_p(len(pairs.seeds)),
-    )
-    interval = bootstrap_interval(pairs.differences) if pairs.is_complete else None
+    p, interval = _checks(pairs.differences.tobytes())
+    row = replace(row, p_exact=p, p_exact_smallest=smallest_p(len(pairs.seeds)))
     if interval is None:
         return row
     return replace(row, bootstrap_low=interval[0], bootstrap_high=interval[1])
+
+
+@lru_cache(maxsize=4096)  # while a study runs, most of its arms stay as they are
+def _checks(data: bytes) -> tuple[float, tuple[float, float] | None]:
+    differences = np.frombuffer(data, dtype=np.float64)
+    if np.isfinite(differences).all():
+        return sign_flip_p(differences), bootstrap_interval(differences)
+    return worst_rank_p(differences), None

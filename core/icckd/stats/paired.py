@@ -7,6 +7,7 @@ load than everything else that `icckd status` does.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,6 +166,7 @@ def standardized_effect(differences: FloatArray) -> float | None:
 
 EXACT_UP_TO = 20  # pairs; beyond, the sign flips are sampled
 SAMPLES = 99_999
+_ROWS = 1_000  # of the sample, at a time: what is drawn takes eight bytes a sign
 _TIE_DIGITS = 9  # of the largest size: differences of equal accuracies differ by rounding
 _TOLERANCE = 1e-12  # of the sum of absolute values: sums of equal numbers differ by rounding
 
@@ -207,13 +209,32 @@ def one_sided_flip_p(differences: FloatArray) -> float:
 
 def _flipped_sums(sizes: FloatArray) -> FloatArray:
     """Return the sums over all ways to give sizes a sign but the first's, or over a sample."""
+    return _sums_of(sizes.tobytes())
+
+
+@lru_cache(maxsize=2)  # both sides of a test ask for the same ones
+def _sums_of(data: bytes) -> FloatArray:
+    sizes = np.frombuffer(data, dtype=np.float64)
     if sizes.size > EXACT_UP_TO:
-        signs = np.random.default_rng(0).choice([-1.0, 1.0], (SAMPLES, sizes.size))
-        return np.asarray(signs @ sizes)
+        signs = _drawn_signs(int(sizes.size))
+        starts = range(0, SAMPLES, _ROWS)
+        rows = [signs[start : start + _ROWS].astype(np.float64) @ sizes for start in starts]
+        return np.concatenate(rows)
     sums = sizes[:1]  # flipping all signs turns a sum into its opposite
     for size in sizes[1:]:
         sums = np.concatenate([sums + size, sums - size])
     return sums
+
+
+@lru_cache(maxsize=1)  # the arms of a study have as many pairs each, mostly
+def _drawn_signs(pairs: int) -> NDArray[np.int8]:
+    """Return the signs of the sample, -1 or 1, shape (`SAMPLES`, S), a byte each."""
+    random, either = np.random.default_rng(0), np.array([-1, 1], dtype=np.int8)
+    rows = [
+        random.choice(either, (min(_ROWS, SAMPLES - start), pairs))
+        for start in range(0, SAMPLES, _ROWS)
+    ]
+    return np.concatenate(rows)
 
 
 def _counted_in(extreme: np.ndarray) -> float:
