@@ -84,10 +84,10 @@ minute while 4.3 MiB of journals came; lag of the event loop at most 31 ms in 99
 ## Alerts
 
 A verdict that falls, a trial that fails and the end of a session ring the terminal's bell, set its
-title and show a notification (OSC 9 and OSC 777, which a terminal that knows neither ignores), in the
-monitor and in the terminal of `icckd run`. A session can start a command of yours or post to a webhook,
-too. Your own configuration says so, `~/.config/icckd/config.toml` (or below `XDG_CONFIG_HOME`); no study
-file can:
+title and show a notification (OSC 9 and OSC 777, which a terminal that knows neither ignores), in
+the monitor and in the terminal of `icckd run`. A session can start a command of yours or post to a
+webhook, too. Your own configuration says so, `~/.config/icckd/config.toml` (or below
+`XDG_CONFIG_HOME`); no study file can:
 
 ```toml
 [alerts]
