@@ -14,7 +14,7 @@ NOT_NEEDED = {
     ("--help",): ("pydantic", "numpy", "duckdb", "rich", "jinja2", "icckd.study.settings"),
     ("status",): ("numpy", "rich", "jinja2", "icckd.study.model", "icckd.train.losses"),
     ("ls",): ("numpy", "rich", "jinja2", "icckd.study.model", "icckd.train.losses"),
-    ("plan", "small.toml"): ("jinja2", "icckd.report.document"),
+    ("plan", "small.toml"): ("rich", "jinja2", "icckd.report.document"),
     ("report", "small"): ("rich", "icckd.run.session"),
     ("sql", "select 1"): ("numpy", "rich", "jinja2", "icckd.study.model"),
 }

@@ -1,6 +1,10 @@
 """The command line: parse, call, print. `main` is the entry point of the command `icckd`."""
 
+import gc
 import signal
+
+_OBJECTS = 100_000
+"""New objects until Python looks for cycles: while modules are imported it would find none."""
 
 
 def main() -> None:
@@ -11,6 +15,7 @@ def main() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    gc.set_threshold(_OBJECTS)
     from icckd.cli.main import main as run
 
     run()

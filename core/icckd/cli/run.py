@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icckd.api import running
-from icckd.api.progress import terminal_listener
 from icckd.api.running import TrainOptions, plan_to_run, with_device
 from icckd.api.signals import Signals
 from icckd.cli import streams
@@ -193,6 +192,8 @@ class CommandHost:
     def listener(
         self, results: Results, request: RunRequest
     ) -> contextlib.AbstractContextManager[Listener]:
+        from icckd.api.progress import terminal_listener  # with Rich, which plan needs not
+
         return terminal_listener(results, request)
 
 
