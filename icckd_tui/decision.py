@@ -289,6 +289,10 @@ def _lost(frame: Frame, glyphs: Glyphs) -> Spans:
         count = getattr(frame.progress.trials, state)
         if count:
             spans += [Span("; "), Span(f"{glyphs.states[state]} {count} {state}", state)]
+    first = next((row for row in frame.trials if row.state == "failed" and row.reason), None)
+    if first is not None:
+        where = f"{display(first.arm, _ARM)} s{first.seed}"
+        spans.append(Span(f" ({where}: {display(first.reason, 80)})", "failed"))
     return tuple(spans)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.binding import BindingType
 
-from icckd_tui.data import Frame, Update, default_metrics, seconds_series
+from icckd_tui.data import Frame, Query, Update, default_metrics, seconds_series
 from icckd_tui.keys import Key
 from icckd_tui.screens.base import ArmScreen
 from icckd_tui.screens.dialogs import MetricPicker
@@ -142,7 +142,11 @@ class CurveScreen(ArmScreen):
         wanted = [name for name in names if name is not None]
         if self._x == "time":
             wanted += [seconds_series(name) for name in wanted]
-        self.state.request_data(metrics=tuple(dict.fromkeys(wanted)))
+        self.state.request_data(metrics=tuple(dict.fromkeys(wanted)), queries=self.queries())
+
+    def queries(self) -> tuple[Query[Any], ...]:
+        """Return what else the screen has read."""
+        return ()
 
     def choice_of(self, chart: str) -> ChartChoice:
         """Return all that the user chose for a chart."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import ClassVar, Literal
 
 from textual import on
@@ -20,11 +21,11 @@ from icckd.study.metrics import Metric
 from icckd_tui.events import TONES, StudyEvent
 from icckd_tui.export import NAMES, Format
 from icckd_tui.filter import Filter, parse
-from icckd_tui.keys import KeyGroup, key_groups
+from icckd_tui.keys import EVERYWHERE, Key, KeyGroup, key_groups
 from icckd_tui.metric_names import MetricFilter
 from icckd_tui.screens.registry import heading_of, keys_in
 from icckd_tui.tables import Column, Row, Table
-from icckd_tui.text import Span, Spans, display
+from icckd_tui.text import Span, Spans, display, plain
 from icckd_tui.theme import Glyphs
 from icckd_tui.widgets.lines import LinesWidget
 from icckd_tui.widgets.table import GridTable
@@ -173,6 +174,11 @@ class FormatMenu(ModalScreen[Format]):
 
 
 _NOTES = (
+    ("*", "that interval excludes 0"),
+    ("full color", "a verdict fell; half: an interval excludes 0, nothing is judged; none: open"),
+    ("helps, hurts", "the verdict on the part that an arm takes away, not on the arm"),
+    ("equivalent", "any difference is smaller than what matters"),
+    ("undecided", "neither; more seeds may tell"),
     ("~14.0", "median; shown where some seeds never reached the target"),
     ("never 3/8", "three of eight seeds never reached the target"),
     ("2/8", "seeds with a value so far, of those planned"),
@@ -180,61 +186,112 @@ _NOTES = (
 )
 
 
-def help_groups(screen: Screen[None]) -> Iterator[KeyGroup]:
-    """Yield the keys of a screen: its own first, then those of its bases, then of its widgets."""
-    yield from key_groups(type(screen))
-    widgets = {type(widget): None for widget in screen.query("*")}
-    owners = [group for widget in widgets for group in key_groups(widget)]
-    yield from {group.owner: group for group in owners}.values()
+def _groups_of(screen: Screen[None]) -> tuple[list[KeyGroup], tuple[Key, ...]]:
+    """Return the groups of keys that can do something now, and the keys that cannot."""
+    own = list(key_groups(type(screen)))
+    focused = type(screen.focused) if screen.focused is not None else type(screen)
+    widgets = {focused: None, **{type(widget): None for widget in screen.query("*")}}
+    inner = [group for widget in widgets for group in key_groups(widget)]
+    here = [group for group in own if group.heading != EVERYWHERE]
+    rest = [group for group in own if group.heading == EVERYWHERE]
+    found = {(group.owner, group.heading): group for group in (*here[:1], *inner, *here[1:], *rest)}
+    applies = getattr(screen, "applies", lambda action: True)
+    late = tuple(key for group in found.values() for key in group.keys if not applies(key.action))
+    kept = (
+        replace(group, keys=tuple(key for key in group.keys if key not in late))
+        for group in found.values()
+    )
+    return [group for group in kept if group.keys], late
 
 
-def help_rows(groups: Iterable[KeyGroup], glyphs: Glyphs) -> Iterator[tuple[Spans, Spans]]:
-    """Yield what to press or see on a screen, and what it means."""
+def help_rows(
+    groups: Iterable[KeyGroup], glyphs: Glyphs, late: tuple[Key, ...] = ()
+) -> Iterator[tuple[Spans, Spans]]:
+    """Yield what to press or see on a screen, and what it means; what cannot do anything now last.
+
+    Headings have no sign to press.
+    """
     for group in groups:
-        yield (Span("Keys", "strong"),), (Span(heading_of(group), "strong"),)
+        yield (), (Span(heading_of(group).capitalize(), "strong"),)
         for key in keys_in(group):
             yield (Span(f"  {' '.join(key.names)}", "key"),), (Span(key.description),)
-        yield (), ()
-    yield (Span("Signs", "strong"),), ()
+    yield (), (Span("Signs", "strong"),)
     for state, glyph in glyphs.states.items():
         yield (Span(f"  {glyph} {state}", state),), (Span(f"a trial that is {state}"),)
     difference = f"  {glyphs.delta} {glyphs.plus_minus}"
     meaning = "paired difference and interval: 95 %, of primary questions as their test has it"
     yield (Span(difference),), (Span(meaning),)
-    yield (Span("  *"),), (Span("that interval excludes 0"),)
     for sign, about in _NOTES:
         yield (Span(f"  {sign}"),), (Span(about),)
+    if late:
+        yield (), (Span("Not now", "strong"),)
+    for key in late:
+        yield (Span(f"  {' '.join(key.names)}", "muted"),), (Span(key.description, "muted"),)
 
 
 class Help(ModalScreen[None]):
-    """Shows everything that can be pressed here."""
+    """Shows everything that can be pressed here, what applies first; `/` searches it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q,question_mark,f1,ctrl+c", "dismiss(None)", show=False, priority=True),
+        Binding("escape,f1,ctrl+c", "dismiss(None)", show=False, priority=True),
+        Binding("q,question_mark", "dismiss(None)", show=False),
+        Binding("slash", "search", show=False),
+        Binding("down", "step(1)", show=False),
+        Binding("up", "step(-1)", show=False),
     ]
 
     def __init__(self, screen: Screen[None], *, glyphs: Glyphs) -> None:
         super().__init__(classes="-ascii" if glyphs.ascii else None)
-        self._groups = tuple(help_groups(screen))
+        groups, late = _groups_of(screen)
+        self._rows = tuple(help_rows(groups, glyphs, late))
         self._glyphs = glyphs
 
     def compose(self) -> ComposeResult:
-        yield GridTable(glyphs=self._glyphs, classes="dialog")
+        with Vertical(classes="dialog") as dialog:
+            dialog.border_title = Content("Help")
+            dialog.border_subtitle = Content("/ searches, esc closes")
+            yield Input(placeholder="/ searches keys and words", compact=True)
+            yield GridTable(glyphs=self._glyphs, id="help-rows")
 
     def on_mount(self) -> None:
+        self._show("")
+        self.query_one(GridTable).focus()
+
+    def _show(self, query: str) -> None:
+        words = query.lower().split()
         rows = tuple(
             Row(key=str(place), cells=cells)
-            for place, cells in enumerate(help_rows(self._groups, self._glyphs))
+            for place, cells in enumerate(self._rows)
+            if not words or (cells[0] and _has_words(cells, words))
         )
         columns = (
             Column(key="sign", titles=(), width=22),
             Column(key="about", titles=(), width=62),
         )
         table = self.query_one(GridTable)
-        table.set_titles("Help")
-        table.border_subtitle = Content("esc closes")
         table.show(Table(columns=columns, rows=rows, frozen=2))
-        table.focus()
+        table.action_first()
+
+    @on(Input.Changed)
+    def _changed(self, event: Input.Changed) -> None:
+        self._show(event.value)
+
+    @on(Input.Submitted)
+    def _submitted(self) -> None:
+        self.query_one(GridTable).focus()
+
+    def action_search(self) -> None:
+        """Type what to search for."""
+        self.query_one(Input).focus()
+
+    def action_step(self, rows: int) -> None:
+        """Move in what was found while typing."""
+        self.query_one(GridTable).action_move(rows)
+
+
+def _has_words(cells: tuple[Spans, ...], words: list[str]) -> bool:
+    text = " ".join(plain(cell) for cell in cells).lower()
+    return all(word in text for word in words)
 
 
 class EventFeed(ModalScreen[tuple[str, int | None] | None]):

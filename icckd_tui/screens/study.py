@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,8 +12,9 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from icckd_tui.comparison import comparison_detail, forest_table, forest_title
-from icckd_tui.data import Frame
+from icckd_tui.data import Frame, Query
 from icckd_tui.decision import DECIDE_KEY, seeds_advised
+from icckd_tui.failure import Failure, FailureQuery, row_of
 from icckd_tui.host import host_rows
 from icckd_tui.keys import Key
 from icckd_tui.log import log_table, places_of
@@ -81,7 +82,7 @@ def trial_table(frame: Frame, rows: Sequence[TrialStatus], glyphs: Glyphs) -> Ta
             _number(row.primary, glyphs.signed(scale.value(row.primary))),
             _number(row.difference, glyphs.signed(scale.difference(row.difference))),
             _number(row.seconds or None, short_duration(row.seconds)),
-            (Span(display(row.reason, _REASON_WIDTH), "failed"),),
+            (Span(display(row.reason, _REASON_WIDTH), row.state),),
         )
 
     lost = any(map(attrgetter("reason"), rows))
@@ -123,12 +124,13 @@ def _trial_columns(
     )
 
 
-def trial_detail(row: TrialStatus, glyphs: Glyphs) -> Spans:
-    """Return the line below the list: why a trial failed, or where it stands."""
+def trial_detail(row: TrialStatus, glyphs: Glyphs, hint: str = "") -> Spans:
+    """Return the line below the list: why a trial failed and what helps, or where it stands."""
     head = (Span(f" {display(row.arm)} s{row.seed}", "strong"), Span("  "))
     state = Span(f"{glyphs.states[row.state]} {row.state}", row.state)
     if row.reason:
-        return (*head, state, Span("  "), Span(display(row.reason), "failed"))
+        helps = (Span(f" {glyphs.separator} {display(hint)}", "strong"),) if hint else ()
+        return (*head, state, Span("  "), Span(display(row.reason), row.state), *helps)
     return (*head, state, Span(f"  {_stage(row)}", "muted"))
 
 
@@ -330,8 +332,11 @@ class StudyScreen(ControlScreen, CurveScreen):
 
         def detail_of(key: str | None) -> Spans:
             row = next((row for row in rows if trial_key(row) == key), None)
-            return trial_detail(row, self.glyphs) if row is not None else ()
+            failure = self._failure
+            hint = failure.hint if failure is not None else ""
+            return trial_detail(row, self.glyphs, hint) if row is not None else ()
 
+        pane.most_detail = 3 if self._failure is not None else 1
         pane.show(trial_table(self.frame, rows, self.glyphs), detail_of)
         found = "" if rows is self.frame.trials else f" {len(rows)} of {len(self.frame.trials)}"
         pane.set_titles(f"Trials{found}", pane.position)
@@ -344,6 +349,17 @@ class StudyScreen(ControlScreen, CurveScreen):
             pane.show(log_table(self.frame.log, places_of(self.frame.study)))
         following = "" if pane.follow else f" {self.glyphs.separator} paused, f follows"
         pane.set_titles(f"Log{following}", pane.position)
+
+    def queries(self) -> tuple[Query[Any], ...]:
+        """Ask why the trial under the cursor failed, where it did."""
+        row = row_of(self.frame, self.trial_in_view()) if self.frame is not None else None
+        has_failed = row is not None and row.state == "failed"
+        return (FailureQuery(row.arm, row.seed),) if row is not None and has_failed else ()
+
+    @property
+    def _failure(self) -> Failure | None:
+        asked = self.queries()
+        return self.frame.answer(asked[0]) if self.frame is not None and asked else None
 
     def on_resize(self) -> None:
         """Draw the differences for the new width once it is known."""
@@ -364,6 +380,7 @@ class StudyScreen(ControlScreen, CurveScreen):
     @on(GridTable.Moved, "#trials")
     def _trial_moved(self, event: GridTable.Moved) -> None:
         self.state.choices.trial = trial_of(event.table.key)
+        self.request_data()
         self.refill("trials")
 
     @on(GridTable.Moved, "#log")

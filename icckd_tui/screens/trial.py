@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,33 +16,36 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 
 from icckd_tui.data import Frame
+from icckd_tui.failure import failure_of, row_of
 from icckd_tui.host import growth_text, process_of, size_text
 from icckd_tui.keys import Key
 from icckd_tui.log import LEVELS, Level, log_table, log_text, matches, places_of
+from icckd_tui.metric_names import ALL_METRICS, MetricFilter
 from icckd_tui.screens.control import ControlScreen
 from icckd_tui.screens.dialogs import SearchPrompt
 from icckd_tui.state import AppState
 from icckd_tui.tables import Column, Row, Table, fitted
-from icckd_tui.text import Span, Spans, display, duration, scale_for
+from icckd_tui.text import Span, Spans, display, duration, scale_for, wrapped
 from icckd_tui.theme import Glyphs
 from icckd_tui.widgets.table import GridTable
 
 if TYPE_CHECKING:
     from icckd.results.query import Results
     from icckd.results.series import TrialSeries
-    from icckd.results.types import Attempt, LogEntry, StudyInfo, TrialStatus
+    from icckd.results.types import Attempt, LogEntry, StudyInfo
     from icckd.study.records import Arm
     from icckd_tui.host import Host
 
 _SPARK = 20
 _LOG_LINES = 2000
 _NAMES = 34
+_LEAST_NAME = 28  # cells of the names
 _Fact = tuple[str, Spans]  # name and value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrialFacts:
-    """Everything that is recorded about one trial."""
+    """All that is recorded about one trial; `pair` are the baseline's outcomes of its seed."""
 
     arm: str
     seed: int
@@ -50,6 +53,7 @@ class TrialFacts:
     series: tuple[TrialSeries, ...]
     outcomes: Mapping[str, float]
     log: tuple[LogEntry, ...]
+    pair: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,23 +73,27 @@ class TrialQuery:
             series=results.trial_series(study, arm, seed),
             outcomes=results.trial_outcomes(study, arm, seed),
             log=results.log(study, _LOG_LINES, arm, seed),
-        )
+            pair={} if arm == study.baseline else (
+                results.trial_outcomes(study, study.baseline, seed)),
+        )  # fmt: skip
 
 
-def row_of(frame: Frame, trial: tuple[str, int] | None) -> TrialStatus | None:
-    """Return where a trial stands."""
-    return next((row for row in frame.trials if (row.arm, row.seed) == trial), None)
+def facts_table(  # what a table shows
+    frame: Frame, facts: TrialFacts, host: Host | None, glyphs: Glyphs,
+    kept: MetricFilter = ALL_METRICS, width: int = 200,
+) -> Table:  # fmt: skip
+    """Return name and value of everything that is known: states first, then what came out.
 
-
-def facts_table(frame: Frame, facts: TrialFacts, host: Host | None, glyphs: Glyphs) -> Table:
-    """Return name and value of everything that is known: states first, then where, then what."""
+    Outcomes stand beside those of the baseline's trial of the same seed, the declared ones first;
+    a failure is told in full in a table of this width.
+    """
     arm = next((arm for arm in frame.study.arms if arm.name == facts.arm), None)
     changed = {change.path for change in arm.changes} if arm is not None else set()
     sections: list[tuple[str, list[_Fact]]] = [
-        ("", _about(frame, facts, arm, glyphs)),
-        ("Attempts", [*_history(facts, glyphs), *_processes(frame, facts, host)]),
+        ("", _about(frame, facts, arm, glyphs, width)),
+        *_outcomes(frame.study, facts, kept, glyphs),
         ("Differs from the baseline", _differences(arm, glyphs)),
-        ("Outcomes", _outcomes(frame.study, facts)),
+        ("Attempts", [*_history(facts, glyphs), *_processes(frame, facts, host)]),
         *(
             (f"Settings of the {attempt.kind}", _settings(attempt, changed))
             for attempt in _newest(facts.attempts)
@@ -100,24 +108,38 @@ def facts_table(frame: Frame, facts: TrialFacts, host: Host | None, glyphs: Glyp
             Row(key=f"{title}\0{place}", cells=((Span(f" {name}", "muted"),), spans))
             for place, (name, spans) in enumerate(lines)
         ]
-    names = (len(name) + 1 for _, lines in sections for name, _ in lines)
-    width = min(_NAMES + 10, max([*names, 28]))
+    names = [len(name) + 1 for _, lines in sections for name, _ in lines]
+    names += [len(title) for title, lines in sections if lines]
+    width_of_names = min(_NAMES + 10, max([*names, _LEAST_NAME]))
     columns = (
-        Column(key="name", titles=(), width=width),
+        Column(key="name", titles=(), width=width_of_names),
         Column(key="value", titles=(), width=200),
     )
     return Table(columns=columns, rows=tuple(rows), frozen=1)
 
 
-def _about(frame: Frame, facts: TrialFacts, arm: Arm | None, glyphs: Glyphs) -> list[_Fact]:
+def _about(
+    frame: Frame, facts: TrialFacts, arm: Arm | None, glyphs: Glyphs, width: int
+) -> list[_Fact]:
+    """Return state, why it failed and what to do, and what the arm is."""
     row = row_of(frame, (facts.arm, facts.seed))
     lines: list[_Fact] = []
-    if arm is not None and arm.title:
-        lines.append(("about", (Span(display(arm.title)),)))
     if row is not None:
-        state = Span(f"{glyphs.states[row.state]} {row.state}", row.state)
-        lines.append(("state", (state, Span(f"  {display(row.reason)}", "failed"))))
+        lines.append(("state", (Span(f"{glyphs.states[row.state]} {row.state}", row.state),)))
+        failure = failure_of(facts.attempts) if row.state in ("failed", "blocked") else None
+        reason = row.reason or (failure.reason if failure is not None else "")
+        lines += _told_in(width, "reason", Span(display(reason), row.state)) if reason else []
+        if failure is not None and failure.hint:
+            lines += _told_in(width, "what helps", Span(display(failure.hint), "strong"))
+    if arm is not None and arm.title:
+        lines += _told_in(width, "about", Span(display(arm.title)))
     return lines
+
+
+def _told_in(width: int, name: str, text: Span) -> list[_Fact]:
+    """Return a text in as many lines as it takes, four at most."""
+    told = wrapped((text,), max(20, width - _LEAST_NAME - 4), 4, hang=0)
+    return [(name if not place else "", line) for place, line in enumerate(told)]
 
 
 def _differences(arm: Arm | None, glyphs: Glyphs) -> list[_Fact]:
@@ -170,13 +192,47 @@ def _processes(frame: Frame, facts: TrialFacts, host: Host | None) -> list[_Fact
     return lines
 
 
-def _outcomes(study: StudyInfo, facts: TrialFacts) -> list[_Fact]:
-    lines: list[_Fact] = []
-    for name, value in facts.outcomes.items():
-        scale = scale_for(study.metric(name).unit, [value])
-        text = f"{scale.value(value)} {scale.unit}".rstrip()
-        lines.append((name, (Span(text, "strong"),)))
-    return lines
+def _outcomes(
+    study: StudyInfo, facts: TrialFacts, kept: MetricFilter, glyphs: Glyphs
+) -> list[tuple[str, list[_Fact]]]:
+    """Return the outcomes in groups: declared ones, then those of each kind of stage.
+
+    Each has the value of the baseline's trial of this seed, and the difference from it.
+    """
+    names = [name for name in kept.kept(facts.outcomes) if name in facts.outcomes]
+    declared = [name for name in study.metrics if name in names]
+    groups: dict[str, list[str]] = {"Declared outcomes": declared}
+    for name in names:
+        if name not in declared:
+            groups.setdefault(f"Other outcomes of the {name.split('.', 1)[0]}", []).append(name)
+    beside = f"{display(study.baseline, 10)} s{facts.seed}" if facts.pair else ""
+    head = f"{'this':>10}  {beside:>12}  {glyphs.delta:>8}" if beside else ""
+    found: list[tuple[str, list[_Fact]]] = []
+    for title, members in groups.items():
+        lines: list[_Fact] = [_outcome(study, facts, name, glyphs) for name in members]
+        if lines and head and not found:
+            lines.insert(0, ("", (Span(head, "header"),)))
+        found.append((title, lines))
+    return found
+
+
+def _outcome(study: StudyInfo, facts: TrialFacts, name: str, glyphs: Glyphs) -> _Fact:
+    value, pair, known = facts.outcomes[name], facts.pair.get(name), study.metric(name)
+    scale = scale_for(known.unit, [value])
+    shown = Span(f"{glyphs.signed(scale.value(value)):>10}", "strong")
+    unit = Span(f" {scale.unit}", "muted")
+    if not facts.pair:
+        return display(name, _NAMES), (shown, unit)
+    if pair is None:
+        return display(name, _NAMES), (shown, Span(f"  {'-':>12}", "muted"), unit)
+    difference = value - pair
+    text = glyphs.signed(scale.difference(difference)) if np.isfinite(difference) else "-"
+    return display(name, _NAMES), (
+        shown,
+        Span(f"  {glyphs.signed(scale.value(pair)):>12}", "muted"),
+        Span(f"  {text:>8}"),
+        unit,
+    )
 
 
 def _newest(attempts: tuple[Attempt, ...]) -> list[Attempt]:
@@ -337,14 +393,18 @@ class TrialScreen(ControlScreen):
             return
         assert self.frame is not None
         if pane == "facts":
-            table.show(facts_table(self.frame, facts, self.state.host, self.glyphs))
+            kept, width = self.state.choices.metrics, table.size.width or 200
+            table.show(facts_table(self.frame, facts, self.state.host, self.glyphs, kept, width))
             row = row_of(self.frame, (facts.arm, facts.seed))
             state = f" {self.glyphs.separator} {row.state}" if row is not None else ""
             table.set_titles(f"{display(facts.arm, 40)} s{facts.seed}{state}", table.position)
         elif pane == "series":
-            if len(table.table.rows) != len(facts.series):
+            kept = self.state.choices.metrics
+            names = set(kept.kept(each.metric for each in facts.series))
+            shown = replace(facts, series=tuple(s for s in facts.series if s.metric in names))
+            if len(table.table.rows) != len(shown.series):
                 self.arrange_panes()
-            table.show(series_table(self.frame.study, facts, self.glyphs))
+            table.show(series_table(self.frame.study, shown, self.glyphs))
             table.set_titles("Series", table.position)
         else:
             self._fill_lines(table, facts)

@@ -180,6 +180,7 @@ class GridTable(LinesWidget, can_focus=True):
         self.follow = follow
         self._cells = cells
         self._least_detail = 1 if detail else 0
+        self.most_detail = 1  # lines that details may take from the rows
         self._detail: list[Spans] = []
         self._whole_detail: Spans = ()
         self._row = 0
@@ -287,7 +288,8 @@ class GridTable(LinesWidget, can_focus=True):
         """Lay the visible rows out again and paint those that differ."""
         width, height = self.size
         free = height - self._header_lines - len(self.table.rows)
-        self._detail = wrapped(self._whole_detail, width - 1, max(1, min(3, free)))
+        most = max(self.most_detail if height > 2 * self.most_detail else 1, min(3, free))
+        self._detail = wrapped(self._whole_detail, width - 1, most)
         self._scroll_to_cursor()
         columns = placed(self.table, self._visible(), self._column if self._cells else None)
         lines = [

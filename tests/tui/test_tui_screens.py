@@ -16,6 +16,7 @@ from icckd_tui.host import Host
 from icckd_tui.metric_names import MetricFilter
 from icckd_tui.screens.dialogs import Confirm, EventFeed, FilterPrompt
 from icckd_tui.text import plain
+from icckd_tui.widgets.table import GridTable
 from tests.support import monitor as sample
 
 
@@ -562,5 +563,68 @@ def test_compare_shows_the_items_that_changed_most_where_runs_tell_them(watch):
         [row] = it.pane("items").table.rows
         assert [plain(cell) for cell in row.cells][1:] == ["q17", "rivers", "1", "0", "−1"]
         assert row.cells[-1][0].tone == "bad"
+
+    watch(scenario)
+
+
+def test_a_trial_stands_beside_its_pair_with_declared_outcomes_first(watch):
+    async def scenario(it):
+        it.app.state.choices.trial = ("no-margin", 2)
+        await it.press("4")
+        await it.until(lambda: "Declared outcomes" in it.text())
+        text = it.text()
+        line = next(line for line in text.splitlines() if "student.top1" in line)
+        assert line.split("student.top1")[1].split()[:4] == ["91.50", "91.50", "+0.00", "%"]
+        assert "full s2" in text
+        assert text.index("Declared outcomes") < text.index("Attempts")
+        assert "Other outcomes of the teacher" in text
+        await it.press("M", *"stability", "enter")
+        assert "student.top1  " not in it.text()
+
+    reader = sample.FakeReader()
+    study = reader.data["study"]
+    reader.data["study"] = replace(study, metrics=study.metrics[:4])
+    watch(scenario, reader=reader)
+
+
+def test_a_failed_trial_shows_reason_and_what_helps_at_once(watch):
+    async def scenario(it):
+        told = " ".join(plain(line) for line in it.pane("decision")._lines)
+        assert "✗ 2 failed (no-cache s3: loss term 'intra' is not finite" in " ".join(told.split())
+        it.pane("trials").focus()
+        for _ in range(6):
+            await it.press("j")
+        assert it.app.state.choices.trial == ("no-cache", 3)
+        await it.until(lambda: "lower the rate" in it.text())
+        await it.press("enter")
+        await it.until(lambda: "what helps" in it.text())
+        lines = it.text().splitlines()
+        state, reason, helps = (
+            next(n for n, line in enumerate(lines) if word in line)
+            for word in (" state ", " reason ", " what helps ")
+        )
+        assert (
+            state < reason < helps < next(n for n, line in enumerate(lines) if "Attempts" in line)
+        )
+
+    watch(scenario)
+
+
+def test_help_starts_with_what_applies_here_and_can_be_searched(watch):
+    def keys(it):
+        return [
+            plain(row.cells[0]).strip() for row in it.app.screen.query_one(GridTable).table.rows
+        ]
+
+    async def scenario(it):
+        await it.press("question_mark")
+        found = keys(it)
+        assert found[1:4] == ["o", "O", "a"]
+        assert found.index("down j") < found.index("q ctrl-q ctrl-c")
+        assert found.index(";") > found.index("undecided")  # this is no replay: not now
+        await it.press("slash", *"smooth")
+        assert keys(it) == ["s", "S"]
+        await it.press("enter", "q")
+        assert it.app.screen is it.screen
 
     watch(scenario)
