@@ -21,6 +21,7 @@ from icckd.errors import MachineError, UsageError
 from icckd_tui.data import Update
 from icckd_tui.events import TONES, alert_text
 from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.input import TerminalBackground
 from icckd_tui.keys import keys_of
 from icckd_tui.screens.base import MonitorScreen
 from icckd_tui.screens.dialogs import Answer, Leaving
@@ -95,6 +96,7 @@ class WatchApp(App[Answer]):
         self._alerts = alerts
         for known in (DARK, LIGHT):
             self.register_theme(known)
+        self._followed = "" if theme or os.environ.get("TEXTUAL_THEME") else DARK.name
         self.theme = theme or self._wanted_theme()
         self.set_class(glyphs.ascii, "-ascii")
         self._request_stop = request_stop
@@ -163,6 +165,12 @@ class WatchApp(App[Answer]):
         ring = getattr(self._driver, "alert", None)  # a browser's tab has none
         if text and ring is not None and self.state.frame is not None:
             ring(f"{self.state.frame.study.name}: {text}")
+
+    def on_terminal_background(self, message: TerminalBackground) -> None:
+        """Follow the terminal's background, unless the user chose a theme."""
+        if self._followed and self.theme == self._followed:
+            self._followed = DARK.name if message.is_dark else LIGHT.name
+            self.theme = self._followed
 
     @property
     def is_alone(self) -> bool:

@@ -15,7 +15,7 @@ from textual.drivers.linux_driver import LinuxDriver
 from textual.drivers.web_driver import WebDriver
 from textual.message import Message
 
-from icckd_tui.input import InputQueue, KeyStream
+from icckd_tui.input import ASK_BACKGROUND, InputQueue, KeyStream
 from icckd_tui.terminal import HANGUP, within_largest
 
 if TYPE_CHECKING:
@@ -37,10 +37,17 @@ class TerminalDriver(LinuxDriver):
         self._size = self._size or self._get_terminal_size()
         self._input = InputQueue(app, asyncio.get_running_loop())
         self._has_alerted = False
+        self._asks_background = os.environ.get("TERM", "").lower() != "linux"
+
+    def start_application_mode(self) -> None:
+        """Take the terminal over, and ask for its background; nobody waits for the answer."""
+        super().start_application_mode()  # type: ignore[no-untyped-call]  # Textual's
+        if self._asks_background:
+            self.write(ASK_BACKGROUND)
 
     def run_input_thread(self) -> None:
         """Read keys until told to stop, or until the terminal is gone."""
-        stream = KeyStream()
+        stream = KeyStream(awaits_background=self._asks_background)
         while not self.exit_event.is_set():
             if select.select([self.fileno], [], [], _POLL_SECONDS)[0]:
                 try:

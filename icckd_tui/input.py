@@ -44,14 +44,49 @@ _LEAVES_IN_PASTE = re.compile("\x1b\\[(99|113)(?::\\d*)*;(?:5|69|133|197)[:;\\d]
 _KITTY = {"99": "ctrl+c", "113": "ctrl+q"}
 
 
+ASK_BACKGROUND = "\x1b]11;?\x1b\\"
+"""Asks a terminal for its background (OSC 11); one that does not know answers nothing."""
+ANSWER_SECONDS = 1.0
+"""An answer that has not come by then is not waited for any more, but still read."""
+_BACKGROUND = re.compile(
+    "\x1b\\]11;rgba?:([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})/([0-9a-fA-F]{1,4})[^\x07\x1b]{0,8}"
+    "(?:\x07|\x1b\\\\)"
+)
+_BEGUN = re.compile("\x1b(?:\\](?:1(?:1[^\x07\x1b]{0,40}\x1b?)?)?)?$")  # the same, not complete
+
+
+class TerminalBackground(Message):
+    """The terminal told its background."""
+
+    def __init__(self, is_dark: bool) -> None:
+        super().__init__()
+        self.is_dark = is_dark
+
+
+def _is_dark(color: tuple[str, ...]) -> bool:
+    """Return whether white is easier to read on a color than black, by its luminance (BT.709)."""
+    shares = [int(part, 16) / (16 ** len(part) - 1) for part in color]
+    light = sum(weight * share for weight, share in zip(_LUMINANCE, shares, strict=True))
+    return bool(light < 0.5)
+
+
+_ESCAPE_SECONDS = 0.1
+_LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
 class KeyStream:
     """Reads what a terminal sends.
 
     What is not UTF-8 and sequences that cannot be read are dropped. A paste is cut at
-    `LONGEST_PASTE`, and over when nothing came for `PASTE_SECONDS`.
+    `LONGEST_PASTE`, and over when nothing came for `PASTE_SECONDS`. An answer about the background
+    never becomes keys.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, awaits_background: bool = False) -> None:
+        self._answer_until = time.monotonic() + (ANSWER_SECONDS if awaits_background else 0.0)
+        self._awaits_background = awaits_background
+        self._begun_at = 0.0
+        self._begun = ""  # what may be the beginning of that answer
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._parser = XTermParser()
         self._tail = ""  # what may be the beginning of a paste's marker
@@ -61,6 +96,8 @@ class KeyStream:
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield the messages that these bytes complete."""
         text = self._decoder.decode(data).replace("\N{REPLACEMENT CHARACTER}", "")
+        if self._awaits_background and self._paste is None:
+            text = yield from self._read_answer(text)
         for piece in _LEAVES.split(text):
             if piece in _LEAVE:
                 self._parser, self._tail, self._paste = XTermParser(), "", None
@@ -72,7 +109,26 @@ class KeyStream:
         """Yield what is complete since nothing followed; to be called every tenth of a second."""
         if self._paste is not None and time.monotonic() - self._pasted_at > PASTE_SECONDS:
             yield from self._end_paste()
+        since = time.monotonic() - self._begun_at
+        if self._begun == "\x1b" and since > _ESCAPE_SECONDS:  # a key of its own after all
+            self._begun = ""
+            yield from self._read("\x1b")
+        elif self._begun and since > PASTE_SECONDS:  # its end was lost
+            self._begun = ""
         yield from self._guarded(self._parser.tick)
+
+    def _read_answer(self, text: str) -> Generator[Message, None, str]:
+        """Take an answer about the background out of a text; return the rest."""
+        text, self._begun = self._begun + text, ""
+        while found := _BACKGROUND.search(text):
+            yield TerminalBackground(_is_dark(found.groups()))
+            text = text[: found.start()] + text[found.end() :]
+        begun = _BEGUN.search(text)
+        is_awaited = time.monotonic() < self._answer_until
+        if begun is not None and (is_awaited or len(begun.group()) > 2):
+            self._begun, self._begun_at = begun.group(), time.monotonic()
+            return text[: begun.start()]
+        return text
 
     def _read(self, text: str) -> Iterator[Message]:
         while text:

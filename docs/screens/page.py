@@ -62,10 +62,12 @@ log in `$PAGER`, else `$EDITOR`, else less; a read-only view starts no other pro
 
 ## Terminals
 
-From 60x16 on everything works; below there is a notice. Small terminals show one pane at a time.
+From 60x16 on everything works; below there is a notice. Small terminals show one pane
+at a time, the matrix with the differences below it.
 Without Unicode (`LC_ALL=C`, or `ICCKD_GLYPHS=ascii`) characters are ASCII, with `NO_COLOR` or 16
-colors signs and letters carry what colors would. The palette (`:`) offers light and dark themes;
-`TEXTUAL_THEME` names the one to begin with.
+colors signs and letters carry what colors would. The theme is light or dark as the terminal's
+background is, where the terminal tells it (OSC 11; nobody waits for the answer). The palette (`:`)
+offers other themes; `TEXTUAL_THEME` names the one to begin with.
 Where there is no terminal, or a dumb one, the monitor refuses and names `icckd status`. A terminal
 that tells no size is taken for 80x24, and at most 600x200 are drawn. `ctrl-z` gives the shell back,
 `fg` shows the monitor again. SIGTERM, SIGHUP and SIGINT end it with the terminal as it was, and it

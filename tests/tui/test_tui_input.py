@@ -10,7 +10,7 @@ import time
 import pytest
 from textual import events
 
-from icckd_tui.input import LONGEST_PASTE, KeyStream
+from icckd_tui.input import ASK_BACKGROUND, LONGEST_PASTE, KeyStream, TerminalBackground
 from tests.support.lab import Lab, planned
 from tests.support.terminal import WATCH, Terminal
 
@@ -282,3 +282,67 @@ def test_ctrl_z_gives_the_shell_back_and_fg_shows_the_monitor_again(state):
         terminal.forget()
         terminal.press("\x11")
         terminal.until("READY>")
+
+
+def told(*chunks):
+    """What a stream that asked for the background makes of these bytes."""
+    found = read(*chunks, stream=KeyStream(awaits_background=True))
+    return [each.is_dark if isinstance(each, TerminalBackground) else each for each in found]
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_dark"),
+    [
+        (b"\x1b]11;rgb:ffff/ffff/ffff\x1b\\", False),
+        (b"\x1b]11;rgb:1e1e/1e1e/2e2e\x07", True),
+        (b"\x1b]11;rgb:f/f/e\x07", False),
+        (b"\x1b]11;rgba:0000/0000/0000/ffff\x07", True),
+        (b"\x1b]11;rgb:0000/0000/ffff\x07", True),
+    ],
+)
+def test_an_answer_about_the_background_becomes_no_keys_however_it_arrives(answer, is_dark):
+    assert told(b"a" + answer + b"b") == [is_dark, "a", "b"]
+    assert told(*(answer[at : at + 1] for at in range(len(answer))), b"j") == [is_dark, "j"]
+
+
+def test_an_answer_whose_end_is_lost_swallows_no_keys_for_long(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("icckd_tui.input.time.monotonic", lambda: now[0])
+    stream = KeyStream(awaits_background=True)
+
+    assert read(b"\x1b]11;rgb:ff", stream=stream) == []
+    now[0] += 1.0
+    assert list(stream.tick()) == []
+    assert read(b"jk", stream=stream) == ["j", "k"]
+
+
+def test_escape_is_a_key_while_an_answer_is_awaited():
+    stream, found = KeyStream(awaits_background=True), []
+
+    assert read(b"\x1b", stream=stream) == []
+    end = time.monotonic() + WATCHDOG
+    while not found and time.monotonic() < end:
+        time.sleep(0.02)
+        found = list(stream.tick())
+    assert [message.key for message in found] == ["escape"]
+
+
+LIGHT_GROUND, DARK_GROUND = ["48", "2", "255", "255", "255"], ["48", "2", "17", "20", "24"]
+
+
+@pytest.mark.slow
+def test_the_theme_follows_the_background_of_the_terminal_and_waits_for_no_answer(state):
+    def has(terminal, ground):
+        return any(ground == codes[at : at + 5] for codes in terminal.colors for at in range(9))
+
+    with Terminal(state) as terminal:
+        terminal.until("icc-ablations", "no-margin")
+        assert ASK_BACKGROUND.encode() in terminal.written
+        assert has(terminal, DARK_GROUND)
+        assert not has(terminal, LIGHT_GROUND)
+        os.write(terminal.master, b"\x1b]11;rgb:ffff/ffff/ffff\x1b\\")
+        end = time.monotonic() + WATCHDOG
+        while not has(terminal, LIGHT_GROUND):
+            assert time.monotonic() < end
+            terminal.read(0.05)
+        assert ends(terminal)[0] == 0
