@@ -10,7 +10,8 @@ environment, so that the code is the only difference, on this machine one after 
   then runs to its end: the weights must be those of the run that nobody killed;
 - the same, killed under BEFORE and run to its end under AFTER, from the checkpoint of BEFORE.
 
-Exit 1 where anything differs. Commits between which the code epoch was raised differ on purpose.
+Exit 1 where anything differs. Where the training version was raised between them, commits differ on
+purpose.
 A table goes to bench/results. About four minutes on two cores.
 """
 

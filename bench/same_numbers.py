@@ -10,7 +10,8 @@ the working tree, and compares every weight and every number recorded, bit by bi
 apart; what only the working tree records is named. Only what is equal is listed. It takes about a
 minute on two cores.
 
-After a code epoch was raised there is nothing to be equal to: the list begins anew, without a run.
+After a training version was raised there is nothing to be equal to: the list begins anew, without a
+run.
 
     --because TEXT    lists source that no study here can run (a GPU's, a downloaded data set's)
                       with this reason instead of a run; the rest is proved all the same
@@ -104,7 +105,7 @@ def main() -> int:
         print(f"{len(unknown)} changed modules" if unknown else "all source is known")
         return 1 if unknown else 0
     if source.known_file().get("epochs") != EPOCHS:
-        write_list({}, dict.fromkeys(unknown, f"first of code epochs {EPOCHS}"))
+        write_list({}, dict.fromkeys(unknown, f"first of training versions {EPOCHS}"))
         return 0
     reasons = {}
     if unknown:
@@ -156,7 +157,7 @@ def prove(changed: set[str], folder: Path, because: str) -> dict[str, str]:
         for name in left:
             print(f"no study here runs {source.path_text(name)}")
         if not because:
-            print('raise the code epoch, or say why its numbers are equal: --because "..."')
+            print('raise the training version, or say why its numbers are equal: --because "..."')
             return {}
     base = git("log", "-1", "--format=%H", "--", LIST).strip()
     before = folder / "before"

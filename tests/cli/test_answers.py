@@ -83,7 +83,7 @@ def test_diff_explains_two_arms_and_two_trials(finished):
     trials = finished.run("diff", "full/0", "small:no-cache/1").stdout
 
     assert re.search(r'^  teacher\.intra\.cache: \{.*"per_class": 64.*\} -> "off"$', arms, re.M)
-    assert "the same data, numerics class and code epoch" in arms
+    assert "the same data, numerics and training version" in arms
     assert "teacher: 0 shared, 2 only of the first, 2 only of the second" in arms
     assert re.search(r"teacher\.cache_bytes \(KiB\) +85.04 .* +0.00 .* -85.04", arms)
     assert "teacher: 0 shared, 1 only of the first, 1 only of the second" in trials

@@ -1,4 +1,4 @@
-"""A raised code epoch: what is trained again is said, and earlier results stay what they were."""
+"""A raised training version: what is trained again is said; earlier results stay as they were."""
 
 import json
 
@@ -10,7 +10,7 @@ from tests.support.studies import TWO_STAGES
 
 @pytest.fixture
 def earlier(monkeypatch):
-    """Return a function that goes to an earlier code epoch, or back to today's."""
+    """Return a function that goes to an earlier training version, or back to today's."""
     today = contract.EAGER_FP32_ON_A_CPU
 
     def at(epoch=None):
@@ -29,10 +29,12 @@ def revisions(desk):
 @pytest.mark.slow
 def test_stages_of_an_earlier_code_epoch_are_trained_again_apart_from_its_results(desk, earlier):
     study = desk.write(TWO_STAGES)
-    note = "code epoch 1 -> 2: {} stages will be trained again, earlier results stay reportable"
+    note = (
+        "training version 1 -> 2: {} stages will be trained again, earlier results stay reportable"
+    )
     earlier(1)
     desk.train("run", study, "--device", "cpu")
-    assert "code epoch" not in desk.run("plan", study, "--device", "cpu").stdout
+    assert "training version" not in desk.run("plan", study, "--device", "cpu").stdout
     before = revisions(desk)
     stages = len(list((desk.state / "artifacts").glob("*/manifest.json")))
 
@@ -41,7 +43,7 @@ def test_stages_of_an_earlier_code_epoch_are_trained_again_apart_from_its_result
     done = desk.train("run", study, "--device", "cpu")
     assert note.format(stages) in done.stderr
     assert f"{stages} of {stages} stages to train" in done.stderr
-    assert "code epoch" not in desk.run("plan", study, "--device", "cpu").stdout
+    assert "training version" not in desk.run("plan", study, "--device", "cpu").stdout
 
     now = revisions(desk)
     assert [revision for revision, _ in now[:1]] == [before[0][0]]
@@ -50,5 +52,5 @@ def test_stages_of_an_earlier_code_epoch_are_trained_again_apart_from_its_result
     earlier(1)
     back = desk.train("run", study, "--device", "cpu")
     assert f"0 of {stages} stages to train" in back.stderr
-    assert "code epoch" not in back.stderr
+    assert "training version" not in back.stderr
     assert [revision for revision, is_latest in revisions(desk) if is_latest] == [before[0][0]]

@@ -69,7 +69,7 @@ def test_terms_with_names_of_their_own_are_series_and_students_alone_share_a_sta
         curves = results.curves(study, "student.far_angle")
         tops = results.values(study, "student.top1")
 
-    assert "2 student stages serve 3 uses (1 shared by several trials)" in planned
+    assert "2 student stages, 1 of them shared by several trials" in planned
     terms = {"student.far_angle", "student.far_distance"}
     assert set(series[-4:]) == terms | {f"{term}_ratio" for term in terms}
     assert [(curve.arm, curve.values_SE.shape) for curve in curves] == [("sum", (1, 2))]
@@ -95,5 +95,5 @@ def test_the_thirteen_pairs_plan_with_a_teacher_for_each_network_and_seed(desk, 
 
     assert len(pairs) == 13
     assert "22 arms x 3 seeds = 66 trials" in plan
-    assert "18 teacher stages serve 66 uses" in plan
+    assert "18 teacher stages, 18 of them shared by several trials" in plan
     assert "66 student stages" in plan

@@ -52,7 +52,7 @@ def test_an_existing_file_is_never_overwritten(desk):
 
     for name in ("study.toml", "link.toml"):
         done = desk.run("init", "--out", name, code=2)
-        assert "is there already, and init overwrites nothing" in done.stderr
+        assert "is there already, and nothing is overwritten" in done.stderr
         assert "hint: name another file" in done.stderr
     assert (desk.folder / "study.toml").read_text() == "mine"
     assert not (desk.folder / "gone.toml").exists()
@@ -177,7 +177,7 @@ def test_a_template_with_a_script_leaves_both_alone_where_one_is_there(desk):
 
     done = desk.run("init", "--template", "task", code=2)
 
-    assert "train_digits.py is there already, and init overwrites nothing" in done.stderr
+    assert "train_digits.py is there already, and nothing is overwritten" in done.stderr
     assert [path.name for path in desk.folder.iterdir()] == ["train_digits.py"]
     assert "has files beside it" in desk.run("init", "--template", "task", "-o", "-", code=2).stderr
 
@@ -222,10 +222,8 @@ def test_a_folder_below_the_data_folder_needs_no_option(desk):
 
     done = desk.run("init", "--data", "data/birds")
 
-    assert done.stderr.splitlines()[-2:] == [
-        "next: icckd plan birds.toml",
-        "      icckd run birds.toml",
-    ]
+    assert "next: icckd plan birds.toml   " in done.stderr
+    assert "      icckd run birds.toml   " in done.stderr
 
 
 @pytest.mark.parametrize(

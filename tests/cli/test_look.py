@@ -21,7 +21,7 @@ def test_the_plan_shows_arms_differences_sharing_and_what_is_known(desk):
         'teacher.intra.cache: {"per_class": 64, "warmup_epochs": 1, "mode": "fifo"} -> "off"'
         in plan
     )
-    assert "4 teacher stages serve 4 uses (0 shared by several trials), 0 already complete" in plan
+    assert "4 teacher stages; 0 already complete" in plan
     assert "unknown" in plan
     assert not desk.state.exists()
 

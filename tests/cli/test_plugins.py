@@ -137,8 +137,8 @@ def test_an_edited_plug_in_trains_anew_and_is_named(place):
         place.edit("default=8 + 16", "default=24")
 
     assert "my_parts changed since it was run: 6 teacher stages are run again" in planned
-    assert "6 teacher stages serve 12 uses (6 shared by several trials), 0 already" in planned
-    assert "12 student stages serve 12 uses (0 shared by several trials), 12 already" in accepted
+    assert "6 teacher stages, 6 of them shared by several trials; 0 already" in planned
+    assert "12 student stages; 12 already" in accepted
     assert "accepted as giving the same numbers" in accepted
     assert "12 already complete" in place.ok("plan", "own-parts.toml")
 

@@ -118,7 +118,7 @@ def test_the_same_text_with_other_stages_is_a_revision_apart(lab):
     """Other source, data or device: results of both are there, and neither hides the other."""
     with lab.finished("s1", planned(seeds=(0,)), revision="aaaa1111", ordinal=1) as first:
         first.train_all()
-    other = planned(seeds=(0,), salt="another code epoch")
+    other = planned(seeds=(0,), salt="another training version")
     with lab.finished("s2", other, revision="aaaa1111", ordinal=2) as second:
         second.train_all(skip=[("no-cache", 0)])
     with lab.finished("s3", planned(seeds=(0,)), revision="aaaa1111", ordinal=3):

@@ -1,4 +1,4 @@
-"""Training code that changed has a new code epoch, or was shown to give equal numbers."""
+"""Training code that changed has a new training version, or was shown to give equal numbers."""
 
 from icckd.study import source
 from icckd.train.contract import EAGER_FP32_ON_A_CPU, EVERYTHING_ELSE
@@ -9,7 +9,9 @@ RECORD = "run `uv run python bench/same_numbers.py --record` (CONTRIBUTING.md)"
 def test_the_list_of_known_source_is_that_of_the_present_code_epochs():
     epochs = source.known_file()["epochs"]
 
-    assert epochs == [EAGER_FP32_ON_A_CPU, EVERYTHING_ELSE], f"a code epoch was raised: {RECORD}"
+    assert epochs == [EAGER_FP32_ON_A_CPU, EVERYTHING_ELSE], (
+        f"a training version was raised: {RECORD}"
+    )
 
 
 def test_training_code_has_a_new_code_epoch_or_a_recorded_equality_run():
@@ -17,7 +19,7 @@ def test_training_code_has_a_new_code_epoch_or_a_recorded_equality_run():
     found = source.digests(source.own_modules())
 
     changed = [source.path_text(name) for name in found if found[name] not in known.get(name, ())]
-    assert not changed, f"training code changed: raise the code epoch, or {RECORD}"
+    assert not changed, f"training code changed: raise the training version, or {RECORD}"
 
 
 def test_what_trains_is_looked_at():

@@ -187,7 +187,7 @@ def test_settings_of_a_stage_are_complete_and_survive_json():
 
 
 def test_the_digests_of_the_shipped_study_change_only_on_purpose():
-    """A changed default or a changed identity shows here; then the code epoch must be raised."""
+    """A changed default or identity shows here; then the training version must be raised."""
     study = load(ROOT / "studies" / "ablations.toml")
     plan = plan_of(study)
     golden = Path(__file__).with_name("shipped-digests.txt")
@@ -284,9 +284,9 @@ def test_weights_that_are_missing_or_others_are_refused_before_anything_runs(tmp
 
 
 def test_a_stage_of_the_old_default_teacher_is_never_taken_for_one_of_the_new():
-    """Until code epoch 2 a teacher without a word on losses had the intra-class loss and two views.
+    """Until version 2 a teacher without a word on losses had the intra-class loss and two views.
 
-    Settings at their default are no part of an identity: the code epoch alone tells them apart.
+    Settings at their default are no part of an identity: the training version tells them apart.
     """
     bare = """
 [study]

@@ -218,7 +218,10 @@ def edited(path, key, value):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (lambda at: edited(at / "checkpoint.json", "code_epoch", 1), "code epoch 1 -> 2: this"),
+        (
+            lambda at: edited(at / "checkpoint.json", "code_epoch", 1),
+            "training version 1 -> 2: this",
+        ),
         (lambda at: edited(at / "checkpoint.json", "stage", "b"), "its stage is 'b', not 'a'"),
         (lambda at: edited(at / "checkpoint.json", "torch", "1.0"), "its torch is '1.0', not"),
         (lambda at: (at / "checkpoint.json").write_text("{"), "it cannot be read"),

@@ -337,12 +337,12 @@ def _stages(plan: Plan, done: frozenset[str]) -> list[str]:
     users = Counter(digest for trial in plan.trials for digest in trial.stages)
     for kind in dict.fromkeys(stage.kind for stage in plan.stages.values()):
         stages = [stage for stage in plan.stages.values() if stage.kind == kind]
-        uses = sum(users[stage.digest] for stage in stages)
         shared = sum(users[stage.digest] > 1 for stage in stages)
         complete = sum(stage.digest in done for stage in stages)
+        plural = "s" if len(stages) != 1 else ""
+        by_several = f", {shared} of them shared by several trials" if shared else ""
         lines.append(
-            f"  {len(stages)} {kind} stages serve {uses} uses"
-            f" ({shared} shared by several trials), {complete} already complete"
+            f"  {len(stages)} {kind} stage{plural}{by_several}; {complete} already complete"
         )
     return lines
 

@@ -41,7 +41,9 @@ class Power:
     def __str__(self) -> str:
         """Return it in a sentence."""
         what = (
-            "one question" if self.questions == 1 else f"the hardest of {self.questions} questions"
+            "one question"
+            if self.questions == 1
+            else f"{self.questions} questions corrected together"
         )
         if self.seeds is None:
             return f"a difference of {self.effect:g} takes more than 100,000 paired seeds"

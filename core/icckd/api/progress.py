@@ -1,21 +1,23 @@
-"""What shows the progress of a session: plain lines, one live line on a terminal, or a notebook."""
+"""What shows the progress of a session: plain lines, live lines on a terminal, or a notebook."""
 
 import contextlib
 import importlib
-import sys
+import math
 import time
 from collections.abc import Iterator
+from statistics import fmean
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as ProgressBar
 from rich.text import Text
 
-from icckd.report.numbers import duration
+from icckd.report.numbers import duration, scale_for
 from icckd.report.text import display
 from icckd.results.query import Results
-from icckd.results.types import StudyInfo
+from icckd.results.types import Progress, StudyInfo, TrialStatus
 from icckd.run.schedule import Transition
 from icckd.run.session import Listener, RunRequest
 from icckd.study.plan import Plan
@@ -24,7 +26,10 @@ from icckd.study.records import Stage
 TICK_SECONDS = 0.5
 REFRESHES_APART = 50
 """Least time between two refreshes of the database, in times of what one takes."""
+STAGE_APART = 20
+"""A stage's accuracy is looked up where the stage took so many times as long as looking."""
 RUNNING_SHOWN = 3
+ARMS_SHOWN = 4
 
 
 @contextlib.contextmanager
@@ -47,7 +52,7 @@ def notebook_listener(results: Results, request: RunRequest) -> Iterator[Listene
 
 
 class PlainLines:
-    """A plain line for every stage that starts or ends."""
+    """A plain line for every stage that starts or ends, with what it came to and the time left."""
 
     def __init__(self, results: Results, request: RunRequest, console: Console) -> None:
         self._results = results
@@ -56,30 +61,32 @@ class PlainLines:
         self._started: dict[str, float] = {}
         self._left = sum(digest not in request.complete for digest in request.plan.stages)
         self._next_refresh = 0.0
+        self._refresh_seconds = 0.0
         self._name = request.study.study.name
         self._say_begin()
 
     def _say_begin(self) -> None:
-        self._console.print(
-            f"study {self._name}: {self._left} of {len(self._plan.stages)} stages to train",
-            markup=False,
-        )
+        self._print(f"study {self._name}: {self._left} of {len(self._plan.stages)} stages to train")
+        if self._left:
+            self._print(f"live view: icckd watch {self._name}")
 
     def transition(self, change: Transition, stage: Stage) -> None:
-        """Print a line: state, stage, how long it took, how many are left, why."""
-        now = time.monotonic()
-        took = ""
+        """Print a line: state, stage, how long it took, its accuracy, what is left, why."""
+        now, took, reached = time.monotonic(), "", ""
         if change.state == "running":
             self._started[stage.digest] = now
         elif stage.digest in self._started:
-            took = f" in {duration(now - self._started.pop(stage.digest))}"
+            seconds = now - self._started.pop(stage.digest)
+            took = f" in {duration(seconds)}"
+            if change.state == "complete" and seconds > STAGE_APART * self._refresh_seconds:
+                reached = self._reached(stage)
         if change.state in ("complete", "failed", "blocked", "cancelled"):
             self._left -= 1
         reason = f": {display(change.reason)}" if change.reason else ""
-        left = f" ({self._left} left)" if change.state != "running" else ""
+        left = f" ({self._left} left{self._time_left()})" if change.state != "running" else ""
         self._print(
             f"{time.strftime('%H:%M:%S')} {change.state:<9} {_title(self._plan, stage)}"
-            f"{took}{left}{reason}"
+            f"{took}{reached}{left}{reason}"
         )
 
     def notice(self, text: str) -> None:
@@ -92,7 +99,27 @@ class PlainLines:
             self._results.refresh()
             self._after_refresh()
             end = time.monotonic()
-            self._next_refresh = end + max(TICK_SECONDS, REFRESHES_APART * (end - start))
+            is_first, self._refresh_seconds = not self._refresh_seconds, end - start
+            apart = 0.0 if is_first else REFRESHES_APART * self._refresh_seconds
+            self._next_refresh = end + max(TICK_SECONDS, apart)  # the first one loads much
+
+    def _reached(self, stage: Stage) -> str:
+        """Return the accuracy that a stage came to, or ""."""
+        self._results.refresh()
+        study = self._results.study(self._name)
+        users = self._plan.users(stage.digest)
+        metric = f"{stage.kind}.top1"
+        for trial in users:
+            value = self._results.values(study, metric).get(trial.arm, {}).get(trial.seed)
+            if value is not None and math.isfinite(value):
+                return f", top-1 {value:.1f} %"
+        return ""
+
+    def _time_left(self) -> str:
+        if not (self._left and self._refresh_seconds):
+            return ""  # nothing was looked at yet
+        seconds = self._results.progress(self._results.study(self._name)).eta_seconds
+        return "" if seconds is None else f", about {duration(seconds)}"
 
     def _print(self, text: str) -> None:
         self._console.print(text, markup=False, soft_wrap=True)
@@ -102,11 +129,13 @@ class PlainLines:
 
 
 class LiveLine(PlainLines):
-    """One live line; only what went wrong stays on the screen."""
+    """Lines that live below; only what went wrong stays on the screen."""
 
     def __init__(self, results: Results, request: RunRequest, console: Console, live: Live) -> None:
         super().__init__(results, request, console)
         self._live = live
+        total = len(self._plan.stages)
+        self._show([f"{_bar(console, total - self._left, total)} starting"])
 
     def transition(self, change: Transition, stage: Stage) -> None:
         if change.state in ("failed", "blocked") or change.reason:
@@ -114,16 +143,20 @@ class LiveLine(PlainLines):
 
     def _after_refresh(self) -> None:
         study = self._results.study(self._name)
-        states, more = self._results.progress(study).stages, _more(self._results, study)
-        bar = _bar(states.complete, states.total)
-        self._live.update(
-            Text(
-                f"{bar} {states.complete}/{states.total} stages  {more}",
-                no_wrap=True,
-                overflow="ellipsis",
-            ),
-            refresh=True,
-        )
+        progress = self._results.progress(study)
+        states = progress.stages
+        done, total = states.complete, states.total
+        bar = f"{_bar(self._console, done, total)} {done}/{total} stages"
+        lines = [
+            ", ".join(filter(None, [bar, _failed(states.failed), _left_text(progress)])),
+            *(f"  {line}" for line in _running(self._results, study)),
+            *(f"  {line}" for line in _so_far(self._results, study)),
+        ]
+        self._show(lines)
+
+    def _show(self, lines: list[str]) -> None:
+        text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
+        self._live.update(text, refresh=True)
 
 
 class NotebookBar(PlainLines):
@@ -135,7 +168,7 @@ class NotebookBar(PlainLines):
 
     def __init__(self, results: Results, request: RunRequest) -> None:
         show = importlib.import_module("IPython.display").display  # there, in a notebook
-        self._bar = Progress(
+        self._bar = ProgressBar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
@@ -175,20 +208,64 @@ class NotebookBar(PlainLines):
 
 
 def _more(results: Results, study: StudyInfo) -> str:
-    """Return what failed, how long the rest should take, and what runs."""
+    """Return what failed, how long the rest should take, and what runs, in one line."""
     progress = results.progress(study)
+    now = "; ".join(_running(results, study))
+    told = [_failed(progress.stages.failed), _left_text(progress)]
+    return f"{', '.join(filter(None, told))}  {now}".rstrip()
+
+
+def _failed(count: int) -> str:
+    return f"{count} failed" if count else ""
+
+
+def _left_text(progress: Progress) -> str:
+    """Return the time left: unknown until the first epoch, then estimated, then measured."""
+    if progress.eta_seconds is None:
+        return "time left: known after the first epoch"
+    return f"about {duration(progress.eta_seconds)} left" if progress.eta_seconds else ""
+
+
+def _running(results: Results, study: StudyInfo) -> list[str]:
+    """Return what runs: trial, stage, epoch, and its validation accuracy so far."""
     running = [row for row in results.trials(study) if row.state == "running"]
-    now = ", ".join(
-        f"{r.arm}/{r.seed} {r.stage} {r.epoch}/{r.epochs}" for r in running[:RUNNING_SHOWN]
-    )
-    failed = f"failed {progress.stages.failed}  " if progress.stages.failed else ""
-    eta = "?" if progress.eta_seconds is None else duration(progress.eta_seconds)
-    return f"{failed}ETA {eta}  {now}".rstrip()
+    lines = []
+    for row in running[:RUNNING_SHOWN]:
+        accuracy = _validation(results, study, row)
+        lines.append(f"{row.arm}/{row.seed} {row.stage} {row.epoch}/{row.epochs}{accuracy}")
+    return [*lines, *([f"and {len(running) - RUNNING_SHOWN} more"] if running[3:] else [])]
 
 
-def _bar(done: int, total: int, width: int = 24) -> str:
+def _validation(results: Results, study: StudyInfo, row: TrialStatus) -> str:
+    for curve in results.curves(study, f"{row.stage}.val_top1"):
+        if curve.arm == row.arm and row.seed in curve.seeds:
+            values = curve.values_SE[curve.seeds.index(row.seed)]
+            known = values[values == values]
+            return f", validation {known[-1]:.1f} %" if len(known) else ""
+    return ""
+
+
+def _so_far(results: Results, study: StudyInfo) -> list[str]:
+    """Return what the arms came to on the primary outcome, as far as seeds are complete."""
+    found = {
+        arm: [value for value in by_seed.values() if math.isfinite(value)]
+        for arm, by_seed in results.values(study, study.primary).items()
+    }
+    means = {arm.name: fmean(found[arm.name]) for arm in study.arms if found.get(arm.name)}
+    if not means:
+        return []
+    scale = scale_for(study.metric(study.primary).unit, means.values())
+    arms = [
+        f"{display(arm)} {scale.value(mean)} ({len(found[arm])})" for arm, mean in means.items()
+    ]
+    more = f" and {len(arms) - ARMS_SHOWN} more arms" if len(arms) > ARMS_SHOWN else ""
+    unit = f" ({scale.unit})" if scale.unit else ""
+    return [f"{display(study.primary)}{unit} so far: {', '.join(arms[:ARMS_SHOWN])}{more}"]
+
+
+def _bar(console: Console, done: int, total: int, width: int = 24) -> str:
     full = round(width * done / total) if total else width
-    if (sys.stderr.encoding or "").lower().startswith("utf"):
+    if console.encoding.startswith("utf"):
         return "━" * full + "╌" * (width - full)
     return "#" * full + "-" * (width - full)
 

@@ -19,7 +19,10 @@ def doctor(
         Literal["table", "json"], typer.Option("--format", help="How to print.")
     ] = "table",
 ) -> None:
-    """Show GPUs, driver, torch and CPUs, and which device would train. Exit 4 if it could not."""
+    """Show GPUs, torch and CPUs, and which device would train.
+
+    Exit code 4 if it could not.
+    """
     found = examine(device)
     lines = [json.dumps(_as_json(found), indent=2)] if output == "json" else list(_lines(found))
     sys.stdout.write("\n".join(lines) + "\n")

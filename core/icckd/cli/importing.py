@@ -109,7 +109,7 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
         ),
     ] = "metric,value",
 ) -> None:
-    """Make a study of runs that were made elsewhere; icckd starts none of them."""
+    """Make a study of runs that were made elsewhere; trains nothing."""
     from icckd.imports.load import ImportRequest
 
     between = long.split(",")
@@ -201,7 +201,7 @@ def carry_out(request: "ImportRequest") -> None:
     print_table(study.name)
 
 
-def load_to_run(path: Path, overrides: Sequence[str]) -> "Study":
+def load_to_run(path: Path, overrides: Sequence[str], sweeps: Sequence[str] = ()) -> "Study":
     """Return the study of a file, which icckd is to run.
 
     Raises:
@@ -220,7 +220,7 @@ def load_to_run(path: Path, overrides: Sequence[str]) -> "Study":
         if folder.exists():
             with open_results(folder) as results:
                 refuse_imported(results.studies(), str(path))
-    return load(path, overrides)
+    return load(path, overrides, sweeps)
 
 
 def _arguments() -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, get_args
 import typer
 
 from icckd.cli import take_ctrl_c
+from icckd.cli.common import refuse_existing, tell_next, write_new
 from icckd.errors import UsageError
 from icckd.study.starters import Starter, Template, of_folder, of_template
 from icckd.variables import expanded
@@ -74,9 +75,9 @@ def init(
         ),
     ] = None,
 ) -> None:
-    """Write a short study file to begin with; on a terminal it asks three questions.
+    """Write a short study file to begin with.
 
-    Example: icckd init --template digits
+    On a terminal it asks three questions, unless an option answers them.
     """
     begin = _Begin(template=template, script=script, images=data, table=table)
     given = [
@@ -143,18 +144,15 @@ def _write(out: Path, starter: Starter) -> None:
     texts = {**{out.parent / name: text for name, text in starter.files.items()}, out: starter.text}
     for path in texts:
         if path.exists() or path.is_symlink():
-            _refuse_existing(path)
+            refuse_existing(path)
     for path, text in texts.items():
-        _write_new(path, text)
+        write_new(path, text)
     print(f"icckd: wrote {', '.join(map(str, reversed(texts)))}: {starter.about}", file=sys.stderr)
-    tell_next([f"plan {shlex.quote(str(out))}{starter.options}",
-               f"run {shlex.quote(str(out))}{starter.options}"])  # fmt: skip
-
-
-def tell_next(commands: list[str]) -> None:
-    """Say on standard error with which commands one goes on."""
-    for number, command in enumerate(commands):
-        print(f"{'next:' if number == 0 else '     '} icckd {command}", file=sys.stderr)
+    named = f"{shlex.quote(str(out))}{starter.options}"
+    tell_next([
+        (f"icckd plan {named}", "what would be trained"),
+        (f"icckd run {named}", "trains it"),
+    ])  # fmt: skip
 
 
 # From a script, from images, from a table.
@@ -349,37 +347,5 @@ def _existing_folder(text: str) -> Path:
 def _new_file(text: str) -> Path:
     path = expanded(text)
     if path.exists():
-        raise typer.BadParameter(f"{text} is there already, and init overwrites nothing")
+        raise typer.BadParameter(f"{text} is there already, and nothing is overwritten")
     return path
-
-
-# Files.
-
-
-def _write_new(out: Path, text: str) -> None:
-    """Write a file that is not there yet, whole or not at all.
-
-    Raises:
-        UsageError: It is there, or cannot be written.
-    """
-    try:
-        with out.open("x", encoding="utf-8", newline="\n") as file:
-            try:
-                file.write(text)
-                file.flush()
-            except OSError:
-                out.unlink(missing_ok=True)
-                raise
-    except FileExistsError:
-        _refuse_existing(out)
-    except OSError as error:
-        raise UsageError(
-            f"cannot write {out}: {error.strerror}", hint="name a file in a folder of yours"
-        ) from error
-
-
-def _refuse_existing(out: Path) -> None:
-    raise UsageError(
-        f"{out} is there already, and init overwrites nothing",
-        hint="name another file with --out, or remove that one",
-    )

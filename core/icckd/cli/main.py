@@ -4,9 +4,10 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
 import typer
+from typer.core import TyperGroup
 
 from icckd import __version__, variables
 from icckd.cli import data, report, streams, studies, upkeep
@@ -16,9 +17,29 @@ from icckd.cli.importing import import_
 from icckd.cli.init import init
 from icckd.errors import IcckdError, MachineError
 
+RUN, LOOK, COMPARE, DATA, UPKEEP = "Run", "Look", "Compare", "Data", "Upkeep"
+
+
+class _Grouped(TyperGroup):
+    """A command whose help lists its verbs under headings."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the verbs, in their order, under the heading of each."""
+        for heading in (RUN, LOOK, COMPARE, DATA, UPKEEP):
+            verbs = [
+                (name, verb.get_short_help_str(formatter.width))
+                for name in self.list_commands(ctx)
+                if (verb := self.get_command(ctx, name)) is not None
+                and getattr(verb, "rich_help_panel", None) == heading
+            ]
+            with formatter.section(heading):
+                formatter.write_dl(verbs)
+
+
 app = typer.Typer(
     name="icckd",
-    help="Plan, train, watch and report ablation studies of knowledge distillation.",
+    cls=_Grouped,
+    help="Plan, train, watch and report ablation studies. Begin with: icckd init",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # Rich takes longer to import than all that --help needs
@@ -38,40 +59,46 @@ def _options(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Plan, train, watch and report ablation studies of knowledge distillation."""
+    """Plan, train, watch and report ablation studies. Begin with: icckd init."""
     for notice in variables.check():
         print(f"icckd: {notice}", file=sys.stderr)
 
 
-_VERBS: dict[str, Callable[..., None]] = {
-    "init": init,
-    "plan": studies.plan,
-    "run": studies.run,
-    "check": studies.check,
-    "schema": studies.schema,
-    "calibrate": studies.calibrate,
-    "import": import_,
-    "watch": studies.watch,
-    "report": report.report,
-    "compare": report.compare,
-    "diff": report.diff,
-    "sql": sql_console.sql,
-    "export": report.export,
-    "status": report.status,
-    "ls": report.list_studies,
-    "show": report.show,
-    "logs": report.logs,
-    "mcp": report.mcp,
-    "published": report.published,
-    "fetch": studies.fetch,
-    "convert": upkeep.convert,
-    "doctor": doctor,
-    "fsck": upkeep.fsck,
-    "clean": upkeep.clean,
-}
-for _name, _function in _VERBS.items():  # without a short help of its own a long line is cut off
-    app.command(_name, short_help=(_function.__doc__ or "").partition("\n")[0])(_function)
-app.add_typer(data.app, name="data")
+def _add(name: str, heading: str, verb: Callable[..., None], example: str) -> None:
+    """Add a verb under its heading in the help, with a command line to start from."""
+    app.command(
+        name,
+        rich_help_panel=heading,
+        epilog=f"Example: {example}",
+        short_help=(verb.__doc__ or "").partition("\n")[0],  # else a long line is cut off
+    )(verb)
+
+
+_add("init", RUN, init, "icckd init --template digits")
+_add("plan", RUN, studies.plan, "icckd plan shipped:ablations")
+_add("run", RUN, studies.run, "icckd run study.toml student.training.lr=0.1 --seeds 0:4")
+_add("check", RUN, studies.check, "icckd check shipped:own-method")
+_add("calibrate", RUN, studies.calibrate, "icckd calibrate study.toml --arm no-margin-matched")
+_add("watch", LOOK, studies.watch, "icckd watch icc-ablations")
+_add("status", LOOK, report.status, "icckd status icc-ablations")
+_add("ls", LOOK, report.list_studies, "icckd ls icc-ablations")
+_add("show", LOOK, report.show, "icckd show no-margin/3 --study icc-ablations")
+_add("logs", LOOK, report.logs, "icckd logs no-margin/3 --follow")
+_add("sql", LOOK, sql_console.sql, 'icckd sql "select arm, seed, value from outcome limit 5"')
+_add("report", COMPARE, report.report, "icckd report icc-ablations -o report.html")
+_add("compare", COMPARE, report.compare, "icckd compare full no-margin --metric student.top1")
+_add("diff", COMPARE, report.diff, "icckd diff full no-margin")
+_add("export", COMPARE, report.export, "icckd export tensorboard icc-ablations -o runs")
+_add("published", COMPARE, report.published, "icckd published --format md")
+_add("import", DATA, import_, "icckd import csv results.csv --arm method --metric acc")
+_add("fetch", DATA, studies.fetch, "icckd fetch mnist --data data")
+app.add_typer(data.app, name="data", rich_help_panel=DATA)
+_add("convert", DATA, upkeep.convert, "icckd convert resnet.pth resnet.safetensors --part model")
+_add("doctor", UPKEEP, doctor, "icckd doctor --device cuda")
+_add("fsck", UPKEEP, upkeep.fsck, "icckd fsck --repair")
+_add("clean", UPKEEP, upkeep.clean, "icckd clean --yes")
+_add("schema", UPKEEP, studies.schema, "icckd schema study.toml > study.schema.json")
+_add("mcp", UPKEEP, report.mcp, "icckd mcp   (in the settings of the client that starts it)")
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ def report(  # noqa: PLR0913  # every option of the command is an argument
         str | None, typer.Option(help="A query over the views instead; `.views` lists them.")
     ] = None,
 ) -> None:
-    """Print verdicts and comparison table of a study, or the answer to a query."""
+    """Print answers, verdicts and the whole table of a study."""
     if sql is not None:
         from icckd.cli.sql import print_answer
 
@@ -305,7 +305,7 @@ def _say(text: str) -> None:
 
 
 def status(study: StudyName = None) -> None:
-    """Print where a study stands, once, in plain lines."""
+    """Print where a study stands, in plain lines."""
     from icckd.report.standing import write_status
 
     with open_folder() as results:
@@ -318,7 +318,7 @@ def list_studies(
         typer.Argument(metavar="[STUDY]", help="List the revisions of this study, name or file."),
     ] = None,
 ) -> None:
-    """List the studies of this state folder, or the revisions of one, newest first."""
+    """List the studies here, or the revisions of one, newest first."""
     from icckd.report.standing import write_revisions, write_studies
 
     with open_folder() as results:
@@ -334,7 +334,10 @@ def show(
     ],
     study: StudyOption = None,
 ) -> None:
-    """Show an arm or a trial: what differs, stages, attempts, environment, outcomes, failures."""
+    """Show all about an arm or a trial.
+
+    What differs, stages, attempts, environment, outcomes, failures.
+    """
     from icckd.report.standing import write_arm, write_trial
     from icckd.results.selection import select
 
@@ -390,7 +393,10 @@ def diff(
     second: Annotated[str, typer.Argument(metavar="B", help="The same, to set against it.")],
     study: StudyOption = None,
 ) -> None:
-    """Explain in what two arms or trials differ: settings, conditions, stages, outcomes."""
+    """Explain in what two arms or trials differ.
+
+    In settings, conditions, stages and outcomes.
+    """
     from icckd.report.terminal import write_diff
     from icckd.results.selection import select
 
@@ -412,7 +418,7 @@ def compare(
     ] = None,
     study: StudyOption = None,
 ) -> None:
-    """Compare any arms over equal seeds, across studies and revisions too."""
+    """Compare any arms over equal seeds, across studies too."""
     from icckd.report.terminal import write_comparison
     from icckd.results.selection import select
     from icckd.study.metrics import OUTCOMES
@@ -445,7 +451,7 @@ def export(
         ),
     ],
 ) -> None:
-    """Write trials as runs of another tracker, offline: settings, series, outcomes."""
+    """Write trials as runs of another tracker, offline."""
     from icckd.report.export import export as carry_out
 
     with open_folder() as results:
@@ -459,9 +465,10 @@ def export(
 
 
 def mcp() -> None:
-    """Serve studies, plans, comparisons and SQL to programs by the Model Context Protocol.
+    """Serve studies to programs by the Model Context Protocol.
 
-    On standard input and output, for a client that starts this command (extra `mcp`). Read-only.
+    Plans, comparisons and SQL, on standard input and output, for a client that starts this command
+    (extra `mcp`). Read-only.
     """
     from icckd.journal.folder import StateFolder
 
@@ -480,7 +487,7 @@ def mcp() -> None:
 def published(
     output: Annotated[AnswerFormat, typer.Option("--format", help="How to print.")] = "table",
 ) -> None:
-    """List published CIFAR-100 accuracies with source, reporting rule and footnotes."""
+    """List published CIFAR-100 accuracies, each with its source."""
     from icckd.report.query import write_query
     from icckd.report.terminal import write_published
     from icckd.results.published import published_table

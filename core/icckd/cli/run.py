@@ -10,19 +10,23 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import typer
 
 from icckd.api import running
 from icckd.api.running import TrainOptions, plan_to_run, with_device
 from icckd.api.signals import Signals
-from icckd.cli import streams
+from icckd.cli import streams, take_ctrl_c
+from icckd.cli.common import tell_next, write_new
 from icckd.cli.importing import load_to_run
 from icckd.errors import GateError, Interrupted, UsageError
 from icckd.journal import requests
 from icckd.journal.folder import StateFolder
 from icckd.report.formats import write_report
+from icckd.report.summary import next_commands, write_summary
 from icckd.report.text import display
 from icckd.resources.processes import own_environment, python
 from icckd.results.query import Results, open_results
@@ -41,7 +45,10 @@ from icckd.run.executors import DEFAULT, find_executor
 from icckd.run.prepare import with_more_seeds
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
+from icckd.study.arms import expand
+from icckd.study.load import swept_tables
 from icckd.study.model import Study
+from icckd.study.sweep import study_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,27 +74,76 @@ class RunOptions(TrainOptions):
 
     study: Path
     overrides: tuple[str, ...]
+    sweeps: tuple[str, ...] = ()
+    yes: bool = False
     added_seeds: AddedSeeds | None = None
 
 
 def run_here(options: RunOptions) -> int:
     """Run a study in this process and print its report; return the exit code."""
+    if options.sweeps:
+        confirm_sweep(options)
     if options.added_seeds is not None:
         return run_with_added_seeds(options, options.added_seeds)
-    study = load_to_run(options.study, options.overrides)
+    study = load_to_run(options.study, options.overrides, options.sweeps)
     code = train(with_device(options, say), study)
-    print_table(study.study.name)
+    print_summary(options, study.study.name)
     return code
+
+
+MOST_UNASKED = 200
+"""Trials of a sweep that are trained without a question."""
+
+
+def confirm_sweep(options: RunOptions) -> None:
+    """Ask whether a large sweep is meant.
+
+    Raises:
+        UsageError: It is not, or nobody can be asked and --yes is not given.
+    """
+    study = load_to_run(options.study, options.overrides, options.sweeps)
+    trials = len(expand(study).trials)
+    if options.yes or trials <= MOST_UNASKED:
+        return
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        take_ctrl_c()
+        if typer.confirm(f"The sweep has {trials} trials. Train them all?", err=True):
+            return
+    raise UsageError(
+        f"the sweep has {trials} trials, more than {MOST_UNASKED}",
+        hint="icckd plan shows what they take; --yes trains them",
+    )
+
+
+def write_sweep(options: RunOptions, file: Path) -> None:
+    """Write the study that sweeps make as a file, `-` prints it.
+
+    Raises:
+        UsageError: It is there already, or cannot be written.
+    """
+    tables = swept_tables(options.study, options.overrides, options.sweeps)
+    words = [str(options.study), *options.overrides]
+    words += [word for sweep in options.sweeps for word in ("--sweep", sweep)]
+    text = study_toml(tables, [f"Made by: icckd run {display(shlex.join(words), 1000)}"])
+    if file.name == "-":
+        sys.stdout.write(text)
+        return
+    write_new(file, text)
+    say(f"wrote {file}")
+    tell_next([(f"icckd run {shlex.quote(str(file))}", "trains it")])
 
 
 def run_and_watch(options: RunOptions) -> int:
     """Run a study in a session of its own and watch it; leaving asks what becomes of it."""
-    from icckd_tui.app import run_watch
     from icckd_tui.terminal import need_screen
 
     need_screen()
-    study, options = load_to_run(options.study, options.overrides), with_device(options, say)
-    plan_to_run(options, study, StateFolder.current(), say)  # shows mistakes here, at once
+    if options.sweeps:
+        confirm_sweep(options)
+    study, options = (
+        load_to_run(options.study, options.overrides, options.sweeps),
+        with_device(options, say),
+    )
     find_executor(options.executor)
     folder = StateFolder.current()
     folder.create()
@@ -102,6 +158,14 @@ def run_and_watch(options: RunOptions) -> int:
             env=own_environment(),
             start_new_session=True,
         )
+    try:
+        plan_to_run(options, study, folder, say)  # shows mistakes here, while the session starts
+    except BaseException:
+        child.terminate()  # it meets the same mistake
+        child.wait()
+        raise
+    from icckd_tui.app import run_watch
+
     answer = run_watch(folder, name, request_stop=lambda: _request_stop(folder, name))
     if child.poll() is None and answer != "stop":
         say(f"{name} continues in the background; `icckd watch {name}` shows it, log: {log}")
@@ -109,7 +173,7 @@ def run_and_watch(options: RunOptions) -> int:
     if child.poll() is None:
         say("finishing the running stages")
     code = child.wait()
-    print_table(name)
+    print_summary(options, name)
     return code
 
 
@@ -119,6 +183,8 @@ def _arguments(options: RunOptions) -> list[str]:
         "run",
         str(options.study),
         *options.overrides,
+        *(f"--sweep={sweep}" for sweep in options.sweeps),
+        *(["--yes"] if options.sweeps else []),
         "--no-tui",
         f"--device={options.device}",
         *([f"--executor={options.executor}"] if options.executor != DEFAULT else []),
@@ -203,14 +269,32 @@ def interrupted() -> Interrupted:
     return Interrupted("interrupted", hint=f"the same command resumes where it stopped: {command}")
 
 
-def print_table(name: str) -> None:
-    """Print the report of a study that was run."""
+def print_summary(options: "RunOptions", name: str) -> None:
+    """Print what a study came to in about ten lines, and how to go on."""
     with open_results(StateFolder.current(), notice=say) as results:
-        try:
-            write_report(results, results.study(name), "table", sys.stdout)
-            sys.stdout.flush()
-        except BrokenPipeError:  # nobody reads it: what the study came to is the exit code
-            streams.discard_output()
+        study = results.study(name)
+        _print(lambda: write_summary(results, study, sys.stdout))
+        run = [str(options.study), *(o for o in options.overrides if not o.startswith(_SEEDS))]
+        run += [word for sweep in options.sweeps for word in ("--sweep", sweep)]
+        commands = next_commands(results, study, run)
+    tell_next(commands)
+
+
+def print_table(name: str) -> None:
+    """Print the report of a study."""
+    with open_results(StateFolder.current(), notice=say) as results:
+        _print(lambda: write_report(results, results.study(name), "table", sys.stdout))
+
+
+def _print(write: Callable[[], None]) -> None:
+    try:
+        write()
+        sys.stdout.flush()
+    except BrokenPipeError:  # nobody reads it: what the study came to is the exit code
+        streams.discard_output()
+
+
+_SEEDS = "study.seeds."
 
 
 def say(text: str) -> None:
@@ -236,18 +320,18 @@ def run_with_added_seeds(options: RunOptions, added: AddedSeeds) -> int:
     """
     if added.until is not None and (added.most is None or options.force):
         raise UsageError("--until needs --max-seeds, and no --force", hint="--max-seeds 20")
-    study = load_to_run(options.study, options.overrides)
+    study = load_to_run(options.study, options.overrides, options.sweeps)
     by_extension = added.until is not None and _takes_extension(study, added.until)
     if added.until is not None and not by_extension and _ALWAYS not in options.overrides:
         options = replace(options, overrides=(*options.overrides, _ALWAYS))
-        study = load_to_run(options.study, options.overrides)
+        study = load_to_run(options.study, options.overrides, options.sweeps)
     options = with_device(options, say)
     count, stopped = _seeds_run(study)
     if added.until is None:
         ran = count or study.study.seeds.count
         say_looks(study, added.step)
         code = train(options, _with_seeds(study, ran + added.step), stopped=stopped)
-        print_table(study.study.name)
+        print_summary(options, study.study.name)
         return code
     count = max(count, study.study.seeds.count)
     run = _run_extension if by_extension else _run_until
@@ -299,7 +383,7 @@ def _run_extension(
         size = _extension(rows, most - count)
         say(f"continuing with {count + size} seeds: the study's one extension")
         code, is_decided, info, rows = _decided(options, study, count + size, goal, stopped)
-    print_table(study.study.name)
+    print_summary(options, study.study.name)
     if code in (0, 1) and not is_decided:
         raise GateError(
             f"{goal.text!r} does not hold after the study's one extension",
@@ -353,17 +437,21 @@ def _run_until(
     while True:
         code = train(options, _with_seeds(study, count), stopped=stopped)
         if code not in (0, 1):
-            print_table(study.study.name)
+            print_summary(options, study.study.name)
             return code
-        holds, stopped = _check_goal(study, goal, added, count, stopped)
+        try:
+            holds, stopped = _check_goal(study, goal, added, count, stopped)
+        except GateError:
+            print_summary(options, study.study.name)
+            raise
         if holds or count >= most:
             break
         if out_of_reach := _out_of_reach(study, goal, most, stopped):
-            print_table(study.study.name)
+            print_summary(options, study.study.name)
             raise GateError(out_of_reach, hint="raise --max-seeds or the target")
         count = min(count + added.step, most)
         say(f"continuing with {count} seeds")
-    print_table(study.study.name)
+    print_summary(options, study.study.name)
     if not holds:
         raise GateError(f"{goal.text!r} does not hold with the {most} seeds allowed")
     return code
@@ -395,7 +483,6 @@ def _check_goal(
         info = results.study(study.study.name)
         rows = results.comparisons(info)
     if not info.is_complete:
-        print_table(study.study.name)
         raise GateError(not_known([goal.text], info))
     if added.stop_hopeless:
         hopeless = [arm for arm in hopeless_arms(info, rows) if arm not in stopped]

@@ -59,7 +59,10 @@ def sql(
         ),
     ] = False,
 ) -> None:
-    """Ask the views in SQL: a console with history and completion; nothing can be changed."""
+    """Ask the results in SQL; nothing can be changed.
+
+    Without a statement it is a console with history and completion.
+    """
     if export is not None:
         from icckd.results.export import export_views
 

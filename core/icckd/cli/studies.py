@@ -51,19 +51,33 @@ AcceptCode = Annotated[
 ]
 
 
-def plan(study: StudyFile, overrides: Overrides = None, seeds: SeedRange = None,
-         device: Device = "auto", accept_code: AcceptCode = False, data: DataFolder = None,
+Sweeps = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--sweep",
+        metavar="PATH=v1,v2",
+        help="Arms with these values instead of the study's own; several multiply.",
+    ),
+]
+
+
+def plan(  # noqa: PLR0913  # every option of the command is an argument
+         study: StudyFile, overrides: Overrides = None, seeds: SeedRange = None,
+         sweep: Sweeps = None, device: Device = "auto", accept_code: AcceptCode = False,
+         data: DataFolder = None,
          every_arm: Annotated[
              bool, typer.Option("--all", help="Name every arm of a large study.")
          ] = False) -> None:  # fmt: skip
-    """Show arms, what differs, trials, stages, and what they will take. Trains nothing."""
+    """Show what a study would train, and what it takes; trains nothing."""
     changed = _all_overrides(overrides, seeds)
-    _print_plan(study, changed, device, accept_code=accept_code, every_arm=every_arm)
+    _print_plan(
+        study, changed, device, tuple(sweep or ()), accept_code=accept_code, every_arm=every_arm
+    )
 
 
 def _print_plan(
-    study: Path, overrides: tuple[str, ...], device: Literal["auto", "cpu", "cuda"], *,
-    accept_code: bool, every_arm: bool = False,
+    study: Path, overrides: tuple[str, ...], device: Literal["auto", "cpu", "cuda"],
+    sweeps: tuple[str, ...], *, accept_code: bool, every_arm: bool = False,
 ) -> None:  # fmt: skip
     from icckd.api.planning import plan_study
     from icckd.cli.importing import load_to_run
@@ -71,7 +85,7 @@ def _print_plan(
     from icckd.journal.folder import StateFolder
 
     found = plan_study(
-        load_to_run(study, overrides),
+        load_to_run(study, overrides, sweeps),
         StateFolder.current(),
         device,
         say=say,
@@ -147,13 +161,27 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         ),
     ] = 25.0,
     tui: Annotated[bool, typer.Option("--tui/--no-tui", help="Watch it on a full screen.")] = False,
+    sweep: Sweeps = None,
+    write: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            parser=expanded,
+            help="With --sweep: write the equal study file, train nothing; - prints it.",
+        ),
+    ] = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", help="With --sweep: train more than 200 trials unasked.")
+    ] = False,
 ) -> None:
-    """Train what a study is missing, then print its comparison table."""
+    """Train what a study is missing, and say what it answers."""
     changed = _all_overrides(overrides, seeds)
     if dry_run:
-        _print_plan(study, changed, device, accept_code=accept_code)
+        _print_plan(study, changed, device, tuple(sweep or ()), accept_code=accept_code)
         return
-    from icckd.cli.run import AddedSeeds, RunOptions, run_and_watch, run_here
+    if (write is not None or yes) and not sweep:
+        raise UsageError("--write and --yes go with --sweep")
+    from icckd.cli.run import AddedSeeds, RunOptions, run_and_watch, run_here, write_sweep
 
     added_seeds = None
     if until is not None or add_seeds is not None:
@@ -173,7 +201,12 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         executor=executor,
         added_seeds=added_seeds,
         grace=grace,
+        sweeps=tuple(sweep or ()),
+        yes=yes,
     )
+    if write is not None:
+        write_sweep(options, write)
+        return
     sys.exit(run_and_watch(options) if tui else run_here(options))
 
 
@@ -185,7 +218,10 @@ def check(
     ] = 60.0,
     device: Device = "auto",
 ) -> None:
-    """Run the baseline's code twice under one seed and once under another; say what holds."""
+    """Look whether the seed decides all randomness of your code.
+
+    Runs the baseline twice under one seed and once under another.
+    """
     from icckd.cli.check import check_here
 
     sys.exit(check_here(study, tuple(overrides or ()), device, seconds=seconds))
@@ -204,7 +240,10 @@ def calibrate(
         float, typer.Option(min=0.1, max=10.0, help="How far the ratio may be off, in percent.")
     ] = 5.0,
 ) -> None:
-    """Find the weights of matched controls on the calibration seeds; write them into the file."""
+    """Find the weights of matched controls.
+
+    On the calibration seeds; the weights are written into the study file.
+    """
     from icckd.cli.calibrate import calibrate_here
     from icckd.cli.run import RunOptions
 
@@ -234,7 +273,10 @@ def watch(
         int, typer.Option(min=1, max=64, help="For --web: how many tabs may be open at a time.")
     ] = 4,
 ) -> None:
-    """Watch a study live on a full screen; any number of viewers may come and go."""
+    """Watch a study live on a full screen, or in a browser.
+
+    Any number of viewers may come and go; training never waits for one.
+    """
     from icckd.cli.report import study_name
     from icckd.journal.folder import StateFolder
 
@@ -260,7 +302,10 @@ def fetch(
     ],
     data: DataFolder = None,
 ) -> None:
-    """Download a data set with torchvision into --data or ICCKD_DATA_DIR (default: ./data)."""
+    """Download a data set.
+
+    By torchvision, into --data or ICCKD_DATA_DIR (default: ./data).
+    """
     from icckd.run.prepare import data_root
     from icckd.train.data.download import fetch as download
 

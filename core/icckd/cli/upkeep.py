@@ -19,10 +19,13 @@ if TYPE_CHECKING:
 
 def fsck(
     repair: Annotated[
-        bool, typer.Option("--repair", help="Put away what is wrong and can be made again.")
+        bool, typer.Option("--repair", help="Move away what is wrong and can be made again.")
     ] = False,
 ) -> None:
-    """Prove the state folder whole, or say what is missing. Exit code 1 when something is."""
+    """Check the state folder, and mend it with --repair.
+
+    Exit code 1 when something is missing or damaged.
+    """
     from icckd.report.text import display
     from icckd.results import fsck as upkeep
 
@@ -59,7 +62,10 @@ def _tell_progress() -> Callable[[str, int, int], None]:
 def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Remove it; without, only show it.")] = False,
 ) -> None:
-    """Show what the state folder can spare: checkpoints no plan needs, what was put aside."""
+    """Show files of the state folder that nothing needs any more.
+
+    Checkpoints that no plan needs, and damaged files that fsck moved away; --yes removes them.
+    """
     from icckd.report.numbers import bytes_text
     from icckd.report.text import display
     from icckd.results.fsck import clean as carry_out
@@ -71,7 +77,7 @@ def clean(
         print(f"{bytes_text(spare.bytes):>10}  {where}: {display(spare.text)}")
     total = bytes_text(sum(spare.bytes for spare in found))
     if not found:
-        print("nothing to spare")
+        print("nothing can go: every file is needed")
     else:
         print(f"removed {total}" if yes else f"{total} in all; `icckd clean --yes` removes that")
 
@@ -93,7 +99,10 @@ def convert(
         ),
     ] = None,
 ) -> None:
-    """Convert a checkpoint of another project into safetensors, running no code of the file."""
+    """Convert a checkpoint of another project into safetensors.
+
+    No code of the file is run.
+    """
     from icckd.report.text import display
     from icckd.train.convert import convert as carry_out
 

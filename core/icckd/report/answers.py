@@ -63,15 +63,22 @@ def _answer(
     if not (row.pairs or row.is_unpaired):
         return f"What {_small(doing)} does to {metric} is not known yet: no seed is complete."
     if (row.difference is None or row.diverged) and not row.about:
-        return _by_ranks(doing, metric, row, more)
+        return _by_ranks(arm, doing, metric, row, more)
     effect = _effect(doing, metric, row, scales[row.metric])
     if row.verdict in ("helps", "hurts"):
-        return f"{effect} ({_basis(row)}): the part {row.verdict}."
+        return f"{effect} ({_basis(row)}): {verdict_of(arm, row.verdict)}."
     if row.verdict == "equivalent":
         return f"{effect} ({_basis(row)}): {_equivalent(study, row)}."
     more = more_items_text(row) if row.about else more
     advice = f", and {more} should decide" if more else ""
     return f"{effect} ({_basis(row)}): undecided{advice}."
+
+
+def verdict_of(arm: Arm, verdict: str) -> str:
+    """Return what a difference says: of the part that an arm changes, else of the arm itself."""
+    if arm.role in ("variant", "combination"):
+        return f"{'worse' if verdict == 'helps' else 'better'} than the baseline"
+    return f"the part {verdict}"
 
 
 def _doing(arm: Arm) -> str:
@@ -164,7 +171,7 @@ def _not_yet(doing: str, metric: str, row: Comparison, more: str) -> str:
     )
 
 
-def _by_ranks(doing: str, metric: str, row: Comparison, more: str) -> str:
+def _by_ranks(arm: Arm, doing: str, metric: str, row: Comparison, more: str) -> str:
     """Return the answer where a seed never reached its target, or diverged."""
     happened = []
     if row.diverged:
@@ -172,7 +179,7 @@ def _by_ranks(doing: str, metric: str, row: Comparison, more: str) -> str:
     if row.never:
         happened.append(f"{metric} was never reached in {row.never} of {row.n} seeds")
     what = " and ".join(happened) or f"{metric} was never reached by the baseline in some seeds"
-    verdict = f"the part {row.verdict}" if row.verdict in ("helps", "hurts") else "undecided"
+    verdict = verdict_of(arm, row.verdict) if row.verdict in ("helps", "hurts") else "undecided"
     if verdict == "undecided" and more:
         verdict += f", and {more} should decide"
     return f"{doing}: {what}, ranked as the worst outcome ({_basis(row)}): {verdict}."

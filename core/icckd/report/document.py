@@ -4,12 +4,12 @@ Texts are plain: names in them may hold anything, and each format escapes whatev
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from icckd.report import methods, notes
-from icckd.report.answers import answers
+from icckd.report.answers import answers, verdict_of
 from icckd.report.gates import Gate
 from icckd.report.item_text import change_cells, changes_title, primary_changes
 from icckd.report.numbers import Scale
@@ -25,9 +25,10 @@ from icckd.report.text import (
     scale_of,
 )
 from icckd.report.warnings import report_warnings
+from icckd.report.words import changes_in_words, part_names
 from icckd.results.items import ItemChanges
 from icckd.results.types import Comparison, Effect, StudyInfo, on_synthetic_data
-from icckd.study.records import Arm
+from icckd.study.records import Arm, Role
 
 if TYPE_CHECKING:
     from icckd.results.query import Results
@@ -106,12 +107,21 @@ class ChangeText:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmEntry:
-    """An arm of the report: what it is there for, and what it changes."""
+    """An arm of the report: what it is there for, and what it changes, as settings and in words."""
 
     name: str
     label: str
     title: str
     changes: tuple[ChangeText, ...]
+    words: tuple[str, ...] = ()
+    role: Role = "variant"
+
+    @property
+    def what(self) -> str:
+        """What a table says of it: what it is a control for, or what is different."""
+        if self.role in ("baseline", "control"):
+            return self.label
+        return ", ".join(self.words) or self.label
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +244,6 @@ class ReportDocument:
     @property
     def sections(self) -> list[Section]:
         """The sections that have something to show, in order."""
-        missing = self.incomplete or ("Nothing: every planned trial is complete.",)
         parts = (
             Bullets(title="Warnings", items=self.warnings) if self.warnings else None,
             self.verdicts,
@@ -243,7 +252,7 @@ class ReportDocument:
             *self.item_tables,
             self.comparison,
             self.changes if self.changes.arms else None,
-            Bullets(title="Incomplete", items=missing),
+            Bullets(title="Incomplete", items=self.incomplete) if self.incomplete else None,
             Paragraph(title="Methods", text=self.methods),
             Bullets(title="Notes", items=self.notes),
         )
@@ -270,7 +279,8 @@ def build_document(
     comparisons, effects = results.comparisons(study), results.effects(study)
     trials, seconds = results.progress(study).trials, notes.seconds_of_seed(results, study)
     revisions = results.revisions(study.name)
-    arms = tuple(_arm(arm) for arm in study.arms)
+    names = part_names(study.arms)
+    arms = tuple(_arm(arm, names) for arm in study.arms)
     columns = tuple(_column(comparisons, metric) for metric in study.metrics)
     primary = next(column for column in columns if column.metric == study.primary)
     return ReportDocument(
@@ -303,13 +313,18 @@ def build_document(
     )
 
 
-def _arm(arm: Arm) -> ArmEntry:
+def _arm(arm: Arm, names: Mapping[str, str]) -> ArmEntry:
     changes = (
         ChangeText(path=c.path, before=json.dumps(c.before), after=json.dumps(c.after))
         for c in arm.changes
     )
     return ArmEntry(
-        name=arm.name, label=notes.arm_label(arm), title=arm.title, changes=tuple(changes)
+        name=arm.name,
+        label=notes.arm_label(arm),
+        title=arm.title,
+        changes=tuple(changes),
+        words=changes_in_words(arm, names),
+        role=arm.role,
     )
 
 
@@ -326,7 +341,7 @@ def _verdicts(study: StudyInfo, rows: tuple[Comparison, ...]) -> CellTable | Non
     has_checks = not study.is_sequential
     checks = ("exact p", "TOST p") if has_checks else ()
     metrics = dict.fromkeys(row.metric for row in judged)
-    is_one = len(metrics) == 1
+    is_one, arms = len(metrics) == 1, {arm.name: arm for arm in study.arms}
     corrected = "corrected p" if study.rule else "Holm p"
     return CellTable(
         title=f"Verdicts on {next(iter(metrics))}" if is_one else "Verdicts",
@@ -337,15 +352,16 @@ def _verdicts(study: StudyInfo, rows: tuple[Comparison, ...]) -> CellTable | Non
         rows=tuple(
             (
                 display(row.arm if is_one else f"{row.arm}, {row.metric}"),
-                *_verdict_cells(row, has_checks),
+                *_verdict_cells(arms[row.arm], row, has_checks),
             )
             for row in judged
         ),
     )
 
 
-def _verdict_cells(row: Comparison, has_checks: bool) -> Iterator[str]:
-    yield notes.verdict_text(row)
+def _verdict_cells(arm: Arm, row: Comparison, has_checks: bool) -> Iterator[str]:
+    is_told = row.verdict in ("helps", "hurts")
+    yield verdict_of(arm, row.verdict) if is_told else notes.verdict_text(row)
     yield effect_size_text(row.effect_size)
     yield p_text(row.p)
     yield p_text(row.p_adjusted)

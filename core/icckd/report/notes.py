@@ -152,7 +152,7 @@ def incomplete(results: "Results", study: StudyInfo) -> list[str]:
     """Return what is missing, arm by arm with its reason, and which seeds came later."""
     return [
         *filter(None, [revision_text(results, study)]),
-        *_missing(study, results.trials(study)),
+        *missing_trials(results, study),
         *apart_texts(results, study),
         *(
             f"{display(arm)} was given no more seeds after the first {count}: it was worse than the"
@@ -287,15 +287,28 @@ def _special(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
             )
 
 
-def _missing(study: StudyInfo, trials: tuple[TrialStatus, ...]) -> Iterator[str]:
+def missing_trials(results: "Results", study: StudyInfo) -> Iterator[str]:
+    """Yield which seeds each arm lacks, why, and what to do about a failure."""
+    trials = results.trials(study)
     for arm in study.arms:
-        by_reason: dict[str, list[int]] = {}
+        by_reason: dict[str, list[TrialStatus]] = {}
         for trial in trials:
             if trial.arm == arm.name and trial.state != "complete":
                 why = f" ({display(trial.reason)})" if trial.reason else ""
-                by_reason.setdefault(f"{trial.state}{why}", []).append(trial.seed)
-        for reason, seeds in by_reason.items():
-            yield f"{display(arm.name)} lacks {seeds_text(tuple(seeds))}: {reason}."
+                by_reason.setdefault(f"{trial.state}{why}", []).append(trial)
+        for reason, found in by_reason.items():
+            seeds = seeds_text(tuple(trial.seed for trial in found))
+            hint = _hint(results, study, found[0])
+            yield f"{display(arm.name)} lacks {seeds}: {reason}.{hint}"
+
+
+def _hint(results: "Results", study: StudyInfo, trial: TrialStatus) -> str:
+    """Return what the failed attempt at a trial says can be done, as a sentence, or ""."""
+    if trial.state != "failed":
+        return ""
+    attempts = results.attempts(study, trial.arm, trial.seed)
+    hint = next((each.hint for each in reversed(attempts) if each.hint), "")
+    return f" Hint: {display(hint).rstrip('.')}." if hint else ""
 
 
 def _without_value(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
@@ -343,7 +356,7 @@ def _source(provenance: Provenance) -> Iterator[str]:
     if before:
         yield (
             f"{before} of {len(stages)} stages were recorded before icckd recorded its own source:"
-            " they are taken to be made by source of the same code epoch."
+            " they are taken to be made by source of the same training version."
         )
     for changed in sorted({stage.environment.get("changed_source", "") for stage in stages} - {""}):
         made = sum(stage.environment.get("changed_source") == changed for stage in stages)

@@ -25,28 +25,23 @@ def seed_power_lines(study: StudyInfo, found: SeedPower, about: str = "") -> lis
 
 
 def _power(study: StudyInfo, found: SeedPower) -> Iterator[str]:
-    rule = "the sequential rule" if study.is_sequential else "a paired t test"
+    rule = "the rule for repeated looks" if study.is_sequential else "a paired t test"
     if study.looks == "two looks":
         rule = "a first look and its one extension together"
-    family = (
-        f"the hardest of {found.family_size} comparisons (level {found.level:.3g})"
-        if found.family_size > 1
-        else f"one comparison (level {found.level:.3g})"
+    together = (
+        f", {found.family_size} questions corrected together" if found.family_size > 1 else ""
     )
     if found.first_level is not None:
-        yield from _first_look(found, family)
+        yield from _first_look(found, together)
         return
     if found.detectable is None:
-        yield f"no difference is found with power 0.8 by {rule}, {family}"
+        yield f"no difference is found with power 0.8 by {rule}{together}"
         return
-    yield f"by {rule}, {family},"
-    yield (
-        f"  differences of {found.detectable:.2f} standard deviations of the paired differences are"
-        " found with power 0.8"
-    )
+    yield f"by {rule}{together}: with power 0.8"
+    yield f"  differences of {found.detectable:.2f} times their standard deviation over seeds"
 
 
-def _first_look(found: SeedPower, family: str) -> Iterator[str]:
+def _first_look(found: SeedPower, together: str) -> Iterator[str]:
     """Say what the first look may spend, and what that costs."""
     if found.first_detectable is None or found.detectable is None:
         yield (
@@ -55,28 +50,31 @@ def _first_look(found: SeedPower, family: str) -> Iterator[str]:
         )
         return
     yield (
-        f"a first look, {family}: one extension may follow, so p has to be at most"
+        f"a first look{together}: one extension may follow, so p has to be at most"
         f" {found.first_level:.3g} here"
     )
     yield (
-        f"  differences of {found.first_detectable:.2f} standard deviations of the paired"
-        " differences are found with power 0.8"
+        f"  with power 0.8 differences of {found.first_detectable:.2f} times their standard"
+        " deviation over seeds"
     )
     yield (
-        f'  without an extension (study.extension = "none") those of {found.detectable:.2f}, which'
-        f" the first look finds with power {found.first_power:.2f}"
+        f'  without an extension (study.extension = "none") those of {found.detectable:.2f} times,'
+        f" which the first look finds with power {found.first_power:.2f}"
     )
 
 
 def _pilot(study: StudyInfo, found: SeedPower) -> Iterator[str]:
     unit = unit_of(study, study.primary)
     if found.spread is None:
-        yield f"the spread is not known yet: no earlier results over {PILOT_PAIRS} pairs"
+        yield f"which deviation that is, is not known yet: no results over {PILOT_PAIRS} pairs"
         return
     detects = "" if found.detectable is None else (
         f": {found.detectable * found.spread:.3g}{unit} are found"
     )  # fmt: skip
-    yield f"at the spread of {found.spread:.3g}{unit} seen over {found.pairs} pairs{detects}"
+    yield (
+        f"at the standard deviation of {found.spread:.3g}{unit} seen over {found.pairs}"
+        f" pairs{detects}"
+    )
     if study.smallest_effect is not None:
         needed = "more than 100,000" if found.needed is None else f"about {found.needed}"
         yield f"to decide about the smallest effect, {bound_text(study)}, takes {needed} seeds"

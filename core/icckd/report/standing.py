@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any, TextIO
 
-from icckd.report.numbers import duration
+from icckd.report.numbers import duration, scale_for
 from icckd.report.text import display, origin_suffix
 from icckd.results.query import Results
 from icckd.results.types import Attempt, LogEntry, Progress, StateCounts, StudyInfo, TrialStatus
@@ -88,7 +88,7 @@ def _revision_changes(results: Results, before: StudyInfo, after: StudyInfo) -> 
     return found or ["the same text with other stages: other data, device or source of icckd"]
 
 
-_CONDITIONS = ("data", "numerics", "code epoch", "changed source")
+_CONDITIONS = ("data", "numerics", "training version", "changed source")
 
 
 def _read_by(results: Results, study: StudyInfo) -> tuple[list[str], ...]:
@@ -160,10 +160,10 @@ def write_arm(results: Results, study: StudyInfo, arm: str, out: TextIO) -> None
     row = next(row for row in study.arms if row.name == arm)
     _write_head(study, row, out)
     out.write("\ntrials:\n")
-    unit = study.metric(study.primary).unit
     for trial in results.trials(study):
         if trial.arm == arm:
-            value = "" if trial.primary is None else f"  {study.primary} {trial.primary:.2f} {unit}"
+            known = trial.primary
+            value = "" if known is None else f"  {_outcome(study, study.primary, known)}"
             reason = f"  {display(trial.reason)}" if trial.reason else ""
             out.write(f"  {display(arm)}/{trial.seed}  {trial.state}{value}{reason}\n")
 
@@ -178,7 +178,7 @@ def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: Te
         _write_attempt(attempt, out)
     out.write("\noutcomes:\n")
     for metric, value in results.trial_outcomes(study, arm, seed).items():
-        out.write(f"  {metric} = {value:g} {study.metric(metric).unit}\n")
+        out.write(f"  {_outcome(study, metric, value)}\n")
     newest = {attempt.kind: attempt for attempt in attempts}
     for kind, attempt in newest.items():
         out.write(f"\nsettings of the {kind}:\n")
@@ -187,6 +187,12 @@ def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: Te
         if attempt.traceback:
             out.write(f"\ntraceback of {attempt.attempt}:\n")
             out.writelines(f"  {display(line)}\n" for line in attempt.traceback.splitlines())
+
+
+def _outcome(study: StudyInfo, metric: str, value: float) -> str:
+    """Return an outcome as people write it: `teacher.memory_rss 1.20 GiB`."""
+    scale = scale_for(study.metric(metric).unit, [value])
+    return f"{display(metric)} {scale.value(value)} {scale.unit}".rstrip()
 
 
 def _write_head(study: StudyInfo, arm: Arm, out: TextIO) -> None:

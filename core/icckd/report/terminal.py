@@ -4,7 +4,6 @@ Plain text of fixed width, no colour, the same bytes for the same results.
 """
 
 import json
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Literal, TextIO
 
@@ -19,6 +18,7 @@ from icckd.report.document import (
 )
 from icckd.report.notes import by_source, epoch_text, revision_text
 from icckd.report.text import (
+    WIDTH,
     aligned,
     difference_cell,
     display,
@@ -28,8 +28,10 @@ from icckd.report.text import (
     p_text,
     scale_of,
     seeds_text,
+    wrapped,
     write_lines,
 )
+from icckd.report.words import shortened
 from icckd.results.published import SEPARATOR, published, published_for
 from icckd.results.query import Results
 from icckd.results.selection import (
@@ -45,7 +47,6 @@ from icckd.results.types import (
     StudyInfo,
 )
 
-WIDTH = 100
 _GAP = 3
 _ARM_WIDTH = 30
 
@@ -62,7 +63,7 @@ def write_report_table(document: ReportDocument, out: TextIO) -> None:
             lines += _changes(section)
         elif isinstance(section, Bullets):
             lines += ["", _title(section.title)]
-            lines += [line for text in section.items for line in _wrapped(text, "  - ", "    ")]
+            lines += [line for text in section.items for line in wrapped(text, "  - ", "    ")]
     write_lines(out, lines)
 
 
@@ -71,10 +72,10 @@ def write_section(
 ) -> None:
     """Write the methods paragraph, or threats to validity as a list."""
     if section == "methods":
-        write_lines(out, _wrapped(methods.methods(results, study), ""))
+        write_lines(out, wrapped(methods.methods(results, study), ""))
         return
     texts = methods.threats(results, study)
-    lines = [line for text in texts for line in _wrapped(text, "- ", "  ")]
+    lines = [line for text in texts for line in wrapped(text, "- ", "  ")]
     write_lines(out, lines)
 
 
@@ -82,18 +83,12 @@ def _title(text: str) -> str:
     return display(text[:1].lower() + text[1:])
 
 
-def _wrapped(text: str, first: str, following: str = "") -> list[str]:
-    return textwrap.wrap(
-        text, WIDTH, initial_indent=first, subsequent_indent=following or first
-    ) or [first]
-
-
 def _head(document: ReportDocument) -> list[str]:
     study = document.study
     return [
-        *(_wrapped(document.revision, "") if document.revision else []),
-        *(_wrapped(display(study.question, 2000), "") if study.question else []),
-        *(line for text in document.answers for line in _wrapped(text, "", "  ")),
+        *(wrapped(document.revision, "") if document.revision else []),
+        *(wrapped(display(study.question, 2000), "") if study.question else []),
+        *(line for text in document.answers for line in wrapped(text, "", "  ")),
         f"study {display(study.name)}, revision {display(study.revision)}:"
         f" {len(study.arms)} arms x {len(study.seeds)} seeds,"
         f" {document.complete} of {document.total} trials complete{origin_suffix(study)}",
@@ -112,7 +107,7 @@ def _comparison(section: ComparisonTable) -> list[str]:
     """Lay the columns out in blocks that fit the width; every block names the arms."""
     arms = ["arm", ""]
     for arm in section.arms:
-        arms += [display(arm.name, _ARM_WIDTH), f"  {arm.label[:_ARM_WIDTH]}"]
+        arms += [display(arm.name, _ARM_WIDTH), f"  {shortened(arm.what, _ARM_WIDTH)}"]
     blocks: list[list[list[str]]] = []
     for metric in section.columns:
         column = _metric(metric)
@@ -143,10 +138,10 @@ def _changes(section: Changes) -> list[str]:
     lines = ["", _title(section.title)]
     for arm in section.arms:
         title = f": {display(arm.title)}" if arm.title else ""
-        lines += _wrapped(f"{display(arm.name)} - {arm.label}{title}", "  ", "    ")
+        lines += wrapped(f"{display(arm.name)} - {arm.label}{title}", "  ", "    ")
         for change in arm.changes:
             text = f"{change.path}: {change.before} -> {change.after}"
-            lines += _wrapped(display(text), "      ", "        ")
+            lines += wrapped(display(text), "      ", "        ")
     return lines
 
 
@@ -227,14 +222,14 @@ def _conditions(results: Results, selections: Sequence[Selection]) -> Iterator[s
     known = [conditions_of(results, selection) for selection in selections]
     names: dict[str, set[frozenset[str]]] = {
         "data": {each.fingerprints for each in known},
-        "numerics class": {each.numerics for each in known},
-        "code epoch": {frozenset(map(str, each.code_epochs)) for each in known},
+        "numerics": {each.numerics for each in known},
+        "training version": {frozenset(map(str, each.code_epochs)) for each in known},
     }
     for name, found in names.items():
         if len(found) > 1:
             yield f"the {name} differs: equal seeds are not pairs in the strict sense"
     if all(len(found) == 1 for found in names.values()):
-        yield "the same data, numerics class and code epoch"
+        yield "the same data, numerics and training version"
 
 
 def _shared_stages(results: Results, first: Selection, second: Selection) -> Iterator[str]:
@@ -280,15 +275,15 @@ def write_published(out: TextIO) -> None:
     for pair in pairs:
         lines += ["", SEPARATOR.join(pair)]
         for source, texts in by_source(published_for(*pair)):
-            lines += _wrapped(f"{source}: {texts}", "  ", "    ")
+            lines += wrapped(f"{source}: {texts}", "  ", "    ")
     lines += ["", "sources"]
     for number in {number.source: number for number in published()}.values():
-        lines += _wrapped(
+        lines += wrapped(
             f"{number.source}: {number.work}; {epoch_text(number)}; {number.remark}", "  ", "    "
         )
     lines += ["", "footnotes"]
     for number in published():
         if number.footnote:
             pair_text = f"{number.teacher}{SEPARATOR}{number.student}"
-            lines += _wrapped(f"{pair_text}, {number.method}: {number.footnote}", "  ", "    ")
+            lines += wrapped(f"{pair_text}, {number.method}: {number.footnote}", "  ", "    ")
     write_lines(out, lines)

@@ -2,6 +2,7 @@
 
 import html
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TextIO
@@ -10,6 +11,8 @@ from icckd.report.numbers import Scale, scale_for
 from icckd.results.types import Comparison, StudyInfo, on_synthetic_data
 from icckd.results.values import FORMULA
 
+WIDTH = 100
+"""Columns of what the command line prints."""
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~$"})
 _LATEX = {
@@ -79,6 +82,13 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 3) -> list[str]:
         blank.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+
+
+def wrapped(text: str, first: str, following: str = "", width: int = WIDTH) -> list[str]:
+    """Return a text in lines of some width; the first begins with `first`, others as they say."""
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=following or first
+    ) or [first]
 
 
 def write_lines(out: TextIO, lines: list[str]) -> None:

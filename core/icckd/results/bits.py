@@ -51,7 +51,7 @@ def bits_of(numerics: Mapping[str, object], environment: Mapping[str, str]) -> B
     """Return what decided the bits of an attempt.
 
     Args:
-        numerics: Its class of numerics, which tells the type of device.
+        numerics: Its numerics, which tells the type of device.
         environment: Its versions and device names. `device` is the model that computed; attempts
             that do not tell it have the machine's processor in `cpu` and all its GPUs in `gpus`.
     """

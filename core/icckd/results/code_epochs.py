@@ -1,4 +1,4 @@
-"""What a raised code epoch makes of a plan: stages that are trained again, and why.
+"""What a raised training version makes of a plan: stages that are trained again, and why.
 
 Results of an earlier epoch stay in the journals and in reports of the revisions that they belong
 to; the stages of today's plan have other digests (docs/adr/0018).
@@ -37,13 +37,13 @@ _SETTINGS: Mapping[str, TypeAdapter[Any]] = {
     "student": TypeAdapter(Student),
 }
 Epochs = tuple[int, int]
-"""A stage's code epoch when it was attempted, and today's."""
+"""A stage's training version when it was attempted, and today's."""
 
 
 def code_epoch_notes(
     store: Store, stages: Collection[StageJob], done: Collection[str]
 ) -> tuple[str, ...]:
-    """Return, for each code epoch that was raised, what becomes of a plan's stages.
+    """Return, for each training version that was raised, what becomes of a plan's stages.
 
     Args:
         store: The state folder's store.
@@ -92,8 +92,8 @@ def _note(epochs: Epochs, complete: int, begun: int) -> str:
         facts.append(f"{stages} will be trained again, earlier results stay reportable")
     if begun:
         stages = "1 stage begins" if begun == 1 else f"{begun} stages begin"
-        facts.append(f"{stages} anew, as checkpoints of code epoch {before} are not used")
-    return f"code epoch {before} -> {now}: {'; '.join(facts)}"
+        facts.append(f"{stages} anew, as checkpoints of training version {before} are not used")
+    return f"training version {before} -> {now}: {'; '.join(facts)}"
 
 
 def _content_of(row: tuple[Any, ...], names: Mapping[str, str]) -> str:

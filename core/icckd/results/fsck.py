@@ -1,4 +1,4 @@
-"""`icckd fsck` and `icckd clean`: what is wrong with a state folder, and what it can spare.
+"""`icckd fsck` and `icckd clean`: what is wrong with a state folder, and what it no longer needs.
 
 Journals are never changed: what they lost is lost, and they say so. Everything else is either
 derived from them or can be made again, so that putting it away is a repair.
@@ -175,11 +175,11 @@ def _rows_beyond(connection: duckdb.DuckDBPyConnection, left: str, right: str) -
     return int(connection.execute(sql).fetchall()[0][0])
 
 
-# `icckd clean`: what a state folder can spare, and its removal.
+# `icckd clean`: what a state folder no longer needs, and its removal.
 #
 # Only what no run of a newest plan would resume from: checkpoints of stages that are complete or
-# that no study's newest plan has, what dead attempts left half-done, what was put aside as damaged.
-# Journals, artifacts and the checkpoints of planned stages stay.
+# that no study's newest plan has, what dead attempts left half-done, damaged files that fsck moved
+# away. Journals, artifacts and the checkpoints of planned stages stay.
 
 _WANTED = """
 select distinct stage
@@ -219,7 +219,7 @@ def clean(folder: StateFolder, *, remove: bool) -> tuple[Spare, ...]:
         with Store.open_file(folder) as store:
             store.ingest()
             found = (
-                *_spare_checkpoints(folder, store), *_unfinished(folder), *_put_aside(folder),
+                *_spare_checkpoints(folder, store), *_unfinished(folder), *_moved_away(folder),
                 *_run_folders(folder),
             )  # fmt: skip
         if remove:
@@ -250,9 +250,9 @@ def _unfinished(folder: StateFolder) -> Iterator[Spare]:
             yield _spare(path, "an attempt that died was preparing it")
 
 
-def _put_aside(folder: StateFolder) -> Iterator[Spare]:
+def _moved_away(folder: StateFolder) -> Iterator[Spare]:
     for path in sorted(folder.quarantine.glob("*")):
-        yield _spare(path, "was put aside as damaged")
+        yield _spare(path, "damaged, moved here by icckd fsck")
 
 
 def _run_folders(folder: StateFolder) -> Iterator[Spare]:

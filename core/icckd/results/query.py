@@ -300,7 +300,7 @@ class Results:
         return self._once(("finished",), lambda: read_finished(self._store))
 
     def code_epoch_notes(self, plan: Plan, done: Collection[str]) -> tuple[str, ...]:
-        """Return what raised code epochs make of the plan's stages; `done` need no training."""
+        """Return what raised training versions make of a plan's stages; `done` need no training."""
         from icckd.results.code_epochs import code_epoch_notes
 
         return code_epoch_notes(self._store, tuple(plan.stages.values()), done)

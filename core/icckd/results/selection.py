@@ -34,7 +34,7 @@ class Selection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingConditions:
-    """What equal seeds must share to be pairs: data, numerics class, code; each value seen."""
+    """What equal seeds must share to be pairs: data, numerics, code; each value seen."""
 
     fingerprints: frozenset[str]
     numerics: frozenset[str]

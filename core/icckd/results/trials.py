@@ -193,13 +193,13 @@ def _eta(stages: list[_Stage], estimates: Mapping[str, Estimate], workers: int) 
 
 
 def _whole(stage: _Stage, stages: list[_Stage], estimates: Mapping[str, Estimate]) -> float | None:
-    """Return what a stage takes from its start: as others of its shape, else of its kind."""
+    """Return what a stage takes from its start: as others of its shape, or its kind, or any."""
     if stage.shape in estimates:
         return estimates[stage.shape].seconds
-    alike = [s for s in stages if s.kind == stage.kind and s.epoch > 0]
-    rates = [s.seconds / s.epoch for s in alike if s.shape == stage.shape]
-    rates = rates or [s.seconds / s.epoch for s in alike]
-    return fmean(rates) * stage.epochs if rates else None
+    begun = [s for s in stages if s.epoch > 0]
+    alike = [s for s in begun if s.kind == stage.kind]
+    known = [s for s in alike if s.shape == stage.shape] or alike or begun
+    return fmean(s.seconds / s.epoch for s in known) * stage.epochs if known else None
 
 
 # The plan as a queue: every stage in the plan's order, and what the session was asked.

@@ -109,6 +109,21 @@ def _resolved_here(study: Study) -> tuple[tuple[Arm, ...], dict[str, Method]]:
     return found, methods
 
 
+def baseline_settings(study: Study) -> tuple[Mapping[str, Any], Method]:
+    """Return what the baseline's table sets, by path, and its whole configuration.
+
+    Raises:
+        SpecError: As `arms`.
+    """
+    with plugins_of(study).present():
+        declared = [*_from_ablations(study), *_from_arm_tables(study), *_from_factors(study)]
+        found = next((each for each in declared if each.name == study.study.baseline), None)
+        if found is None:
+            arms(study)  # says what is wrong
+        assert found is not None
+        return found.settings, _method(study, found)
+
+
 def outcome_columns(study: Study) -> tuple[str, ...]:
     """Return the outcomes that the study asks for, the primary one first, each once."""
     header = study.study

@@ -61,19 +61,39 @@ class LoadedStudy(Study):
         return self
 
 
-def load(path: Path, overrides: Sequence[str] = ()) -> Study:
+def load(path: Path, overrides: Sequence[str] = (), sweeps: Sequence[str] = ()) -> Study:
     """Return the study in a TOML file, with `key=value` overrides applied.
 
     Args:
         path: The file, or `shipped:NAME` for a study that comes with icckd.
         overrides: As for `parse`.
+        sweeps: `PATH=v1,v2` each: arms that take the place of the study's own.
 
     Raises:
         SpecError: The file cannot be read or is not a valid study; the message names the place.
         UsageError: No study of that name comes with icckd.
     """
     path = study_path(path)
+    if sweeps:
+        return _study(swept_tables(path, overrides, sweeps), Origin(where=str(path)), ())
     return parse(read_text(path), where=str(path), overrides=overrides)
+
+
+def swept_tables(path: Path, overrides: Sequence[str], sweeps: Sequence[str]) -> dict[str, Any]:
+    """Return the tables of the study that sweeps make of the one in a file; errors as `load`."""
+    from icckd.study.sweep import swept
+
+    study = load(path, overrides)
+    tables = _tables(read_text(study_path(path)), str(path))
+    _override(tables, overrides)
+    return swept(study, sweeps, tables)
+
+
+def _override(tables: dict[str, Any], overrides: Sequence[str]) -> None:
+    _spread_counts(tables)
+    for override in overrides:
+        assign(tables, *_read_override(override))
+        _spread_counts(tables)
 
 
 def read_text(path: Path) -> str:

@@ -1,8 +1,8 @@
 """From trials to stages: content digests, shared teachers, nothing run twice. Pure.
 
 A stage is identified by what it reads (design law 6, docs/laws.md): its settings without those
-equal to their default, the digests of its inputs, seed, data fingerprint, numerics class, code
-epoch, and source that is not known to give equal numbers. Names, executors and paths are not part
+equal to their default, the digests of its inputs, seed, data fingerprint, numerics, training
+version, and source that is not known to give equal numbers. Names, executors and paths are not part
 of it. A task is identified by its settings, the digests of its inputs, seed, the files that icckd
 knows to be read, the version of its interpreter, device and threads.
 """
@@ -46,7 +46,7 @@ def _no_task_source(task: Task) -> TaskSource:
 class PlanContext:
     """What a plan depends on besides the design: device class, data, code.
 
-    `code_epoch` gives the epoch of a class of numerics by its device, precision and `compiled`.
+    `code_epoch` gives the training version of numerics by its device, precision and `compiled`.
     With `compile_long` the long stages on CUDA are compiled. With `accept_code` source that is not
     known to give equal numbers is taken to give them. `task_source` looks at the files of a task;
     `accepted_files` has, by kind of stage, the digests of files under which earlier ones stand.

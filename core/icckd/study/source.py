@@ -4,8 +4,8 @@ A stage's numbers depend on the modules of its parts and on everything of icckd 
 They are found in the files, from their syntax trees: nothing is imported for it. A module's digest
 is that of its syntax tree without docstrings, so that comments, docstrings and layout change none.
 
-`source.json` beside this module lists the digests known to give equal numbers for the present code
-epochs. A stage made of known source has the identity that it always had. Any other source enters
+`source.json` beside this module lists the digests known to give equal numbers for today's training
+versions. A stage made of known source has the identity that it always had. Any other source enters
 the stage's identity (design law 6, docs/laws.md), unless the user accepts it as equal. Plug-ins
 have no known digest: their modules, and those beside a plug-in's file that they import, always
 enter. Metrics of plug-ins measure every stage, as icckd's own do.
@@ -198,7 +198,7 @@ def _parts() -> list[Part[Any]]:
     return [part for registry in registered() for part in registry.parts()]
 
 
-# The digests known to give equal numbers. `source.json` holds, for the code epochs that it names,
+# The digests known to give equal numbers. `source.json` holds, for the training versions it names,
 # by module: `equal`, the known digests, each with how it is known; and, of one file, the digest of
 # its bytes with what is read from it, so that a file with those bytes need not be parsed.
 

@@ -53,7 +53,7 @@ def changed_meaning(study: Study) -> str:
     if not uses_engine(study.task) or written:
         return ""
     return (
-        "the file names no loss and no views for the teacher: since code epoch 2 that is"
+        "the file names no loss and no views for the teacher: since training version 2 that is"
         " cross-entropy on one view; before, it was `views = 2` in [teacher] and an empty table"
         " [teacher.intra], which give it again"
     )

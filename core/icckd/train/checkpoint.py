@@ -137,7 +137,7 @@ class Checkpoints:
             for name, wanted in self._identity.items():
                 if about[name] != wanted and name == "code_epoch":
                     raise UnfitError(
-                        f"code epoch {about[name]} -> {wanted}: this version trains otherwise"
+                        f"training version {about[name]} -> {wanted}: this version trains otherwise"
                     )
                 if about[name] != wanted:
                     raise UnfitError(f"its {name} is {about[name]!r}, not {wanted!r}")

@@ -100,9 +100,9 @@ class Recorder(Protocol):
         """Record one line for the reader of the log."""
 
 
-# The code epoch: part of every stage's identity. Torch-free.
+# The training version: part of every stage's identity. Torch-free.
 #
-# Raised whenever the same job yields other numbers on purpose. It belongs to a class of numerics,
+# Raised whenever the same job yields other numbers on purpose. It belongs to one sort of numerics,
 # so that a fault mended on GPUs alone lets the results of CPUs stand (docs/adr/0018).
 
 EAGER_FP32_ON_A_CPU = 2
@@ -110,7 +110,7 @@ EVERYTHING_ELSE = 3
 
 
 def code_epoch(*, device: str, precision: Precision, compiled: bool) -> int:
-    """Return the code epoch of a class of numerics."""
+    """Return the training version of a sort of numerics."""
     if device == "cpu" and precision == "fp32" and not compiled:
         return EAGER_FP32_ON_A_CPU
     return EVERYTHING_ELSE
