@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from icckd.errors import IcckdError, UsageError
@@ -236,6 +237,9 @@ def reason_of(error: Exception) -> str:
 
 
 POLL_SECONDS = 0.5
+READING_SHARE, READINGS = 0.05, 4
+"""Of a core, so much at most goes into reading what changes by itself, by the mean of so many last
+readings: a large study is read less often. What the user asks for is read at once."""
 RETRY_SECONDS = 2.0
 LOG_LINES = 500
 JOIN_SECONDS = 0.5  # at the end; leaving should feel immediate
@@ -252,6 +256,7 @@ class Feed:
         *,
         poll_seconds: float = POLL_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
+        cpu_clock: Callable[[], float] = time.thread_time,
     ) -> None:
         self._source = source
         self._study = study
@@ -259,6 +264,9 @@ class Feed:
         self._host = HostSampler(source.host, source.processes) if source.host else None
         self._poll_seconds = poll_seconds
         self._retry_seconds = retry_seconds
+        self._cpu_clock = cpu_clock
+        self._used: deque[float] = deque(maxlen=READINGS)
+        self._is_first = True
         self._request = DataRequest()
         self._last: Frame | None = None
         self._sql = SqlRunner(source.sandbox, self._announce)
@@ -322,10 +330,12 @@ class Feed:
 
     def _read(self, results: Results) -> None:
         """Post a frame whenever something changed, until stopped or the source starts over."""
-        self._last = None
+        self._last, self._is_first = None, True
+        self._used.clear()
         while not self._stopping:
             if self._source.advance():
                 return
+            start = self._cpu_clock()
             changed = results.refresh() or self._last is None
             if self._stopping:
                 return
@@ -336,7 +346,18 @@ class Feed:
                 self._last, update = None, Waiting(reason_of(error))
             if update is not None:
                 self._announce(update)
-            self._sleep(self._poll_seconds)
+            self._sleep(self._rest(self._cpu_clock() - start))
+
+    def _rest(self, used: float) -> float:
+        """Return the seconds until the next reading, after one that used so many of a CPU.
+
+        The first one does not count: it imports what reads, and takes in all that there is.
+        """
+        if self._is_first:
+            self._is_first = False
+            return self._poll_seconds
+        self._used.append(used)
+        return max(self._poll_seconds, fmean(self._used) / READING_SHARE)
 
     def _has_new_request(self) -> bool:
         return self._last is not None and self._request != self._last.request

@@ -8,7 +8,7 @@ from icckd.errors import MachineError, UsageError
 from icckd.journal.folder import StateFolder
 from icckd_tui.app import WatchApp
 from icckd_tui.data import Failed, Frame, Waiting
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.feed import POLL_SECONDS, Feed, Source, source_in
 from icckd_tui.keys import keys_of
 from icckd_tui.screens.dialogs import Help, Leaving, MetricPicker
 from icckd_tui.screens.registry import SCREENS, number_keys
@@ -626,6 +626,28 @@ def test_the_feed_opens_again_after_an_error():
     feed.stop()
 
     assert news[0] == Failed("OSError: locked")
+
+
+@pytest.mark.parametrize("cost", [0.001, 0.2, 3.0])
+def test_reading_takes_five_hundredths_of_a_core_whatever_one_reading_costs(cost):
+    used, slept = [0.0], []
+
+    class Costly(sample.FakeReader):
+        def refresh(self):
+            used[0] += cost if slept else 100.0  # the first reading imports, too
+            return True
+
+    feed = Feed(Costly().source(), None, lambda update: None, cpu_clock=lambda: used[0])
+
+    def sleep(seconds):
+        slept.append(seconds)
+        feed._stopping = len(slept) == 10
+
+    feed._sleep = sleep
+    feed._read(Costly())
+
+    assert slept[0] == POLL_SECONDS
+    assert slept[1:] == pytest.approx([max(POLL_SECONDS, cost / 0.05)] * 9)
 
 
 def test_the_feed_waits_for_a_folder():

@@ -261,6 +261,7 @@ class Position(NamedTuple):
     bad_lines: int = 0
     bad_bytes: int = 0
     newest: float = 0.0
+    epoch: int = 0
     closed: bool = False
 
 
@@ -381,6 +382,7 @@ class Ingester:
         bad_lines, bad_bytes = position.bad_lines + chunk.bad_lines, position.bad_bytes
         bad_bytes += chunk.bad_bytes
         expected, newest, closed = position.next_sequence, position.newest, False
+        epoch = position.epoch
         for line in chunk.lines:
             event = event_of(line, position.source, position.name)
             if event is None or line.sequence < expected:
@@ -390,7 +392,9 @@ class Ingester:
             newest = max(newest, line.time)
             for table, row in rows_of(event, line, position.source, position.name):
                 batch.rows.setdefault(table, []).append(row)
-            if isinstance(event, StageState) and event.attempt:
+            if isinstance(event, EpochMetrics):
+                epoch = max(epoch, event.epoch if event.values else 0)
+            elif isinstance(event, StageState) and event.attempt:
                 self._listing.expect(ATTEMPT, event.attempt)
             elif isinstance(event, CLOSING):
                 closed = True
@@ -401,6 +405,7 @@ class Ingester:
             bad_lines=bad_lines,
             bad_bytes=bad_bytes,
             newest=newest,
+            epoch=epoch,
             closed=closed,
         )
 

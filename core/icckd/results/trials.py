@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +106,13 @@ def read_estimates(store: Store) -> dict[str, Estimate]:
 def read_outcomes(store: Store, study: StudyInfo) -> Outcomes:
     """Return every outcome by metric, arm and seed."""
     found: dict[str, dict[str, dict[int, float]]] = {}
+    last: tuple[str, str] | None = None
+    by_seed: dict[int, float] = {}
     for metric, arm, seed, value in store.select(_OUTCOMES, list(study.key)):
-        found.setdefault(metric, {}).setdefault(arm, {})[seed] = value
+        if (metric, arm) != last:  # they come together
+            last, by_seed = (metric, arm), {}
+            found.setdefault(metric, {})[arm] = by_seed
+        by_seed[seed] = value
     return found
 
 
@@ -186,10 +192,15 @@ def _eta(stages: list[_Stage], estimates: Mapping[str, Estimate], workers: int) 
         done = stage.epoch / stage.epochs if stage.state == "running" and stage.epochs else 0.0
         left[stage.digest] = seconds * max(0.0, 1.0 - done)
     chains = [
-        seconds + sum(left.get(digest, 0.0) for digest in json.loads(stage.inputs).values())
+        seconds + sum(left.get(digest, 0.0) for digest in _digests(stage.inputs))
         for stage, seconds in zip(unfinished, left.values(), strict=True)
     ]
     return max(sum(left.values()) / workers, *chains)
+
+
+@lru_cache(maxsize=1 << 15)  # asked for again whenever an epoch ends
+def _digests(inputs: str) -> tuple[str, ...]:
+    return tuple(json.loads(inputs).values())
 
 
 def _whole(stage: _Stage, stages: list[_Stage], estimates: Mapping[str, Estimate]) -> float | None:

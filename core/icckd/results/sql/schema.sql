@@ -224,6 +224,7 @@ create table journal (
     bad_lines bigint not null,
     bad_bytes bigint not null,
     newest double not null,                 -- time of its newest line
+    epoch bigint not null,                  -- the last one that it tells of; 0: none
     closed boolean not null                 -- its last line was read; nothing follows
 );
 

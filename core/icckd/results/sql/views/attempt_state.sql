@@ -8,11 +8,6 @@ with word as (
     where attempt is not null
     order by attempt, session desc, sequence desc
 ),
-reached as (
-    select attempt, max(epoch) as epoch
-    from metric
-    group by attempt
-),
 judged as (
     select
         attempt.*,
@@ -33,12 +28,11 @@ judged as (
         attempt_end.ended,
         coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0))
             + coalesce(resumption.seconds, 0) as seconds,
-        coalesce(reached.epoch, 0) as epoch
+        coalesce(journal.epoch, 0) as epoch
     from attempt
     left join attempt_end using (attempt)
     left join word using (attempt)
     left join resumption using (attempt)
-    left join reached using (attempt)
     left join live_session on attempt.session = live_session.session
     left join session_end on attempt.session = session_end.session
     left join journal on journal.source = 'attempt' and journal.name = attempt.attempt
