@@ -33,6 +33,7 @@ class Choices:
         marked: The arms that are compared alone.
         pinned: The arm that charts draw on top of all others.
         metrics: Which series and outcomes are shown.
+        group: What the trials are grouped by, "" for nothing.
         against: The arm that others are compared with, "" for the declared baseline.
         filter: Which trials are shown.
         unlocked: Whether keys may send requests to the session.
@@ -44,6 +45,7 @@ class Choices:
     marked: frozenset[str] = frozenset()
     pinned: str | None = None
     metrics: MetricFilter = ALL_METRICS
+    group: str = ""
     against: str = ""
     filter: Filter = EVERYTHING
     unlocked: bool = False

@@ -104,6 +104,8 @@ class Table:
 
 
 EMPTY = Table(columns=(), rows=())
+HEAD = "\0"
+"""The keys of rows that head a group begin with it; rows are sorted within their groups."""
 
 
 def place_of(table: Table, key: str | None) -> int | None:
@@ -120,14 +122,27 @@ def sorted_by(table: Table, column: str, descending: Descending) -> Table:
     place = next((p for p, c in enumerate(table.columns) if c.key == column), None)
     if place is None:
         return table
-    filled: list[tuple[tuple[bool, float, str], Row]] = []
-    empty: list[tuple[tuple[bool, float, str], Row]] = []
+    sections: list[tuple[list[Row], list[Row]]] = [([], [])]
     for row in table.rows:
+        if row.key.startswith(HEAD):
+            sections.append(([row], []))
+        else:
+            sections[-1][1].append(row)
+    rows = [row for heads, rest in sections for row in (*heads, *_sorted(rest, place, descending))]
+    return Table(columns=table.columns, rows=tuple(rows), frozen=table.frozen)
+
+
+def _sorted(rows: list[Row], place: int, descending: Descending) -> list[Row]:
+    filled: list[tuple[tuple[bool, float, str], Row]] = []
+    empty: list[Row] = []
+    for row in rows:
         text = plain(row.cells[place]).strip()
-        (filled if text.strip("-") else empty).append((_sort_key(text), row))
+        if text.strip("-"):
+            filled.append((_sort_key(text), row))
+        else:
+            empty.append(row)
     filled.sort(key=lambda pair: pair[0], reverse=descending)
-    rows = tuple(row for _, row in (*filled, *empty))
-    return Table(columns=table.columns, rows=rows, frozen=table.frozen)
+    return [*(row for _, row in filled), *empty]
 
 
 def _sort_key(text: str) -> tuple[bool, float, str]:

@@ -49,6 +49,16 @@ expressions are DuckDB's (RE2): without look-around and references to groups.
 
 ![filter](screens/filter-160x45.png)
 
+## Groups and saved views
+
+`T` groups the trials by a setting, a factor, an arm, a state or a seed: a line above each group
+tells how many of its trials are complete, and their means. `M` shows only metrics whose names
+fit: a blank means and, `|` or, `-word` leaves out, `*` stands for anything, `~` begins a regular
+expression. It holds for charts, series and outcomes. `n` pins the arm in focus: charts draw it
+on top of all others. `V` saves filter, metrics, order, groups, charts and zoom under a name, and
+applies a saved view to any study, as far as the study has what it names. Views are yours:
+`~/.config/icckd/views.json`.
+
 ## Taking along
 
 `e` writes what the pane in focus shows into the current folder and asks for the format: a table,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, ClassVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual import events, on
 from textual.app import ComposeResult
@@ -14,18 +15,27 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
 
-from icckd.errors import MachineError
+from icckd.errors import MachineError, UsageError
 from icckd_tui.data import Frame, SqlAnswer, StudyUpdate, Update, Waiting
 from icckd_tui.export import Exportable, Format, write_new
-from icckd_tui.filter import EVERYTHING, Filter
+from icckd_tui.filter import EVERYTHING, Filter, parse
 from icckd_tui.host import Host
 from icckd_tui.keys import EVERYWHERE, Key, footer_keys
 from icckd_tui.metric_names import MetricFilter
-from icckd_tui.screens.dialogs import EventFeed, FilterPrompt, FormatMenu, Help, MetricPrompt
+from icckd_tui.screens.dialogs import (
+    SAVE,
+    EventFeed,
+    FilterPrompt,
+    FormatMenu,
+    Help,
+    MetricPrompt,
+    ViewPicker,
+)
 from icckd_tui.screens.registry import SCREENS
 from icckd_tui.state import AppState
 from icckd_tui.text import display
 from icckd_tui.theme import Glyphs
+from icckd_tui.views import SavedView, about_view, save_view, saved_views, text_of
 from icckd_tui.widgets.bars import Banner, FooterKeys, HostView, Notice, StudyBar
 from icckd_tui.widgets.chart import CurveChart
 from icckd_tui.widgets.lines import LinesWidget
@@ -75,6 +85,7 @@ class MonitorScreen(Screen[None]):
         Key("slash", "filter", "filter trials and arms; in a log: search",
             label="Filter", rank=4),
         Key("M", "filter_metrics", "show only metrics whose names fit: student -loss | ~^teacher"),
+        Key("V", "views", "saved views: apply one, or save this one under a name"),
         Key("i", "events", "what happened: failures, best values, clear results",
             label="Events", rank=6),
         Key("e", "export", "write what the pane shows to a file: asks for the format",
@@ -439,6 +450,44 @@ class MonitorScreen(Screen[None]):
             self.state.choices.metrics = chosen
             self.request_data()
             self.lay_out()
+
+    def view_state(self) -> dict[str, Any]:
+        """Return what a saved view of this screen holds."""
+        choices = self.state.choices
+        return {"filter": choices.filter.text, "metrics": choices.metrics.text}
+
+    def apply_view(self, view: SavedView) -> None:
+        """Show what a saved view holds, as far as this study has it."""
+        with suppress(UsageError):  # of another version
+            self.state.choices.filter = parse(text_of(view, "filter") or "")
+            self.state.choices.metrics = MetricFilter(text_of(view, "metrics") or "")
+        self.state.apply_choices()
+
+    def action_views(self) -> None:
+        """Ask for a view: one to apply, or a name for this one."""
+        views = {name: about_view(view) for name, view in saved_views().items()}
+        self.app.push_screen(
+            ViewPicker("Views", views, None, glyphs=self.glyphs), self._view_chosen
+        )
+
+    def _view_chosen(self, chosen: str | None) -> None:
+        if chosen is None:
+            return
+        name, is_removal = chosen.lstrip(SAVE + ViewPicker.REMOVE), chosen[0] == ViewPicker.REMOVE
+        if chosen == name:
+            self.apply_view(saved_views().get(name, {}))
+            self.request_data()
+            self.lay_out()
+            self.say(f"view {name}")
+        elif self.app.is_web:
+            self.say("a browser's view writes no files; icckd watch in a terminal does")
+        else:
+            try:
+                save_view(name, None if is_removal else self.view_state())
+            except MachineError as error:
+                self.say(f"{error.message}; {error.hint}".rstrip("; "), severe=True)
+            else:
+                self.say(f"view {name} {'removed' if is_removal else 'saved; V applies it'}")
 
     def action_unlock(self) -> None:
         """Unlock requests to the session, or lock them again."""

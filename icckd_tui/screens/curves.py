@@ -13,6 +13,7 @@ from icckd_tui.keys import Key
 from icckd_tui.screens.base import ArmScreen
 from icckd_tui.screens.dialogs import MetricPicker
 from icckd_tui.state import AppState
+from icckd_tui.views import SavedView, number_of, text_of
 from icckd_tui.widgets.chart import CurveChart
 
 if TYPE_CHECKING:
@@ -294,6 +295,39 @@ class CurveScreen(ArmScreen):
     @on(CurveChart.Zoomed)
     def _zoomed(self, event: CurveChart.Zoomed) -> None:
         self.action_zoom(event.step)
+
+    def view_state(self) -> dict[str, Any]:
+        """Return what a saved view holds, with what each chart shows."""
+        charts = {
+            name: {
+                "metric": view.metric, "log_x": view.log_x, "log_y": view.log_y,
+                "low": view.x.low, "high": view.x.high,
+            }
+            for name, view in self._views.items()
+        }  # fmt: skip
+        return {
+            **super().view_state(), "charts": charts, "seeds": self._seeds, "x": self._x,
+            "smoothing": self._smoothing, "pinned": self.state.choices.pinned,
+        }  # fmt: skip
+
+    def apply_view(self, view: SavedView) -> None:
+        """Show what a saved view holds, as far as this study and this screen have it."""
+        super().apply_view(view)
+        arms = [arm.name for arm in self.frame.study.arms] if self.frame is not None else []
+        pinned = text_of(view, "pinned")
+        self.state.choices.pinned = pinned if pinned in arms else None
+        self._seeds = next((each for each in _SEEDS if each == view.get("seeds")), self._seeds)
+        self._x = next((each for each in _X if each == view.get("x")), self._x)
+        self._smoothing = int(number_of(view, "smoothing", 0, _MOST_SMOOTHING) or 0)
+        charts = view.get("charts")
+        for name, own in self._views.items():
+            saved = charts.get(name) if isinstance(charts, dict) else None
+            if isinstance(saved, dict):
+                own.metric = text_of(saved, "metric")
+                own.log_x, own.log_y = saved.get("log_x") is True, saved.get("log_y") is True
+                low, high = number_of(saved, "low", 0, 1), number_of(saved, "high", 0, 1)
+                if low is not None and high is not None and high - low >= _NARROWEST:
+                    own.x.low, own.x.high = low, high
 
     def share_view(self, shared: bool) -> None:
         """Let all charts have one x range, or each its own from here on."""

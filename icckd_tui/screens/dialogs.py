@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import ClassVar, Literal
 
@@ -24,9 +24,10 @@ from icckd_tui.filter import Filter, parse
 from icckd_tui.keys import EVERYWHERE, Key, KeyGroup, key_groups
 from icckd_tui.metric_names import MetricFilter
 from icckd_tui.screens.registry import heading_of, keys_in
-from icckd_tui.tables import Column, Row, Table
+from icckd_tui.tables import HEAD, Column, Row, Table
 from icckd_tui.text import Span, Spans, display, plain
 from icckd_tui.theme import Glyphs
+from icckd_tui.views import LONGEST
 from icckd_tui.widgets.lines import LinesWidget
 from icckd_tui.widgets.table import GridTable
 
@@ -413,25 +414,29 @@ def matching(series: tuple[str, ...], query: str) -> tuple[str, ...]:
     )
 
 
-class MetricPicker(ModalScreen[str | None]):
-    """Asks for a series by a part of its name; returns None for no change."""
+class Picker(ModalScreen[str | None]):
+    """Asks for one of some names by a part of it; returns None for no change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c", "dismiss(None)", show=False),
         Binding("down,ctrl+n", "step(1)", show=False, priority=True),
         Binding("up,ctrl+p", "step(-1)", show=False, priority=True),
     ]
+    HINT: ClassVar[str] = "enter chooses, esc closes"
 
-    def __init__(self, series: tuple[Metric, ...], current: str | None, *, glyphs: Glyphs) -> None:
+    def __init__(
+        self, title: str, items: Mapping[str, str], current: str | None, *, glyphs: Glyphs
+    ) -> None:
         super().__init__(classes="-ascii" if glyphs.ascii else None)
-        self._series = {metric.name: metric for metric in series}
+        self._title = title
+        self._items = dict(items)
         self._current = current
         self._glyphs = glyphs
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = Content("Metric of the curves")
-            dialog.border_subtitle = Content("enter chooses, esc closes")
+            dialog.border_title = Content(self._title)
+            dialog.border_subtitle = Content(self.HINT)
             yield Input(placeholder="type to filter", compact=True)
             yield GridTable(glyphs=self._glyphs, id="names")
 
@@ -465,15 +470,57 @@ class MetricPicker(ModalScreen[str | None]):
                 key=name,
                 cells=(
                     (Span(display(name, 40), "strong" if name == self._current else ""),),
-                    (Span(self._series[name].about, "muted"),),
+                    (Span(display(self._items[name]), "muted"),),
                 ),
             )
-            for name in matching(tuple(self._series), query)
+            for name in matching(tuple(self._items), query)
         )
-        width = max((len(name) for name in self._series), default=0)
+        width = max((len(name) for name in self._items), default=0)
         about = Column(key="about", titles=(), width=60)
         name = Column(key="name", titles=(), width=min(40, width))
         return Table(columns=(name, about), rows=rows, frozen=1)
+
+
+class MetricPicker(Picker):
+    """Asks for a series."""
+
+    def __init__(self, series: tuple[Metric, ...], current: str | None, *, glyphs: Glyphs) -> None:
+        about = {metric.name: metric.about for metric in series}
+        super().__init__("Metric of the curves", about, current, glyphs=glyphs)
+
+
+SAVE = HEAD  # the key of the row that saves
+
+
+class ViewPicker(Picker):
+    """Asks for a saved view; a name that is typed is offered as that of the view now shown.
+
+    Returns a view's name, or one behind `SAVE` to save, or behind `REMOVE` to remove.
+    """
+
+    HINT = "enter applies, a new name saves, ctrl-d removes, esc closes"
+    REMOVE: ClassVar[str] = "\1"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+d", "remove", show=False, priority=True),
+    ]
+
+    def _table(self, query: str) -> Table:
+        found = super()._table(query)
+        name = query.strip()[:LONGEST]
+        if not name:
+            return found
+        text = f"save this view as {display(name, LONGEST)}"
+        save = Row(key=f"{SAVE}{name}", cells=((Span(text, "key"),), ()))
+        rows = (save, *found.rows) if name not in self._items else (*found.rows, save)
+        width = max(found.columns[0].width, len(text))
+        columns = (replace(found.columns[0], width=width), found.columns[1])
+        return Table(columns=columns, rows=rows, frozen=1)
+
+    def action_remove(self) -> None:
+        """Remove the view under the cursor."""
+        key = self.query_one(GridTable).key
+        if key is not None and not key.startswith(SAVE):
+            self.dismiss(f"{self.REMOVE}{key}")
 
 
 class MetricPrompt(ModalScreen[MetricFilter | None]):

@@ -15,15 +15,18 @@ from icckd_tui.comparison import comparison_detail, forest_table, forest_title
 from icckd_tui.data import Frame, Query
 from icckd_tui.decision import DECIDE_KEY, seeds_advised
 from icckd_tui.failure import Failure, FailureQuery, row_of
+from icckd_tui.groups import Group, grouped, groupings
 from icckd_tui.host import host_rows
 from icckd_tui.keys import Key
 from icckd_tui.log import log_table, places_of
 from icckd_tui.matrix import grid_of, matrix_table, matrix_title
 from icckd_tui.screens.control import ControlScreen
 from icckd_tui.screens.curves import CurveScreen
+from icckd_tui.screens.dialogs import Picker
 from icckd_tui.state import AppState
-from icckd_tui.tables import Column, LazyRows, Table
+from icckd_tui.tables import HEAD, Column, LazyRows, Table
 from icckd_tui.text import (
+    Scale,
     Span,
     Spans,
     arm_letter,
@@ -33,6 +36,7 @@ from icckd_tui.text import (
     short_duration,
 )
 from icckd_tui.theme import Glyphs
+from icckd_tui.views import SavedView, text_of
 from icckd_tui.widgets.bars import AnswerView, HostView
 from icckd_tui.widgets.chart import CurveChart
 from icckd_tui.widgets.table import GridTable
@@ -55,24 +59,36 @@ def trial_key(row: TrialStatus) -> str:
 
 def trial_of(key: str | None) -> tuple[str, int] | None:
     """Return arm and seed of a row's key."""
-    if key is None:
+    if key is None or key.startswith(HEAD):
         return None
     arm, _, seed = key.rpartition("\0")
     return arm, int(seed)
 
 
-def trial_table(frame: Frame, rows: Sequence[TrialStatus], glyphs: Glyphs) -> Table:
+def trial_table(
+    frame: Frame, rows: Sequence[TrialStatus], glyphs: Glyphs, group: str = ""
+) -> Table:
     """Return trials: running ones first, then failed, then the rest in the plan's order.
+
+    In groups, a line above each tells its value, how many are complete, and their means.
 
     Rows are made when they are drawn, and widths follow from the study, so that ten thousand
     trials cost little more than the few that are in view.
     """
     ordered = _ordered(rows)
+    items: list[TrialStatus | Group] = [*ordered]
+    if group:
+        parts = grouped(frame.study, ordered, group)
+        items = []
+        for head, members in parts:
+            items += [head, *members]
     unit = frame.study.metric(frame.study.primary).unit
     scale = scale_for(unit, (row.primary for row in rows))
     places = {arm.name: place for place, arm in enumerate(frame.study.arms)}
 
-    def cells(row: TrialStatus) -> tuple[Spans, ...]:
+    def cells(row: TrialStatus | Group) -> tuple[Spans, ...]:
+        if isinstance(row, Group):
+            return _group_cells(row, scale, glyphs)
         place = places.get(row.arm, 0)
         return (
             (Span(f"{arm_letter(place)} ", arm_tone(place)), Span(display(row.arm, _ARM_WIDTH))),
@@ -88,9 +104,27 @@ def trial_table(frame: Frame, rows: Sequence[TrialStatus], glyphs: Glyphs) -> Ta
     lost = any(map(attrgetter("reason"), rows))
     return Table(
         columns=_trial_columns(frame, rows, glyphs, lost),
-        rows=LazyRows(ordered, trial_key, cells, (scale, tuple(places), glyphs.ascii)),
+        rows=LazyRows(items, _key, cells, (scale, tuple(places), glyphs.ascii, group)),
         frozen=2,
     )
+
+
+def _key(row: TrialStatus | Group) -> str:
+    return f"{HEAD}{row.value}" if isinstance(row, Group) else trial_key(row)
+
+
+def _group_cells(group: Group, scale: Scale, glyphs: Glyphs) -> tuple[Spans, ...]:
+    return (
+        (Span(display(group.value, _ARM_WIDTH + 2) or "-", "key"),),
+        (Span(str(group.count), "strong"),),
+        (Span(f"{group.complete} complete", "muted"),),
+        (),
+        (Span("" if group.primary is None else scale.value(group.primary), "strong"),),
+        (Span("" if group.difference is None
+              else glyphs.signed(scale.difference(group.difference)), "strong"),),
+        (),
+        (),
+    )  # fmt: skip
 
 
 def _ordered(rows: Sequence[TrialStatus]) -> list[TrialStatus]:
@@ -165,6 +199,7 @@ class StudyScreen(ControlScreen, CurveScreen):
         Key("o", "step_outcome(1)", "matrix and differences: next outcome",
             label="Outcome", rank=4),
         Key("O", "step_outcome(-1)", "matrix and differences: previous outcome"),
+        Key("T", "group", "group the trials by a setting, an arm, a state or a seed"),
         Key(DECIDE_KEY, "decide", "add the seeds that should decide what is open: asks the session,"
             " or copies the command", label="Decide", rank=3),
     ]  # fmt: skip
@@ -337,9 +372,11 @@ class StudyScreen(ControlScreen, CurveScreen):
             return trial_detail(row, self.glyphs, hint) if row is not None else ()
 
         pane.most_detail = 3 if self._failure is not None else 1
-        pane.show(trial_table(self.frame, rows, self.glyphs), detail_of)
+        group = self.state.choices.group
+        pane.show(trial_table(self.frame, rows, self.glyphs, group), detail_of)
         found = "" if rows is self.frame.trials else f" {len(rows)} of {len(self.frame.trials)}"
-        pane.set_titles(f"Trials{found}", pane.position)
+        by = f" by {display(group, 30)}" if group else ""
+        pane.set_titles(f"Trials{by}{found}", pane.position)
 
     def _fill_log(self) -> None:
         assert self.frame is not None
@@ -394,8 +431,10 @@ class StudyScreen(ControlScreen, CurveScreen):
 
     @on(GridTable.Chosen, "#trials")
     def _trial_chosen(self, event: GridTable.Chosen) -> None:
-        self.state.choices.trial = trial_of(event.table.key)
-        self.state.open("trial")
+        trial = trial_of(event.table.key)
+        if trial is not None:  # else it heads a group
+            self.state.choices.trial = trial
+            self.state.open("trial")
 
     def arm_of(self, table: GridTable) -> str | None:
         """Return the arm under a table's cursor."""
@@ -415,6 +454,42 @@ class StudyScreen(ControlScreen, CurveScreen):
         if action == "decide":
             return self.frame is not None and seeds_advised(self.frame) is not None
         return super().applies(action)
+
+    def action_group(self) -> None:
+        """Ask what the trials are grouped by."""
+        if self.frame is None:
+            return
+        items = {"nothing": "as planned, running ones first", **groupings(self.frame.study)}
+        current = self.state.choices.group or "nothing"
+        picker = Picker("Group the trials by", items, current, glyphs=self.glyphs)
+        self.app.push_screen(picker, self._group_chosen)
+
+    def _group_chosen(self, group: str | None) -> None:
+        if group is not None:
+            self.state.choices.group = "" if group == "nothing" else group
+            self.refill("trials")
+
+    def view_state(self) -> dict[str, Any]:
+        """Return what a saved view holds, with the order of the trials."""
+        choices, sorting = self.state.choices, self.query_one("#trials", GridTable).sorting
+        return {
+            **super().view_state(), "group": choices.group, "outcome": choices.outcome,
+            "sort": list(sorting) if sorting is not None else None,
+        }  # fmt: skip
+
+    def apply_view(self, view: SavedView) -> None:
+        """Show what a saved view holds, as far as this study has it."""
+        super().apply_view(view)
+        assert self.frame is not None
+        choices, study = self.state.choices, self.frame.study
+        group, outcome = text_of(view, "group") or "", text_of(view, "outcome")
+        choices.group = group if group in groupings(study) else ""
+        choices.outcome = outcome if outcome in study.metrics else study.primary
+        match view.get("sort"):
+            case [str(column), bool(down)]:
+                self.query_one("#trials", GridTable).sort_by((column, down))
+            case _:
+                self.query_one("#trials", GridTable).sort_by(None)
 
     def action_decide(self) -> None:
         """Have the seeds added that should decide what is open, once the user says yes.

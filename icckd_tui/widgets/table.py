@@ -212,6 +212,18 @@ class GridTable(LinesWidget, can_focus=True):
         return f"{arrow} {next((t for t in reversed(titles) if t.strip()), key).strip()}"
 
     @property
+    def sorting(self) -> tuple[str, bool] | None:
+        """The column that sorts the rows and whether downwards, None as planned."""
+        return self._sorting
+
+    def sort_by(self, sorting: tuple[str, bool] | None) -> None:
+        """Sort by a column, or as planned; a column that is not there sorts nothing."""
+        self._sorting = sorting
+        planned = self._planned
+        self._put(planned if sorting is None else sorted_by(planned, *sorting))
+        self.repaint()
+
+    @property
     def column_key(self) -> str | None:
         """The key of the column under the cursor."""
         place = self.table.frozen + self._column
@@ -370,10 +382,7 @@ class GridTable(LinesWidget, can_focus=True):
             return
         key = columns[place].key
         steps = {None: (key, False), (key, False): (key, True), (key, True): None}
-        self._sorting = steps.get(self._sorting, (key, False))
-        planned = self._planned
-        self._put(planned if self._sorting is None else sorted_by(planned, *self._sorting))
-        self.repaint()
+        self.sort_by(steps.get(self._sorting, (key, False)))
 
     def action_choose(self) -> None:
         if self.key is not None:
