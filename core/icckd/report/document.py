@@ -10,6 +10,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from icckd.report import methods, notes
 from icckd.report.answers import answers, verdict_of
+from icckd.report.charts import (
+    CurveChart,
+    ForestChart,
+    PointChart,
+    curve_charts,
+    forest_chart,
+    point_chart,
+)
 from icckd.report.gates import Gate
 from icckd.report.item_text import change_cells, changes_title, primary_changes
 from icckd.report.numbers import Scale
@@ -64,11 +72,9 @@ class Forest:
         return difference_unit(self.scale.unit)
 
     @property
-    def ticks(self) -> list[float]:
-        """The lowest value shown, 0, and the highest."""
-        ends = [0.0, self.bound, -self.bound]
-        ends += [v for row in self.rows for v in (row.low, row.high) if v is not None]
-        return sorted({min(ends), 0.0, max(ends)})
+    def chart(self) -> ForestChart:
+        """Its rows as places in a frame."""
+        return forest_chart(self.rows, self.scale, self.bound)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +205,8 @@ class ReportDocument:
         captions: Of a table of the primary outcome, and of one of the others.
         gates: The conditions asked for, judged on the newest revision.
         item_changes: How the items of judged arms changed, where runs tell them.
+        points: The primary outcome of every seed; None before the first.
+        curves: Learning curves.
     """
 
     study: StudyInfo
@@ -224,6 +232,8 @@ class ReportDocument:
     captions: tuple[str, str]
     gates: tuple[Gate, ...] = ()
     item_changes: tuple[ItemChanges, ...] = ()
+    points: PointChart | None = None
+    curves: tuple[CurveChart, ...] = ()
 
     @property
     def item_tables(self) -> list[CellTable]:
@@ -310,6 +320,8 @@ def build_document(
         item_changes=tuple(primary_changes(results, study)),
         captions=(notes.primary_caption(results, study), notes.other_caption(study)),
         gates=gates,
+        points=point_chart(results, study, primary.rows, primary.scale),
+        curves=curve_charts(results, study),
     )
 
 
