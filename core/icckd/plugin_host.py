@@ -44,7 +44,7 @@ _CLASS_FACTS: tuple[tuple[type[Any], tuple[str, ...]], ...] = (
     (Model, ("about",)),
     (Data, ("about", "absent_hint", "is_downloaded", "drawn")),
     (Term, ("source", "needs", "losses", "compares")),
-    (LossSettings, ("title", "about", "diagnostics", "views")),
+    (LossSettings, ("title", "about", "diagnostics", "views", "aliases")),
 )
 """What the classes of settings say of all their settings."""
 _ARGUMENTS: dict[str, tuple[Any, ...]] = {

@@ -24,6 +24,8 @@ LOOKING = frozenset(
     (
         "init",
         "import",
+        "bind",
+        "coverage",
         "plan",
         "report",
         "status",

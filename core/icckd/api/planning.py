@@ -28,6 +28,7 @@ from icckd.study.origin import study_folder
 from icckd.study.plan import Plan, StageJob
 from icckd.study.plugins import kinds_of_parts, plugins_of
 from icckd.study.records import Arm
+from icckd.study.requested import open_of, requested_lines
 from icckd.study.tasks import by_name, command_text, uses_engine
 from icckd.study.warnings import chance_level, changed_meaning, study_warnings
 from icckd.train.data.files import Survey
@@ -49,6 +50,7 @@ class StudyPlan:
         warnings: What is valid and misleads.
         power: What so many seeds can tell on the primary metric.
         text: All of it in lines.
+        open: Ablations that plans ask for and that nobody has bound to a setting yet.
         notices: What the user should know about the device.
     """
 
@@ -63,6 +65,7 @@ class StudyPlan:
     power: SeedPower
     text: str = field(repr=False)
     notices: tuple[str, ...] = ()
+    open: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the text."""
@@ -140,6 +143,7 @@ def plan_study(
         *_task_lines(study, plan, folder),
         *(line for each in found for line in ("", *_survey_lines(each))),
         *_arms(plan, every_arm=every_arm),
+        *_requested(study),
         *_warning_lines(warnings),
         *seed_power_lines(info, power, planned_about(study)),
         *_stages(plan, done),
@@ -159,6 +163,7 @@ def plan_study(
         warnings=tuple(display(text, 1000) for text in warnings),
         power=power,
         text="\n".join(lines),
+        open=tuple(display(each.name, 200) for each in open_of(study)),
     )
 
 
@@ -326,6 +331,14 @@ def _arms(plan: Plan, *, every_arm: bool) -> list[str]:
         last = plan.arms[-1].name
         lines.append(f"  and {more} more arms, the last {last} (--all names them all)")
     return lines
+
+
+def _requested(study: Study) -> list[str]:
+    """Return what ablation plans ask for, and what of it is open."""
+    if not study.requested:
+        return []
+    lines = (f"  {display(line, 800)}" for line in requested_lines(study.requested))
+    return ["", "what ablation plans ask for:", *lines]
 
 
 def _value(value: Any) -> str:

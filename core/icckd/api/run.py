@@ -31,6 +31,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
     force: bool = False,
     retrain_mixed: bool = False,
     accept_code: bool = False,
+    bound_only: bool = False,
     home: PathText | None = None,
     progress: bool = True,
 ) -> StudyResults:
@@ -49,6 +50,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         force: Whether finished stages are trained again.
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
+        bound_only: Whether what ablation plans ask for and nobody has bound is left out.
         home: The state folder; default: `ICCKD_HOME`, or `.icckd` in the current folder.
         progress: Whether progress is shown, and notices are.
 
@@ -69,6 +71,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         force=force,
         retrain_mixed=retrain_mixed,
         accept_code=accept_code,
+        bound_only=bound_only,
     )
     try:
         options = with_device(options, host.say)

@@ -32,6 +32,7 @@ from icckd.run.prepare import Device, complete_stages, data_root, make_plan, wit
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
 from icckd.study.model import Study
 from icckd.study.plan import Plan
+from icckd.study.requested import refuse_open
 from icckd.train.data.files import Survey
 
 Say = Callable[[str], None]
@@ -48,6 +49,7 @@ class TrainOptions:
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
         executor: Name of what trains.
+        bound_only: Whether ablations that plans ask for and nobody has bound are left out.
         grace: Seconds that a session which is to leave waits for stages to be saved.
         requested_at: See above.
     """
@@ -58,6 +60,7 @@ class TrainOptions:
     retrain_mixed: bool = False
     accept_code: bool = False
     executor: str = DEFAULT
+    bound_only: bool = False
     grace: float = GRACE_SECONDS
     requested_at: float = field(default_factory=time.time)
 
@@ -147,7 +150,12 @@ def plan_to_run(
     say: Say,
     stopped: Mapping[str, int] | None = None,
 ) -> Plan:
-    """Return the plan of a study that is to be run; errors as `make_plan`."""
+    """Return the plan of a study that is to be run; errors as `make_plan`.
+
+    What ablation plans ask for and nobody has bound is an error, too, unless it is left out.
+    """
+    if not options.bound_only:
+        refuse_open(study)
 
     def left_out(found: Survey) -> None:
         for line in found.inventory.left_out:

@@ -14,13 +14,26 @@ if TYPE_CHECKING:
     from icckd.imports.load import ImportRequest
     from icckd.study.model import Study
 
-KindName = Literal["csv", "parquet", "wandb", "mlflow", "tensorboard", "optuna", "trackio"]
+KindName = Literal["csv", "parquet", "wandb", "mlflow", "tensorboard", "optuna", "trackio", "plan"]
+_OF_PLAN = frozenset(("kind", "source", "of_study", "out", "output"))
+"""Parameters that go with an ablation plan; the two first of them go with runs, too."""
 
 
 def import_(  # noqa: PLR0913  # every option of the command is an argument
-    kind: Annotated[KindName, typer.Argument(metavar="KIND", help="What wrote the runs.")],
+    context: typer.Context,
+    kind: Annotated[
+        KindName,
+        typer.Argument(
+            metavar="KIND",
+            help="What wrote the runs: csv, parquet, wandb, mlflow, tensorboard, optuna, trackio;"
+            " or plan: a list of ablations to run, as AblationBench's.",
+        ),
+    ],
     source: Annotated[
-        Path, typer.Argument(metavar="FILE|FOLDER", parser=expanded, help="Where they are.")
+        Path,
+        typer.Argument(
+            metavar="FILE|FOLDER", parser=expanded, help="Where they are; of a plan - too."
+        ),
     ],
     metric: Annotated[
         list[str] | None,
@@ -108,8 +121,42 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             "--long", metavar="METRIC,VALUE", help="Columns of a table with a row a value."
         ),
     ] = "metric,value",
+    of_study: Annotated[
+        Path,
+        typer.Option(
+            "--for",
+            metavar="STUDY",
+            parser=expanded,
+            help="Of an ablation plan: the study whose data, networks, training and baseline it"
+            " is run with.",
+        ),
+    ] = Path("shipped:ablations"),
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            parser=expanded,
+            help="Of an ablation plan: write the study there, never over a file; otherwise it is"
+            " printed.",
+        ),
+    ] = None,
+    output: Annotated[
+        Literal["toml", "json"],
+        typer.Option("--format", help="Of an ablation plan: a study, or its entries as JSON."),
+    ] = "toml",
 ) -> None:
-    """Make a study of runs that were made elsewhere; trains nothing."""
+    """Make a study of runs that were made elsewhere, or of an ablation plan that is to be run.
+
+    icckd starts no run here: imported ones are reported, those of a plan wait for `icckd run`.
+    """
+    _refuse_other_options(context, kind)
+    if kind == "plan":
+        from icckd.cli.ablation_plans import import_plan
+
+        import_plan(str(source), of_study, out=out, as_json=output == "json")
+        return
     from icckd.imports.load import ImportRequest
 
     between = long.split(",")
@@ -141,6 +188,20 @@ def import_(  # noqa: PLR0913  # every option of the command is an argument
             common_items=common_items,
         )
     )
+
+
+def _refuse_other_options(context: typer.Context, kind: str) -> None:
+    """Refuse options of runs with an ablation plan, and the other way round."""
+    for option in context.command.params:
+        given = option.name and context.get_parameter_source(option.name)
+        of_plan = option.name in _OF_PLAN
+        is_typed = given is not None and getattr(given, "name", "") == "COMMANDLINE"
+        if not is_typed or option.name in ("kind", "source") or of_plan == (kind == "plan"):
+            continue
+        what = "an ablation plan" if kind == "plan" else f"runs of {kind}"
+        raise UsageError(
+            f"{option.opts[-1]} does not go with {what}", hint="icckd import --help says which do"
+        )
 
 
 def _told(option: str, given: list[str] | None) -> dict[str, str]:

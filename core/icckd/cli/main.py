@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from icckd import __version__, variables
-from icckd.cli import data, report, streams, studies, upkeep
+from icckd.cli import ablation_plans, data, report, streams, studies, upkeep
 from icckd.cli import sql as sql_console
 from icckd.cli.doctor import doctor
 from icckd.cli.importing import import_
@@ -77,6 +77,8 @@ def _add(name: str, heading: str, verb: Callable[..., None], example: str) -> No
 _add("init", RUN, init, "icckd init --template digits")
 _add("plan", RUN, studies.plan, "icckd plan shipped:ablations")
 _add("run", RUN, studies.run, "icckd run study.toml student.training.lr=0.1 --seeds 0:4")
+_add("bind", RUN, ablation_plans.bind, "icckd bind study.toml")
+_add("coverage", COMPARE, ablation_plans.coverage, "icckd coverage study.toml plan.md")
 _add("check", RUN, studies.check, "icckd check shipped:own-method")
 _add("calibrate", RUN, studies.calibrate, "icckd calibrate study.toml --arm no-margin-matched")
 _add("watch", LOOK, studies.watch, "icckd watch icc-ablations")

@@ -53,6 +53,7 @@ StudyOption = Annotated[
 ]
 AnswerFormat = Literal["table", "md", "csv", "json"]
 Tool = Literal["tensorboard", "wandb", "mlflow", "trackio"]
+Exported = Literal[Tool, "plan"]
 FOLLOW_SECONDS = 0.5
 STANDARD_OUTPUT = Path("-")
 
@@ -441,19 +442,39 @@ def compare(
 
 
 def export(
-    tool: Annotated[Tool, typer.Argument(help="The tracker, from the extra `export-TOOL`.")],
-    study: StudyName = None,
-    *,
-    folder: Annotated[
-        Path,
-        typer.Option(
-            "-o", "--output", metavar="DIR", parser=folder_named, help="A new or empty folder."
+    tool: Annotated[
+        Exported,
+        typer.Argument(
+            help="The tracker, from the extra `export-TOOL`; or plan: the ablations that the study"
+            " is asked for, as AblationBench's planner writes them."
         ),
     ],
+    study: StudyName = None,
+    *,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="DIR|FILE",
+            parser=expanded,
+            help="A new or empty folder; of an ablation plan a new file, by default it is printed.",
+        ),
+    ] = None,
 ) -> None:
-    """Write trials as runs of another tracker, offline."""
+    """Write trials as runs of another tracker, offline; or a study's ablations as a plan."""
+    if tool == "plan":
+        from icckd.cli.ablation_plans import export_plan
+
+        if study is None:
+            raise UsageError("which study's ablations?", hint="icckd export plan STUDY")
+        export_plan(study, None if out == STANDARD_OUTPUT else out)
+        return
+    if out is None:
+        raise UsageError("runs are written into a folder", hint=f"icckd export {tool} -o DIR")
     from icckd.report.export import export as carry_out
 
+    folder = folder_named(str(out))
     with open_folder() as results:
         info = find_reported(results, study, None)
         runs = carry_out(results, info, tool, folder)

@@ -193,6 +193,7 @@ def _arguments(options: RunOptions) -> list[str]:
         *(["--retrain-mixed"] if options.retrain_mixed else []),
         f"--grace={options.grace:g}",
         *(["--accept-code"] if options.accept_code else []),
+        *(["--bound-only"] if options.bound_only else []),
         *(_added_seeds_arguments(added) if added else []),
     ]
 

@@ -78,14 +78,17 @@ def plan(  # noqa: PLR0913  # every option of the command is an argument
 def _print_plan(
     study: Path, overrides: tuple[str, ...], device: Literal["auto", "cpu", "cuda"],
     sweeps: tuple[str, ...], *, accept_code: bool, every_arm: bool = False,
+    bound_only: bool = False,
 ) -> None:  # fmt: skip
     from icckd.api.planning import plan_study
     from icckd.cli.importing import load_to_run
     from icckd.cli.run import say
     from icckd.journal.folder import StateFolder
+    from icckd.study.requested import refuse_open
 
+    read = load_to_run(study, overrides, sweeps)
     found = plan_study(
-        load_to_run(study, overrides, sweeps),
+        read,
         StateFolder.current(),
         device,
         say=say,
@@ -93,6 +96,9 @@ def _print_plan(
         every_arm=every_arm,
     )
     sys.stdout.write(f"{found}\n")
+    if not bound_only:
+        sys.stdout.flush()
+        refuse_open(read)
 
 
 def schema(
@@ -125,6 +131,12 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
     ] = False,
     accept_code: AcceptCode = False,
     data: DataFolder = None,
+    bound_only: Annotated[
+        bool,
+        typer.Option(
+            "--bound-only", help="Leave out what an ablation plan asks for and nobody has bound."
+        ),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("-n", "--dry-run", help="As `icckd plan`.")] = False,
     add_seeds: Annotated[
         int | None,
@@ -177,7 +189,10 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
     """Train what a study is missing, and say what it answers."""
     changed = _all_overrides(overrides, seeds)
     if dry_run:
-        _print_plan(study, changed, device, tuple(sweep or ()), accept_code=accept_code)
+        _print_plan(
+            study, changed, device, tuple(sweep or ()), accept_code=accept_code,
+            bound_only=bound_only,
+        )  # fmt: skip
         return
     if (write is not None or yes) and not sweep:
         raise UsageError("--write and --yes go with --sweep")
@@ -199,6 +214,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         retrain_mixed=retrain_mixed,
         accept_code=accept_code,
         executor=executor,
+        bound_only=bound_only,
         added_seeds=added_seeds,
         grace=grace,
         sweeps=tuple(sweep or ()),

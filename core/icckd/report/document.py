@@ -21,6 +21,7 @@ from icckd.report.charts import (
 from icckd.report.gates import Gate
 from icckd.report.item_text import change_cells, changes_title, primary_changes
 from icckd.report.numbers import Scale
+from icckd.report.requested import answers_to
 from icckd.report.text import (
     difference_cell,
     difference_unit,
@@ -207,6 +208,8 @@ class ReportDocument:
         item_changes: How the items of judged arms changed, where runs tell them.
         points: The primary outcome of every seed; None before the first.
         curves: Learning curves.
+        requested: For each ablation that a plan asks for its answer, or why it was not run; None
+            where no plan asks for one.
     """
 
     study: StudyInfo
@@ -234,6 +237,7 @@ class ReportDocument:
     item_changes: tuple[ItemChanges, ...] = ()
     points: PointChart | None = None
     curves: tuple[CurveChart, ...] = ()
+    requested: CellTable | None = None
 
     @property
     def item_tables(self) -> list[CellTable]:
@@ -265,6 +269,7 @@ class ReportDocument:
             Bullets(title="Incomplete", items=self.incomplete) if self.incomplete else None,
             Paragraph(title="Methods", text=self.methods),
             Bullets(title="Notes", items=self.notes),
+            self.requested,
         )
         return [part for part in parts if part is not None]
 
@@ -322,6 +327,22 @@ def build_document(
         gates=gates,
         points=point_chart(results, study, primary.rows, primary.scale),
         curves=curve_charts(results, study),
+        requested=requested_table(study, comparisons),
+    )
+
+
+def requested_table(study: StudyInfo, comparisons: tuple[Comparison, ...]) -> CellTable | None:
+    """Return what reviewers asked for and what came of it: a row for each arm that answers."""
+    rows = tuple(answers_to(study, comparisons))
+    if not rows:
+        return None
+    return CellTable(
+        title="Requested ablations",
+        head=("requested", "arm", "answer"),
+        rows=tuple(
+            (display(row.name, 200), display(row.arm or "-"), display(row.answer, 600))
+            for row in rows
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from icckd.report.document import ReportDocument
+from icckd.report.requested import answers_to, as_records
 from icckd.report.text import display
 from icckd.results import export
 from icckd.results.items import ItemChanges
@@ -72,6 +73,11 @@ def write_json(document: ReportDocument, out: TextIO) -> None:
         **(
             {"items": [_rounded_items(each) for each in document.item_changes]}
             if document.item_changes
+            else {}
+        ),
+        **(
+            {"requested": requested}
+            if (requested := as_records(answers_to(study, document.comparisons)))
             else {}
         ),
         "effects": [_rounded(asdict(effect)) for effect in document.effects],

@@ -55,7 +55,9 @@ def write_report_table(document: ReportDocument, out: TextIO) -> None:
     """Write question, verdicts, comparison, differences in settings, what is missing, notes."""
     lines = _head(document)
     for section in document.sections:
-        if isinstance(section, CellTable):
+        if section is document.requested:
+            lines += _requested(document.requested)
+        elif isinstance(section, CellTable):
             lines += _cell_table(section)
         elif isinstance(section, ComparisonTable):
             lines += _comparison(section)
@@ -101,6 +103,15 @@ def _cell_table(section: CellTable) -> list[str]:
     others = sum(max(map(len, column)) + _GAP for column in list(zip(*rows, strict=True))[1:])
     rows = [(display(row[0], max(8, WIDTH - 2 - others)), *row[1:]) for row in rows]
     return ["", _title(section.title), *(f"  {line}" for line in aligned(rows, _GAP))]
+
+
+def _requested(section: CellTable) -> list[str]:
+    """Lay out what plans asked for: sentences need the whole width."""
+    lines = ["", _title(section.title)]
+    for name, arm, answer in section.rows:
+        by = "" if arm == "-" else f", {arm}"
+        lines += wrapped(f"{name}{by}: {answer}", "  - ", "    ")
+    return lines
 
 
 def _comparison(section: ComparisonTable) -> list[str]:

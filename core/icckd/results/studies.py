@@ -170,7 +170,8 @@ def read_ran(store: Store) -> dict[tuple[str, str], set[int]]:
 
 def without_seeds(resolved: dict[str, Any]) -> str:
     """Return what a study says apart from its seeds, as text to compare."""
-    rest = {key: value for key, value in resolved.items() if key not in ("study", "stopped")}
+    apart_from_all = ("study", "stopped", "requested")
+    rest = {key: value for key, value in resolved.items() if key not in apart_from_all}
     header = resolved.get("study")
     apart = ("seeds", "sequential", "extension")  # how many, and by which rule they are added
     rest["study"] = {k: v for k, v in header.items() if k not in apart} if header else None

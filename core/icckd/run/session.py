@@ -451,11 +451,13 @@ def revision_of(request: RunRequest) -> str:
     """Return the digest that names this content of the study: what it says, and its stages.
 
     The same text can come to other stages: on another kind of device, on changed data, or by a
-    later version that trains otherwise. Their results are apart.
+    later version that trains otherwise. Their results are apart. What ablation plans ask for is
+    data beside it.
     """
     plan = planned(request)
     stages = sorted(stage.digest for stage in plan.stages)
-    return digest_of({"study": plan.study, "stages": stages})[:16]
+    says = {key: value for key, value in plan.study.items() if key != "requested"}
+    return digest_of({"study": says, "stages": stages})[:16]
 
 
 def planned(request: RunRequest) -> Planned:

@@ -5,6 +5,7 @@ configuration and compared with the baseline's. An arm differs from the baseline
 settings that it declares (design law 3, docs/laws.md).
 """
 
+import copy
 import itertools
 import json
 import math
@@ -21,6 +22,7 @@ from icckd.study.metrics import MANY_CLASSES, Metric
 from icckd.study.model import Ablation, ArmSpec, Factor, Method, Study
 from icckd.study.network import image_shape, network_shape
 from icckd.study.origin import Origin, origin_of
+from icckd.study.part_words import NOT_OFF, off_value_at
 from icckd.study.paths import Change, assign, changes, is_under, nearest, off_state
 from icckd.study.plugins import plugins_of
 from icckd.study.presets import resolve_presets
@@ -197,7 +199,8 @@ def _from_ablations(study: Study) -> Iterator[_Declared]:
         place = origin_of(study).at("ablation", number, "part")
         can_be_off = _can_be_off(study, ablation.part, place)
         if ablation.action == "REMOVE":
-            if not can_be_off:
+            declared = "off" if can_be_off else _declared_off(ablation.part)
+            if declared is NOT_OFF:
                 off = f"[{ablation.part.partition('.config')[0]}.off]"
                 task_hint = f", or say in {off} what it is when it is off"
                 raise SpecError(
@@ -205,7 +208,7 @@ def _from_ablations(study: Study) -> Iterator[_Declared]:
                     hint="use action REPLACE with a list of values"
                     + (task_hint if is_task_path(ablation.part) else ""),
                 )
-            options: tuple[Any, ...] = ("off",)
+            options: tuple[Any, ...] = (declared,)
         else:
             options = ablation.replacement or ()
         for name, value in zip(_arms_of(ablation), options, strict=True):
@@ -216,6 +219,11 @@ def _from_ablations(study: Study) -> Iterator[_Declared]:
                 source=ablation,
                 levels={},
             )
+
+
+def _declared_off(path: str) -> Any:
+    """Return what a setting that cannot be "off" is when it is off, `NOT_OFF` where none says."""
+    return NOT_OFF if is_task_path(path) else off_value_at(path)
 
 
 def _can_be_off(study: Study, path: str, place: str) -> bool:
@@ -405,6 +413,28 @@ def _method(study: Study, declared: _Declared) -> Method:
         raise _unresolvable(study, declared, error) from error
 
 
+def study_with(study: Study, tables: Mapping[str, Any], path: str, value: Any) -> Method:
+    """Return the configuration that a study has with one other setting.
+
+    Args:
+        study: The study.
+        tables: What it writes (`Study.written`); it stays as it is.
+        path: The setting.
+        value: Its value, as an arm may set it.
+
+    Raises:
+        SpecError, ValidationError: It is no value of that setting, or does not fit the others.
+    """
+    changed = copy.deepcopy(dict(tables))
+    if is_task_path(path):
+        value = value_for(study.task, path, value, "")
+    assign(changed, path, value)
+    for name, known in classes_of(study).items() if is_task_path(path) else ():
+        table = changed[ONLY] if isinstance(study.task, Task) else changed[ONLY][name]
+        table["config"] = known.complete(table["config"], ONLY)
+    return Method.model_validate(resolve_presets(changed))
+
+
 def _refuse_misfit(study: Study, tables: dict[str, Any], declared: _Declared) -> None:
     """Refuse a config that the class of its task does not take, and complete others by it."""
     classes = classes_of(study).items()
@@ -556,6 +586,7 @@ def _check_references(study: Study, found: tuple[Arm, ...], data: Data) -> None:
                 f" {arm.control_for!r} is not an arm",
                 hint=nearest(arm.control_for, names),
             )
+    _check_requested(study, names)
     for name in study.study.family or ():
         if name not in names or name == study.study.baseline:
             place = origin_of(study).at("study", "family")
@@ -572,6 +603,17 @@ def _check_references(study: Study, found: tuple[Arm, ...], data: Data) -> None:
         _check_labels(outcomes[name], data)
     for asked in hypotheses(study, found):
         _check_hypothesis(asked, outcomes, data)
+
+
+def _check_requested(study: Study, names: list[str]) -> None:
+    for number, asked in enumerate(study.requested):
+        for name in asked.arm or ():
+            if name not in names:
+                place = origin_of(study).at("requested", number, "arm")
+                raise SpecError(
+                    f"{place}requested ablation {asked.name!r}: arm {name!r} is none of the study",
+                    hint=nearest(name, names),
+                )
 
 
 def _check_hypothesis(asked: Hypothesis, outcomes: Mapping[str, Metric], data: Data) -> None:

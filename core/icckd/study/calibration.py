@@ -160,7 +160,7 @@ def set_in_arm(path: Path, arm: str, key: str, value: float) -> None:
     path = path.resolve()
     text = edited(read_text(path), arm, key, value)
     try:
-        _replace(path, text.encode())
+        replace_file(path, text.encode())
     except OSError as error:
         raise SpecError(
             f"cannot write {path}: {error.strerror}",
@@ -208,7 +208,8 @@ def _parsed(text: str) -> dict[str, Any] | None:
         return None
 
 
-def _replace(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes) -> None:
+    """Put content in a file's place, whole or not at all; errors as the system has them."""
     mode = path.stat().st_mode
     with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
         aside = Path(file.name)

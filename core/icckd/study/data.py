@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from icckd.errors import UsageError
 from icckd.study.registry import Registry, kind_of
-from icckd.study.settings import Off, OneOf, Settings
+from icckd.study.settings import Off, OneOf, Settings, known_as
 
 SplitSeed = Annotated[int, Field(ge=0, description="fixes the split for all seeds")]
 
@@ -31,9 +31,31 @@ class ResizedCrop(Settings):
 class Augmentation(Settings):
     """Random views of an image, each drawn anew: turned, cropped from zero padding, mirrored."""
 
-    padding: int = Field(default=0, ge=0, le=16, description="pixels added on each side")
-    flip: bool = Field(default=False, description="mirror left-right with probability 1/2")
-    rotation: float = Field(default=0.0, ge=0, le=180, description="turn by up to these degrees")
+    model_config = ConfigDict(
+        json_schema_extra=known_as(
+            "data augmentation", "augmentation", "image augmentation", off={}
+        )
+    )
+
+    padding: int = Field(
+        default=0,
+        ge=0,
+        le=16,
+        description="pixels added on each side",
+        json_schema_extra=known_as("random crop", "random translation", unit="pixels", off=0),
+    )
+    flip: bool = Field(
+        default=False,
+        description="mirror left-right with probability 1/2",
+        json_schema_extra=known_as("horizontal flip", "random horizontal flip", off=False),
+    )
+    rotation: float = Field(
+        default=0.0,
+        ge=0,
+        le=180,
+        description="turn by up to these degrees",
+        json_schema_extra=known_as("random rotation", unit="degrees", off=0.0),
+    )
     resized_crop: ResizedCrop | Off = "off"
 
     def changes_images(self) -> bool:

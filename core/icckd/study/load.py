@@ -2,6 +2,7 @@
 
 import codecs
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -234,7 +235,7 @@ def _tables(text: str, where: str) -> dict[str, Any]:
     for number, line in enumerate(text.splitlines(), start=1):
         if len(line) > MAX_LINE:
             raise SpecError(f"{where}, line {number} is longer than {MAX_LINE} characters")
-        if line.split("=", 1)[0].count(".") > MAX_KEY_PARTS:
+        if _key_parts(line) > MAX_KEY_PARTS:
             raise SpecError(f"{where}, line {number}: a key has more than {MAX_KEY_PARTS} parts")
     try:
         tables = tomllib.loads(text)
@@ -244,6 +245,14 @@ def _tables(text: str, where: str) -> dict[str, Any]:
     if is_deep:
         raise SpecError(f"{where}: tables and lists nest deeper than {MAX_DEPTH}")
     return {key: _plain(value) for key, value in tables.items()}
+
+
+def _key_parts(line: str) -> int:
+    """Return how many dots the key of a line has; those in quotes, as in a list of texts, not."""
+    count = line.split("=", 1)[0].count(".")
+    if count > MAX_KEY_PARTS:
+        return re.sub(r'"(?:\\.|[^"\\])*"', "", line).split("=", 1)[0].count(".")
+    return count
 
 
 def _plain(value: Any) -> Any:

@@ -37,6 +37,7 @@ class Metric:
         recorded: Whether it is an outcome, a series or both.
         counts: What it is a count or a share of, so that its values are steps apart.
         images: How many test images, where a declared metric tells that it is a share of so many.
+        aliases: What papers call it, whosever it is.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Metric:
     recorded: Recorded = "outcome"
     counts: Counted = ""
     images: int | None = None
+    aliases: tuple[str, ...] = ()
 
 
 def for_both(
@@ -101,6 +103,7 @@ def metric(  # noqa: PLR0913  # the fields of a row, by keyword
     on_validation: str = "",
     every_epoch: bool = False,
     counts: Counted = "",
+    aliases: tuple[str, ...] = (),
 ) -> Callable[[B], B]:
     """Return a decorator for a function that measures a trained model; see docs/extending.md.
 
@@ -118,6 +121,7 @@ def metric(  # noqa: PLR0913  # the fields of a row, by keyword
         on_validation: What the series `val_<name>` is.
         every_epoch: Whether the series has a value at every epoch.
         counts: Whether the outcome is the share of test images of which something holds.
+        aliases: What papers call it.
     """
     roles = ("student", "teacher") if of == "both" else ("student",)
     told = [(name, about, "outcome")]
@@ -132,6 +136,7 @@ def metric(  # noqa: PLR0913  # the fields of a row, by keyword
             needs=needs,
             recorded=cast(Recorded, recorded),
             counts=counts if recorded == "outcome" else "",
+            aliases=aliases if recorded == "outcome" else (),
         )
         for own, text, recorded in told
         for role in roles
@@ -149,28 +154,66 @@ _EVERY_STAGE = (
         "lower",
         "first epoch whose validation accuracy reaches [study.convergence]; inf: never",
         counts="epochs",
+        aliases=(
+            "convergence speed",
+            "convergence",
+            "convergence rate",
+            "epochs to converge",
+            "convergence time in epochs",
+            "training convergence",
+            "number of epochs to converge",
+        ),
     ),
     *for_both(
         "convergence_seconds",
         "s",
         "lower",
         "training seconds until that epoch's end; inf: never",
+        aliases=("time to converge", "convergence time", "seconds to converge"),
     ),
     *for_both(
         "stability",
         "nats",
         "lower",
         "root mean square of the step cross-entropy around its centred moving average",
+        aliases=(
+            "training stability",
+            "stability",
+            "loss variance",
+            "training loss variance",
+            "loss stability",
+            "variance of the loss",
+        ),
     ),
     *for_both("grad_norm_max", "1", "lower", "largest gradient norm of any step"),
     *for_both("nonfinite_steps", "steps", "lower", "steps with a NaN or infinite loss term"),
-    *for_both("parameters", "1", "lower", "trainable numbers of the network"),
     *for_both(
-        "macs", "1", "lower", "multiply-adds of convolutions and linear layers for one image"
+        "parameters",
+        "1",
+        "lower",
+        "trainable numbers of the network",
+        aliases=("number of parameters", "parameter count", "model size"),
     ),
-    *for_both("seconds", "s", "lower", "training time, evaluation excluded"),
     *for_both(
-        "images_per_second", "images/s", "higher", "training images per second of training time"
+        "macs",
+        "1",
+        "lower",
+        "multiply-adds of convolutions and linear layers for one image",
+        aliases=("multiply-adds", "multiply-accumulates"),
+    ),
+    *for_both(
+        "seconds",
+        "s",
+        "lower",
+        "training time, evaluation excluded",
+        aliases=("training time", "wall-clock time", "training duration", "runtime"),
+    ),
+    *for_both(
+        "images_per_second",
+        "images/s",
+        "higher",
+        "training images per second of training time",
+        aliases=("throughput", "training throughput", "training speed"),
     ),
     *for_both("data_share", "%", "lower", "share of the training time spent waiting for batches"),
     *for_both(
@@ -179,6 +222,7 @@ _EVERY_STAGE = (
         "lower",
         "energy the GPU used from training's start to its end",
         device="cuda",
+        aliases=("energy consumption", "energy usage"),
     ),
     *for_both(
         "clip_share",
@@ -196,7 +240,19 @@ _EVERY_STAGE = (
         recorded="both",
     ),
     *for_both(
-        "memory_rss", "bytes", "lower", "peak resident memory of the process, reset per stage"
+        "memory_rss",
+        "bytes",
+        "lower",
+        "peak resident memory of the process, reset per stage",
+        aliases=(
+            "memory usage",
+            "memory consumption",
+            "memory footprint",
+            "peak memory",
+            "memory",
+            "memory overhead",
+            "memory efficiency",
+        ),
     ),
     *for_both(
         "memory_allocated",
@@ -204,6 +260,14 @@ _EVERY_STAGE = (
         "lower",
         "torch's peak allocated GPU memory in training",
         device="cuda",
+        aliases=(
+            "GPU memory usage",
+            "GPU memory utilization",
+            "GPU memory",
+            "GPU memory consumption",
+            "peak GPU memory",
+            "GPU memory footprint",
+        ),
     ),
     *for_both(
         "memory_reserved", "bytes", "lower", "torch's peak reserved GPU memory", device="cuda"

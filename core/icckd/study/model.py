@@ -1,5 +1,6 @@
 """The study file as settings: its question, arms, seeds and metrics, and what an arm may set."""
 
+import json
 import math
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from icckd.study.items import Varies
 from icckd.study.network import MODELS, Model, image_shape, network_shape
 from icckd.study.plugins import PluginName
 from icckd.study.registry import default
-from icckd.study.settings import Many, Off, Settings
+from icckd.study.settings import Many, Off, Settings, known_as
 from icckd.study.tasks import Tasks, by_name
 from icckd.study.teacher import Teacher
 from icckd.study.training import Numerics, Training
@@ -29,7 +30,17 @@ class Student(Settings):
     """The student and how it learns from the teacher; "off" trains it by cross-entropy alone."""
 
     model: Model = MODELS.default("cnn", widths=(4, 8, 16))
-    distiller: Distiller | Off = DISTILLERS.default("kd")
+    distiller: Distiller | Off = DISTILLERS.default(
+        "kd",
+        known_as=known_as(
+            "knowledge distillation",
+            "distillation",
+            "distillation loss",
+            "knowledge distillation loss",
+            "distillation method",
+            "distiller",
+        ),
+    )
     training: Training = Training()
 
 
@@ -254,6 +265,52 @@ class Factor(Settings):
     )
 
 
+LongText = Annotated[str, StringConstraints(max_length=8000)]
+
+
+class LeftOut(Settings):
+    """An item of a requested ablation that no arm has, and why."""
+
+    item: Any
+    reason: Text
+
+
+class Requested(Settings):
+    """An ablation that a plan asks for, in its own words: data beside the study, in no digest.
+
+    Without `arm` it is open: nobody has said yet which setting its part is.
+    """
+
+    name: LongText = Field(min_length=1)
+    part: LongText = Field(description="the ablated part, in the plan's words")
+    action: Literal["REMOVE", "REPLACE", "ADD"]
+    items: Many[Any] = Field(default=(), description="what the plan puts in the part's place")
+    metrics: Many[LongText] = ()
+    source: Text = Field(default="", description="the plan that asks for it")
+    arm: Many[str] | None = Field(
+        default=None, description="arms that answer it; [] where none is to, without it it is open"
+    )
+    reason: Text = Field(default="", description="why no arm answers it")
+    left_out: Many[LeftOut] = Field(default=(), description="items that no arm has, and why")
+
+    @field_validator("arm", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _says_why_nothing_is_run(self) -> "Requested":
+        if self.arm == () and not (self.reason or self.left_out):
+            raise ValueError("arm = [] needs a reason")
+        if self.arm and self.reason:
+            raise ValueError("it has arms, and a reason why it has none: remove one of the two")
+        try:
+            json.dumps(self.items, allow_nan=False)
+        except ValueError as error:
+            raise ValueError("an item is not finite") from error
+        return self
+
+
 class Study(Settings):
     """A whole study file."""
 
@@ -271,11 +328,14 @@ class Study(Settings):
     ablation: Many[Ablation] = ()
     arm: Many[ArmSpec] = ()
     factor: Many[Factor] = ()
+    requested: Many[Requested] = Field(
+        default=(), description="what ablation plans ask for, beside what is run"
+    )
 
     @model_serializer(mode="wrap")
     def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is at its default and came later: revisions of studies stay the same."""
-        return _without_defaults(self, write(self), ("plugins", "task"))
+        return _without_defaults(self, write(self), ("plugins", "task", "requested"))
 
     @model_validator(mode="after")
     def _one_student_for_tasks(self) -> "Study":

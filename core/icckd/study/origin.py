@@ -89,22 +89,22 @@ def _places(text: str) -> Iterator[tuple[Way, int]]:
     """Yield keys and table headers of valid TOML with their lines; inner keys stay unnamed."""
     table: Way = ()
     counts: dict[Way, int] = {}
-    for start, statement in _statements(text):
+    for start, statement in statements(text):
         line = text.count("\n", 0, start) + 1
         if statement.startswith("[["):
-            table = _numbered(_keys(statement.strip("[] \t\r")), counts)
+            table = _numbered(keys_in(statement.strip("[] \t\r")), counts)
             own = table[:-1] if isinstance(table[-1], int) else table
             counts[own] = counts.get(own, -1) + 1
             table = (*own, counts[own])
             yield table, line
         elif statement.startswith("["):
-            table = _numbered(_keys(statement.strip("[] \t\r")), counts)
+            table = _numbered(keys_in(statement.strip("[] \t\r")), counts)
             yield table, line
         elif found := _KEY.match(statement):
-            yield (*table, *_keys(found[0])), line
+            yield (*table, *keys_in(found[0])), line
 
 
-def _statements(text: str) -> Iterator[tuple[int, str]]:
+def statements(text: str) -> Iterator[tuple[int, str]]:
     """Yield offset and text of every statement; an open bracket holds one open over lines."""
     start = depth = 0
     for token in _TOKEN.finditer(text + "\n"):
@@ -122,8 +122,8 @@ def _statements(text: str) -> Iterator[tuple[int, str]]:
             start = token.end()
 
 
-def _keys(dotted: str) -> Way:
-    """Return the parts of a dotted key, quoted or not."""
+def keys_in(dotted: str) -> Way:
+    """Return the parts of a dotted key of TOML, quoted or not."""
     here: Any = tomllib.loads(f"{dotted} = 0")
     way: list[str] = []
     while isinstance(here, dict):

@@ -294,7 +294,7 @@ def reference_to(name: str, folder: Path) -> str:
 # Stand-ins: settings of parts that this process has not imported.
 
 
-class _PartStandIn(StandIn):
+class PartStandIn(StandIn):
     """Base of all: checked by the helper, hashed by what it says."""
 
     plugins: ClassVar[Plugins]
@@ -320,7 +320,7 @@ class _PartStandIn(StandIn):
 
     def __eq__(self, other: object) -> bool:
         """Whether it says the same, whoever told of the part."""
-        return isinstance(other, _PartStandIn) and (
+        return isinstance(other, PartStandIn) and (
             (self.part.noun, self.model_dump()) == (other.part.noun, other.model_dump())
         )
 
@@ -351,7 +351,7 @@ class _PartStandIn(StandIn):
         return TypeAdapter(returns).validate_python(told["value"])
 
 
-class _ModelStandIn(_PartStandIn, Model):
+class _ModelStandIn(PartStandIn, Model):
     @property
     def weights_file(self) -> WeightsFile | Off:
         found = self.answer("weights_file", dict[str, str] | Off)
@@ -362,7 +362,7 @@ class _ModelStandIn(_PartStandIn, Model):
         return found
 
 
-class _DataAnswers(_PartStandIn):
+class _DataAnswers(PartStandIn):
     """What all data sets are asked."""
 
     def image_shape(self) -> ImageShape:
@@ -412,7 +412,7 @@ class _SmallImagesStandIn(_DataAnswers, SmallImages):
     pass
 
 
-class _DistillerAnswers(_PartStandIn):
+class _DistillerAnswers(PartStandIn):
     """What all distillers are asked."""
 
     @property
@@ -440,12 +440,12 @@ class _TermStandIn(_DistillerAnswers, Term):
     pass
 
 
-class _LossStandIn(_PartStandIn, LossSettings):
+class _LossStandIn(PartStandIn, LossSettings):
     def cost(self) -> Any:
         return self.answer("cost", Any)
 
 
-_BASES: dict[str, type[_PartStandIn]] = {
+_BASES: dict[str, type[PartStandIn]] = {
     "Model": _ModelStandIn,
     "Data": _DataStandIn,
     "SmallImages": _SmallImagesStandIn,
@@ -456,6 +456,7 @@ _BASES: dict[str, type[_PartStandIn]] = {
 _FACTS: dict[str, Any] = {
     "about": About | str,
     "losses": tuple[LossTerm, ...],
+    "aliases": tuple[str, ...],
     "needs": tuple[str, ...],
     "diagnostics": tuple[Diagnostic, ...],
 }
@@ -490,7 +491,7 @@ def _stand_in(facts: PartFacts, plugins: Plugins) -> Part[Any]:
         if name == "kind":
             kind = Literal[facts.kind]
         fields[name] = (kind, facts.defaults.get(name, ...))
-    made: type[_PartStandIn] = create_model(
+    made: type[PartStandIn] = create_model(
         facts.schema.get("title", facts.kind), __base__=base, **fields
     )
     made.__doc__ = facts.about

@@ -170,9 +170,11 @@ class Registry(Generic[S]):
         """Return what builds or computes the part of that name."""
         return self.part(kind).build
 
-    def default(self, kind: str, **settings: Any) -> Any:
-        """Return a pydantic field whose default are settings of that kind."""
-        return default(lambda: self.part(kind).settings(**settings))
+    def default(
+        self, kind: str, *, known_as: Mapping[str, Any] | None = None, **settings: Any
+    ) -> Any:
+        """Return a pydantic field whose default are settings of that kind; see `default`."""
+        return default(lambda: self.part(kind).settings(**settings), known_as=known_as)
 
 
 def registered() -> tuple[Registry[Any], ...]:
@@ -180,13 +182,19 @@ def registered() -> tuple[Registry[Any], ...]:
     return tuple(registry for _, registry in sorted(_registries.items()))
 
 
-def default(make: Callable[[], Any]) -> Any:
-    """Return a pydantic field whose default is made when it is first needed, not at import."""
+def default(make: Callable[[], Any], *, known_as: Mapping[str, Any] | None = None) -> Any:
+    """Return a pydantic field whose default is made when it is first needed, not at import.
+
+    Args:
+        make: Makes it.
+        known_as: What else its schema says, see `icckd.study.settings.known_as`.
+    """
     from pydantic import Field
     from pydantic_core import to_jsonable_python
 
     def describe(schema: dict[str, Any]) -> None:
         schema["default"] = to_jsonable_python(make())
+        schema.update(known_as or {})
 
     return Field(default_factory=make, json_schema_extra=describe)
 

@@ -53,6 +53,26 @@ def matching(pattern: str, words: str, *, most: int | None = None) -> StringCons
     return StringConstraints(pattern=pattern, max_length=most)
 
 
+def known_as(
+    *aliases: str, unit: str = "", off: Any = None, odd: tuple[float, str] | None = None
+) -> dict[str, Any]:
+    """Return what a setting's schema says of it as a part that can be ablated.
+
+    Args:
+        *aliases: What papers call it.
+        unit: Its unit.
+        off: What it is when it is off, where "off" is no value of it.
+        odd: A number from which on a value is legal and means nothing, and why.
+    """
+    said = {
+        "x-aliases": list(aliases),
+        "x-unit": unit,
+        "x-off": off,
+        "x-odd": None if odd is None else {"from": odd[0], "says": odd[1]},
+    }
+    return {key: value for key, value in said.items() if value not in ([], "", None)}
+
+
 class Settings(BaseModel):
     """Base of all settings: immutable, closed, strict, finite.
 

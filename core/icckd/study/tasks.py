@@ -23,8 +23,10 @@ from pydantic import (
     PlainSerializer,
     PlainValidator,
     SerializationInfo,
+    SerializerFunctionWrapHandler,
     StringConstraints,
     TypeAdapter,
+    model_serializer,
     model_validator,
 )
 
@@ -83,6 +85,10 @@ VariableName = Annotated[
 ]
 
 
+def _without_empty_aliases(written: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in written.items() if key != "aliases" or value}
+
+
 class TaskMetric(Settings):
     """A number that a task gives: where it is found, and what it means.
 
@@ -99,6 +105,7 @@ class TaskMetric(Settings):
         default=None, alias="json", description="file in the run folder, read once at the end"
     )
     model_config = ConfigDict(serialize_by_alias=True)
+    aliases: Many[ShortText] = Field(default=(), description="what papers call it")
     stdout: ShortText | None = Field(
         default=None,
         description="regular expression over printed lines: group 1, or groups value and step",
@@ -121,6 +128,11 @@ class TaskMetric(Settings):
     test_images: int | None = Field(
         default=None, ge=1, description="the metric is the share, in percent, of so many test cases"
     )
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is at its default and came later: revisions of studies stay the same."""
+        return _without_empty_aliases(write(self))
 
     @property
     def source(self) -> Source:
@@ -217,6 +229,14 @@ class Task(Settings):
     items: TaskItems | None = Field(
         default=None, description="rows of single test cases, of which metrics are the mean"
     )
+    aliases: dict[str, Many[ShortText]] = Field(
+        default_factory=dict, description="what papers call entries of config"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_later_defaults(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is at its default and came later: revisions of studies stay the same."""
+        return _without_empty_aliases(write(self))
 
     @property
     def item_metrics(self) -> tuple[str, ...]:
@@ -259,6 +279,13 @@ class Task(Settings):
             )
         if isinstance(self.steps, str) and not isinstance(self.config.get(self.steps), int):
             raise ValueError(f"steps = {self.steps!r} is no whole number of config")
+        return self
+
+    @model_validator(mode="after")
+    def _aliases_are_of_entries(self) -> "Task":
+        for path in self.aliases:
+            if entry_at(self.config, path.split(".")) is None:
+                raise ValueError(f"aliases.{path}: config has no such entry")
         return self
 
     @model_validator(mode="after")
@@ -415,6 +442,7 @@ def task_metrics(tasks: Task | Mapping[str, Task] | None) -> dict[str, Metric]:
             recorded="both",
             counts="test images" if metric.test_images else "",
             images=metric.test_images,
+            aliases=metric.aliases,
         )
         for kind, task in found.items()
         for name, metric in task.metrics.items()
@@ -611,9 +639,9 @@ def identity(task: Task) -> dict[str, Any]:
 
     Left out is what only tells how long to wait, what a number means, or where an interpreter is.
     """
-    apart = {"python", "inputs", "steps", "limit", "off", "resume"}
+    apart = {"python", "inputs", "steps", "limit", "off", "resume", "aliases"}
     kept = task.model_dump(mode="json", exclude_defaults=True, exclude=apart)
-    words_apart = ("unit", "direction", "about", "test_images")
+    words_apart = ("unit", "direction", "about", "test_images", "aliases")
     for name, metric in kept.get("metrics", {}).items():
         kept["metrics"][name] = {k: v for k, v in metric.items() if k not in words_apart}
     return kept

@@ -25,7 +25,7 @@ from pydantic_core import CoreSchema
 from icckd.study.metrics import Direction, Metric, Recorded
 from icckd.study.network import MODELS, Model
 from icckd.study.registry import Part, Registry, load, when_loaded
-from icckd.study.settings import Off, Settings, StandIn
+from icckd.study.settings import Off, Settings, StandIn, known_as
 from icckd.study.training import Training
 
 B = TypeVar("B", bound=Callable[..., Any])
@@ -74,10 +74,12 @@ class LossSettings(Settings):
         about: What its value is, for the catalogue of metrics.
         diagnostics: What else it tells.
         views: Views of each image that it compares.
+        aliases: What else papers call it.
     """
 
     title: ClassVar[str]
     about: ClassVar[str]
+    aliases: ClassVar[tuple[str, ...]] = ()
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
     views: ClassVar[int] = 1
 
@@ -149,7 +151,11 @@ class Teacher(Settings):
     )
     views_in_ce: Literal[1, 2] = Field(default=1, description="views the cross-entropy looks at")
     label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the target spread over all classes"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the target spread over all classes",
+        json_schema_extra=known_as("label smoothing", unit="1", off=0.0),
     )
     sampler: BalancedSampler | Off = "off"
     training: Training = Training()
@@ -224,9 +230,14 @@ def _give_losses_their_settings() -> None:
     after = {name: fields.pop(name) for name in ("sampler", "training")}
     for part in TEACHER_LOSSES.parts():
         fields[part.kind] = FieldInfo.from_annotated_attribute(
-            cast(type[Any], part.settings | Off), Field(default="off")
+            cast(type[Any], part.settings | Off), _off_unless_named(part.settings)
         )
     Teacher.__pydantic_fields__ = fields | after
+
+
+def _off_unless_named(loss: type[LossSettings]) -> Any:
+    """Return the field of a loss: off where a teacher does not name it."""
+    return Field(default="off", json_schema_extra=known_as(loss.title, *loss.aliases))
 
 
 when_loaded(_give_losses_their_settings)
@@ -260,7 +271,7 @@ def _teacher_with(losses: tuple[tuple[str, type[LossSettings]], ...]) -> type[Te
             return (*TEACHER_LOSSES.kinds(), *(name for name, _ in losses))
 
     fields: dict[str, Any] = {
-        name: (cast(type[Any], loss | Off), Field(default="off")) for name, loss in losses
+        name: (cast(type[Any], loss | Off), _off_unless_named(loss)) for name, loss in losses
     }
     made: type[Teacher] = create_model("Teacher", __base__=TeacherWithPlugins, **fields)
     own = {name: made.__pydantic_fields__[name] for name, _ in losses}

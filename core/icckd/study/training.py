@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from icckd.study.settings import Many, Off, Settings
+from icckd.study.settings import Many, Off, Settings, known_as
 
 Precision = Literal["fp32", "tf32", "bf16", "fp16"]
 PresetName = Literal["cifar100", "cifar100-short", "tiny-imagenet", "imagenet"]
@@ -91,9 +91,16 @@ class Training(Settings):
     )
     epochs: int = Field(default=30, ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=2, le=65_536, description="images per step")
-    lr: float = Field(default=0.05, gt=0, description="initial learning rate")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd")
-    weight_decay: float = Field(default=5e-4, ge=0)
+    lr: float = Field(
+        default=0.05,
+        gt=0,
+        description="initial learning rate",
+        json_schema_extra=known_as("learning rate", "initial learning rate"),
+    )
+    momentum: float = Field(
+        default=0.9, ge=0, lt=1, description="of sgd", json_schema_extra=known_as(off=0.0)
+    )
+    weight_decay: float = Field(default=5e-4, ge=0, json_schema_extra=known_as(off=0.0))
     decayed: Literal["all", "weights"] = Field(
         default="all", description="parameters that decay; weights: neither norms nor biases"
     )

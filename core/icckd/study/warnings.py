@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from icckd.study.data import Data, ImageCounts
 from icckd.study.model import Method, Study
+from icckd.study.part_words import odd_values
 from icckd.study.tasks import uses_engine
 
 SMALL_TEST_SET = 200
@@ -60,6 +61,7 @@ def changed_meaning(study: Study) -> str:
 
 
 def _of_method(method: Method, counts: ImageCounts | None) -> Iterator[str]:
+    yield from odd_values(method)
     if warning := identical_views(method):
         yield warning
     if counts is None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from pydantic import Field
 
-from icckd.study.settings import Off, Settings
+from icckd.study.settings import Off, Settings, known_as
 from icckd.study.teacher import Diagnostic, LossSettings, teacher_loss
 from icckd.study.training import Precision
 from icckd.train.data.batch import Batch, parts_of
@@ -45,7 +45,21 @@ if TYPE_CHECKING:
 class MarginFilter(Settings):
     """Only samples whose true-class probability leads by more than `threshold` are anchors."""
 
-    threshold: float = Field(default=0.5, ge=-2, le=1, description="softmax margin, -2 keeps all")
+    threshold: float = Field(
+        default=0.5,
+        ge=-2,
+        le=1,
+        description="softmax margin, -2 keeps all",
+        json_schema_extra=known_as(
+            "margin threshold",
+            "margin value",
+            "threshold of the margin",
+            "margin",
+            "delta",
+            unit="1",
+            odd=(1.0, "the lead of a probability cannot exceed 1, so no image is an anchor"),
+        ),
+    )
     view: Literal["first", "mean"] = Field(
         default="first", description="probabilities of view 1, or the mean over both views"
     )
@@ -58,7 +72,20 @@ class NegativeCache(Settings):
     every step.
     """
 
-    per_class: int = Field(default=64, ge=0, le=65_536, description="entries per class")
+    per_class: int = Field(
+        default=64,
+        ge=0,
+        le=65_536,
+        description="entries per class",
+        json_schema_extra=known_as(
+            "cache size",
+            "size of the cache",
+            "number of cached negatives",
+            "queue size",
+            "memory bank size",
+            unit="entries",
+        ),
+    )
     warmup_epochs: int = Field(default=1, ge=0, description="epochs before entries are used")
     mode: Literal["fifo", "reencode"] = Field(
         default="fifo", description="keep embeddings, or inputs that are encoded at every step"
@@ -73,6 +100,12 @@ class IntraLoss(LossSettings):
     """Intra-class contrastive loss of the teacher; see docs/method.md for the definition."""
 
     title = "the intra-class loss"
+    aliases = (
+        "intra-class contrastive loss",
+        "intra-class contrastive learning",
+        "contrastive loss",
+        "contrastive learning",
+    )
     about = "intra-class contrastive loss, mean over the batch, before its weight"
     views = 2
     diagnostics = (
@@ -139,10 +172,53 @@ class IntraLoss(LossSettings):
         ),
     )
 
-    weight: float = Field(default=0.02, ge=0, description="lambda in CE + lambda * L_intra")
-    temperature: float = Field(default=0.1, gt=0, description="tau of the contrastive scores")
-    margin: MarginFilter | Off = MarginFilter()
-    cache: NegativeCache | Off = NegativeCache()
+    weight: float = Field(
+        default=0.02,
+        ge=0,
+        description="lambda in CE + lambda * L_intra",
+        json_schema_extra=known_as(
+            "weight of the intra-class loss",
+            "weight of the intra-class contrastive loss",
+            "balance parameter",
+            "balance hyperparameter",
+            "lambda",
+            unit="1",
+        ),
+    )
+    temperature: float = Field(
+        default=0.1,
+        gt=0,
+        description="tau of the contrastive scores",
+        json_schema_extra=known_as(
+            "contrastive temperature",
+            "temperature of the contrastive loss",
+            "intra-class temperature",
+            "tau",
+            unit="1",
+        ),
+    )
+    margin: MarginFilter | Off = Field(
+        default=MarginFilter(),
+        json_schema_extra=known_as(
+            "margin filter",
+            "margin-based filtering",
+            "margin loss",
+            "margin-based anchor selection",
+            "margin",
+        ),
+    )
+    cache: NegativeCache | Off = Field(
+        default=NegativeCache(),
+        json_schema_extra=known_as(
+            "pipeline cache",
+            "pipeline-based caching",
+            "negative cache",
+            "negative sample cache",
+            "cache",
+            "memory bank",
+            "memory queue",
+        ),
+    )
     reduction: Literal["batch", "anchors"] = Field(
         default="batch", description="divide the sum by the batch size, or by the anchors"
     )

@@ -19,6 +19,16 @@ BINS = 15
     on_validation="validation accuracy at the end of the epoch",
     every_epoch=True,
     order=1,
+    aliases=(
+        "top-1 accuracy",
+        "accuracy",
+        "test accuracy",
+        "classification accuracy",
+        "acc",
+        "final accuracy",
+        "top-1",
+        "top-1 acc",
+    ),
 )
 def _top1(evaluation: Evaluation) -> float:
     return top1(evaluation.logits, evaluation.labels)
@@ -42,6 +52,7 @@ def is_right(logits_NC: Tensor, labels_N: Tensor) -> Tensor:
     about="test images whose class is among the five likeliest",
     needs="six classes",
     order=2,
+    aliases=("top-5 accuracy", "top-5", "top-5 acc"),
 )
 def _top5(evaluation: Evaluation) -> float:
     return top5(evaluation.logits, evaluation.labels)
@@ -59,6 +70,7 @@ def top5(logits_NC: Tensor, labels_N: Tensor) -> float:
     direction="lower",
     about="mean negative log-likelihood of the test labels",
     order=3,
+    aliases=("loss", "test loss", "negative log-likelihood", "cross-entropy", "log loss"),
 )
 def _nll(evaluation: Evaluation) -> float:
     return nll(evaluation.logits, evaluation.labels)
@@ -76,6 +88,7 @@ def nll(logits_NC: Tensor, labels_N: Tensor) -> float:
     direction="lower",
     about="expected calibration error on test, 15 bins of equal width",
     order=4,
+    aliases=("expected calibration error", "calibration error", "calibration"),
 )
 def _ece(evaluation: Evaluation) -> float:
     return calibration_error(evaluation.logits, evaluation.labels)

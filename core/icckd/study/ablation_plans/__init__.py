@@ -1,0 +1,1 @@
+"""Ablation plans in AblationBench's words: read, bound to settings, written as studies and back."""
