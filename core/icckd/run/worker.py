@@ -348,10 +348,17 @@ def _environment(order: Order) -> dict[str, str]:
         return {"python": version, "icckd": __version__, "cpu": cpu_model(), **accepted, **gpus}
     return {
         "python": platform.python_version(),
-        **_engine().environment(),
+        **_engine_environment(),
         **order.stage.source.environment(),
         **gpus,
     }
+
+
+@functools.cache
+def _engine_environment() -> dict[str, str]:
+    """Return versions and devices; they stay for a process, and are read from many files."""
+    found: dict[str, str] = _engine().environment()
+    return found
 
 
 def _context(
