@@ -10,6 +10,7 @@ import pytest
 import icckd.results.ingest as ingest
 from icckd.journal.events import LogLine
 from icckd.journal.listing import JournalListing
+from icckd.journal.owner import owner_lock
 from icckd.results.store import Store
 from tests.support.lab import Lab, planned
 from tests.support.rows import FACTS, busy, contents, in_memory
@@ -115,6 +116,35 @@ def test_what_was_read_is_not_read_again(lab, monkeypatch):
         session.journal.append(LogLine(text="one line more"))
         now = sum(path.stat().st_size for path in lab.folder.journals())
         assert counting.of(store.ingest)["bytes"] == now - size
+
+
+def test_states_in_the_file_are_made_again_only_for_what_they_do_not_speak_of(lab, monkeypatch):
+    said = []
+    say = Store._say_states
+    monkeypatch.setattr(Store, "_say_states", lambda self: said.append(1) or say(self))
+
+    def opened():
+        said.clear()
+        with owner_lock(lab.folder), Store.open_file(lab.folder) as store:
+            store.ingest()
+            return len(said), store.select("select state, count(*) from stage_now group by all")
+
+    session = running(lab, 2)
+    _, states = opened()
+    assert opened() == (0, states)
+
+    with monkeypatch.context() as patched, owner_lock(lab.folder):
+        session.train(session.stage("no-cache", 1, 1))
+        patched.setattr(Store, "_say_states", lambda self: pytest.fail("killed here"))
+        with Store.open_file(lab.folder) as store, pytest.raises(pytest.fail.Exception):
+            store.ingest()  # has taken the rows in, and dies before it has said what they make
+
+    times, after = opened()
+    assert times == 1
+    assert sorted(after) != sorted(states)
+    with owner_lock(lab.folder), in_memory(lab.folder) as fresh:
+        expected = fresh.select("select state, count(*) from stage_now group by all")
+    assert sorted(after) == sorted(expected)
 
 
 def test_few_rows_and_many_are_stored_alike(lab, monkeypatch):

@@ -67,7 +67,7 @@ def create_tables(connection: DuckDBPyConnection) -> None:
     """Make the tables in the current database: all of them, or none."""
     with transaction(connection):
         connection.execute((_HERE / "schema.sql").read_text())
-        connection.execute("insert into made_by values (?, '')", [tables_digest()])
+        connection.execute("insert into made_by values (?, '', -1)", [tables_digest()])
 
 
 def create_views(connection: DuckDBPyConnection) -> None:
@@ -86,7 +86,7 @@ def create_views(connection: DuckDBPyConnection) -> None:
             [[m.name for m in known], list(range(len(known))), [m.unit for m in known],
              [m.direction for m in known], [m.about for m in known]],
         )  # fmt: skip
-        connection.execute("update made_by set views = ?", [views_digest()])
+        connection.execute("update made_by set views = ?, said = -1", [views_digest()])
 
 
 def made_by_this_code(connection: DuckDBPyConnection, database: str) -> bool:

@@ -121,6 +121,8 @@ def _refuse_unless_reading(statements: list[Any]) -> None:
 
 
 _SAID = (("stage_now", "stage_state"), ("revision", "revision_state"))
+_BYTES_READ = "select coalesce(sum(byte_offset), 0)::bigint from journal"
+_HAS_SAID_ALL = f"select said = ({_BYTES_READ}) from made_by"
 RETURN_SECONDS = 2.0
 """Time between two attempts to return to the database file after the disk was full."""
 
@@ -375,10 +377,14 @@ class Store:
         with transaction(self._connection):
             if update_live_session(self._connection, self.folder):
                 changed |= {"live_session"}
-            if changed or not self._settled:
+            if changed or not (self._settled or self._has_said_all()):
                 self._say_states()
         self._settled = True
         return changed
+
+    def _has_said_all(self) -> bool:
+        """Whether whoever had the file before said the states of all that it took in."""
+        return self._on_file and self._connection.execute(_HAS_SAID_ALL).fetchone() == (True,)
 
     def _say_states(self) -> None:
         """Write the states of all stages, then of all revisions, again."""
@@ -386,6 +392,7 @@ class Store:
             for table, view in _SAID:
                 self._connection.execute(f"delete from {table}")
                 self._connection.execute(f"insert into {table} from {view}")
+            self._connection.execute(f"update made_by set said = ({_BYTES_READ})")
         else:  # in memory DuckDB keeps the room of deleted rows, and a viewer would grow for ever
             for table, view in _SAID:
                 self._connection.execute(f"create or replace table {table} as from {view}")

@@ -293,8 +293,10 @@ create table declared_metric (
     about varchar not null
 );
 
--- One row: which code made these tables and views.
+-- One row: which code made these tables and views, and what stage_now and revision speak of.
 create table made_by (
     tables varchar not null,
-    views varchar not null
+    views varchar not null,
+    said bigint not null                    -- bytes of all journals that they were made from; -1:
+                                            -- not yet, or by other views. Kept in the file alone
 );
