@@ -39,7 +39,7 @@ from icckd.study.plan import StageJob
 
 STUDY = """
 [study]
-name = "made"
+name = "{name}"
 question = "How do costs grow? (synthetic results)"
 baseline = "base"
 design = "one-at-a-time"
@@ -72,10 +72,12 @@ OUTCOMES = ("stability", "grad_norm_max", "nonfinite_steps", "seconds", "images_
             "macs")  # fmt: skip
 
 
-def request(arms: int, seeds: int, epochs: int) -> RunRequest:
+def request(arms: int, seeds: int, epochs: int, name: str = "made") -> RunRequest:
     """Return what a session of the study with so many arms and seeds is to run."""
     levels = ", ".join(f"{(number + 1) / 10:.1f}" for number in range(arms))
-    study = parse(STUDY.format(seeds=seeds, epochs=epochs, levels=levels), where="made.toml")
+    study = parse(
+        STUDY.format(name=name, seeds=seeds, epochs=epochs, levels=levels), where="made.toml"
+    )
     return RunRequest(
         study=study,
         plan=make_plan(study, device="cpu", root=Path("data")),
@@ -201,11 +203,11 @@ def no_disk() -> Iterator[None]:
         yield
 
 
-def make(root: Path, *, arms: int, seeds: int, epochs: int = 3) -> StateFolder:
-    """Make a state folder of a finished session with `arms` times `seeds` trials."""
+def make(root: Path, *, arms: int, seeds: int, epochs: int = 3, name: str = "made") -> StateFolder:
+    """Make, or add to, a state folder: a finished session with `arms` times `seeds` trials."""
     folder = StateFolder(root)
     with no_disk():
-        session = MadeSession(folder, request(arms, seeds, epochs))
+        session = MadeSession(folder, request(arms, seeds, epochs, name))
         for stage in session.plan.stages.values():
             session.attempt(stage)
         session.end()

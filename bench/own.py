@@ -7,7 +7,7 @@ from torch.optim import SGD
 
 from icckd.study.distillers import Distiller
 from icckd.study.load import load
-from icckd.study.model import Student
+from icckd.study.model import Student, Study
 from icckd.study.teacher import Teacher
 from icckd.train.contract import JobContext
 from icckd.train.data.dataset import Dataset, load_dataset
@@ -34,17 +34,18 @@ ROOT = Path(__file__).parents[1]
 STUDY = load(ROOT / "studies" / "ablations.toml")
 
 
-def teacher_epoch(network: CnnModel | None = None) -> Callable[[], None]:
-    """Return a function that trains one epoch of the shipped study's teacher."""
-    return teacher_parts(network)[3]
+def teacher_epoch(network: CnnModel | None = None, *, study: Study = STUDY) -> Callable[[], None]:
+    """Return a function that trains one epoch of the teacher of a study, the shipped one."""
+    return teacher_parts(network, study=study)[3]
 
 
 def teacher_parts(
-    network: CnnModel | None = None,
+    network: CnnModel | None = None, *, study: Study = STUDY
 ) -> tuple[Classifier, dict[str, TeacherLoss], TrainStream, Callable[[], None]]:
     """Return the teacher, its losses, its stream, and a function that trains one epoch."""
-    settings: Teacher = STUDY.teacher
-    material, model = _material(), _model(network or settings.model, "teacher")
+    settings: Teacher = study.teacher
+    material = _material(study)
+    model = _model(network or settings.model, "teacher", material)
     losses = build_losses(settings, model, material, ("bench", 0))
     stream = train_stream(settings, material, ("bench", 0))
     return model, losses, stream, _epochs(stream, model, TeacherStep(model, losses, settings))
@@ -56,7 +57,8 @@ def student_epoch(distiller: Distiller | None = None, *, asked: bool = False) ->
     With `asked` the teacher's forward pass runs in every step, table or not.
     """
     settings: Student = STUDY.student
-    material, model = _material(), _model(settings.model, "student")
+    material = _material(STUDY)
+    model = _model(settings.model, "student", material)
     chosen = settings.distiller if distiller is None else distiller
     stream = TrainStream(
         material.train, material.normalise, material.augment,
@@ -64,7 +66,7 @@ def student_epoch(distiller: Distiller | None = None, *, asked: bool = False) ->
     )  # fmt: skip
     if chosen == "off":
         return _epochs(stream, model, AloneStep(model))
-    teacher = _model(STUDY.teacher.model, "teacher").eval()
+    teacher = _model(STUDY.teacher.model, "teacher", material).eval()
     example = example_output(teacher, material)
     pairing = Pairing(
         student=example_output(model, material), teacher=example,
@@ -78,13 +80,16 @@ def student_epoch(distiller: Distiller | None = None, *, asked: bool = False) ->
     return _epochs(stream, model, StudentStep(model, told, build_distiller(chosen, pairing)))
 
 
-def _material() -> Dataset:
+def _material(study: Study) -> Dataset:
     place = JobContext(device="cpu", data_root=ROOT / "data", artifact_folder=ROOT)
-    return load_dataset(STUDY.data, place)
+    return load_dataset(study.data, place)
 
 
-def _model(settings: CnnModel, role: str) -> Classifier:
-    return build_model(settings, in_channels=1, n_classes=5, key=(role, 0, "init"), device="cpu")
+def _model(settings: CnnModel, role: str, material: Dataset) -> Classifier:
+    classes = material.n_classes
+    return build_model(
+        settings, in_channels=1, n_classes=classes, key=(role, 0, "init"), device="cpu"
+    )
 
 
 def _epochs(stream: TrainStream, model: Classifier, step: Step) -> Callable[[], None]:

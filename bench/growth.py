@@ -1,0 +1,297 @@
+"""How costs grow: `python bench/growth.py AXIS [SIZE ...]`.
+
+Axes: `arms` and `seeds` (of trials), `attempts` (of another study in the same state folder),
+`viewers`, `images`, `classes`, `cache`. Results of the first four are synthetic: see
+`made_state.py`. The last three train epochs of the shipped study's teacher on synthetic images.
+
+All costs are CPU seconds, of commands those of a process of their own. The exponent says how a cost
+grows between the last two sizes: 0 stays, 1 is a straight line, 2 a square.
+"""
+
+import json
+import math
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from made_state import MadeSession, make, no_disk, request
+from timing import interleaved, write_result
+
+from icckd.journal.events import AttemptHeader, EpochMetrics
+from icckd.journal.file import JournalWriter, first_line
+from icckd.journal.folder import JOURNAL, StateFolder
+from icckd.journal.owner import owner_lock
+
+Costs = Mapping[str, float | None]
+"""CPU seconds by what was done; None where it was not."""
+SEEDS, ARMS, METRICS = 8, 7, 8
+LOOKS = 10
+
+
+def command(root: Path, *arguments: str) -> float:
+    """Return the CPU seconds of a command of icckd on a state folder."""
+    environment = {**os.environ, "ICCKD_HOME": str(root), "OMP_NUM_THREADS": "1"}
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(
+        [sys.executable, "-m", "icckd.cli.main", *arguments],
+        env=environment, check=True, capture_output=True, cwd=root,
+    )  # fmt: skip
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def child(*arguments: object) -> dict[str, float]:
+    """Return what this script prints when it is started with these arguments."""
+    told = subprocess.run(
+        [sys.executable, __file__, *map(str, arguments)],
+        check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    found: dict[str, float] = json.loads(told.splitlines()[-1])
+    return found
+
+
+def commands(folder: StateFolder, study: str = "made") -> Costs:
+    """Return what a user waits for on a state folder, and what a monitor takes on it."""
+    for path in folder.root.glob("icckd.duckdb*"):
+        path.unlink()
+    return {
+        "report, first": command(folder.root, "report", study),
+        "report, again": command(folder.root, "report", study),
+        "status": command(folder.root, "status", study),
+        "sql": command(folder.root, "sql", "select count(*) from trial"),
+        **child("looks", folder.root, study),
+    }
+
+
+def looks(root: str, study: str) -> Costs:
+    """Return what a look costs when nothing is new, and when an epoch of one stage is."""
+    from icckd.results.query import open_results
+    from icckd_tui.feed import Feed, source_in
+
+    folder = StateFolder(Path(root))
+    header = first_line(next(folder.attempts.iterdir()) / JOURNAL)
+    assert header is not None
+    name = f"growing-{os.getpid()}"
+    (folder.attempts / name).mkdir()
+    feed = Feed(source_in(folder), study, lambda update: None)
+    idle, growing, frames = [], [], []
+    with (
+        JournalWriter(folder.attempts / name / JOURNAL) as journal,
+        open_results(folder) as results,
+    ):
+        journal.append(AttemptHeader.model_validate({**header.body, "attempt": name}))
+        results.refresh()
+        feed._frame(results)
+        for epoch in range(1, LOOKS + 1):
+            idle.append(_seconds(results.refresh))
+            values = {f"{header.body['kind']}.ce": 1.0 / epoch}
+            journal.append(EpochMetrics(epoch=epoch, values=values))
+            growing.append(_seconds(results.refresh))
+            frames.append(_seconds(lambda: feed._frame(results)))
+    shutil.rmtree(folder.attempts / name)
+    return {
+        "a look, nothing new": statistics.median(idle),
+        "a look, an epoch more": statistics.median(growing),
+        "the monitor's reading then": statistics.median(frames),
+    }
+
+
+def _seconds(act: Callable[[], object]) -> float:
+    start = time.process_time()
+    act()
+    return time.process_time() - start
+
+
+def arms(size: int) -> Costs:
+    """Trials by arms: `size` of them, under eight seeds each."""
+    return _made(max(2, size // SEEDS), SEEDS)
+
+
+def seeds(size: int) -> Costs:
+    """Trials by seeds: `size` of them, of seven arms."""
+    return _made(ARMS, max(2, size // ARMS))
+
+
+def _made(arms: int, seeds: int) -> Costs:
+    with tempfile.TemporaryDirectory() as home:
+        start = time.process_time()
+        folder = make(Path(home), arms=arms, seeds=seeds)
+        made = time.process_time() - start
+        os.sync()
+        return {**commands(folder), "(making the folder)": made}
+
+
+def attempts(size: int) -> Costs:
+    """Attempts of another study beside eight trials."""
+    with tempfile.TemporaryDirectory() as home:
+        make(Path(home), arms=ARMS, seeds=max(1, size // (2 * ARMS)), name="other")
+        folder = make(Path(home), arms=2, seeds=4)
+        os.sync()
+        return commands(folder)
+
+
+SECONDS, RATE = 12.0, 8.0  # of a run that viewers watch; epochs that it ends in a second
+
+
+def viewers(size: int) -> Costs:
+    """Viewers beside a run that ends eight epochs a second, a hundred trials being done."""
+    with tempfile.TemporaryDirectory() as home, no_disk():
+        folder = StateFolder(Path(home))
+        session = MadeSession(folder, request(ARMS, 40, 6))
+        waiting = iter(session.plan.stages.values())
+        for _ in range(200):
+            session.attempt(next(waiting))
+        with owner_lock(folder):
+            watching = [
+                subprocess.Popen(
+                    [sys.executable, __file__, "watching", home], stdout=subprocess.PIPE, text=True
+                )
+                for _ in range(size)
+            ]
+            for viewer in watching:
+                assert viewer.stdout is not None
+                viewer.stdout.readline()
+            start, used, lines = time.monotonic(), time.process_time(), 0
+            _, steps = session.begin(next(waiting))
+            while time.monotonic() < start + SECONDS:
+                time.sleep(1 / RATE)
+                if next(steps, "over") == "over":
+                    _, steps = session.begin(next(waiting))
+                lines += 1
+            used = time.process_time() - used
+            shares = [float(viewer.communicate()[0].split()[-1]) for viewer in watching]
+    return {
+        "a viewer, share of a core": statistics.fmean(shares) if shares else None,
+        "the run, CPU seconds an epoch": used / lines,
+    }
+
+
+def watching(root: str) -> None:
+    """Read as the monitor does, for a while; print the share of a core that it took."""
+    from icckd_tui.feed import Feed, source_in
+
+    feed = Feed(source_in(StateFolder(Path(root))), None, lambda update: told.append(update))
+    told: list[object] = []
+    feed.start()
+    while not told:
+        time.sleep(0.05)
+    print("reading", flush=True)
+    start, used = time.monotonic(), time.process_time()
+    time.sleep(SECONDS)
+    print((time.process_time() - used) / (time.monotonic() - start))
+    feed.stop()
+
+
+TRAINED = """
+[study]
+name = "grown"
+baseline = "full"
+seeds = {{ count = 1 }}
+[data]
+kind = "synthetic"
+train = {images}
+classes = {classes}
+subclasses = 1
+[teacher]
+model = {{ kind = "cnn", widths = [16, 32, 64] }}
+[teacher.intra]
+cache = {{ per_class = {cache} }}
+[teacher.training]
+batch_size = 64
+[[arm]]
+name = "full"
+"""
+TRAINED_AS = {"images": 512, "classes": 10, "cache": 64}
+ROUNDS = 5
+
+
+def epochs(axis: str, sizes: Sequence[int]) -> dict[int, Costs]:
+    """Return the cost of an epoch of a teacher with the intra-class loss, by images or so."""
+    import torch
+    from own import teacher_epoch
+
+    from icckd.study.load import parse
+
+    torch.set_num_threads(1)
+    runs = {}
+    for size in sizes:
+        text = TRAINED.format(**{**TRAINED_AS, axis: size})
+        runs[str(size)] = teacher_epoch(study=parse(text, where="grown.toml"))
+    times = interleaved(runs, rounds=ROUNDS)
+    return {int(size): {"an epoch": statistics.median(taken)} for size, taken in times.items()}
+
+
+SIZES: dict[str, Sequence[int]] = {
+    "arms": (16, 104, 1_000, 4_000),
+    "seeds": (14, 105, 1_001, 10_003),
+    "attempts": (14, 140, 1_400, 14_000),
+    "viewers": (0, 1, 2, 4, 8),
+    "images": (512, 2_048, 8_192, 32_768),
+    "classes": (4, 16, 64, 256, 1_000),
+    "cache": (1, 16, 64, 256, 1_024),
+}
+MADE: dict[str, Callable[[int], Costs]] = {
+    "arms": arms, "seeds": seeds, "attempts": attempts, "viewers": viewers,
+}  # fmt: skip
+
+
+def exponent(sizes: Sequence[int], costs: Sequence[float | None]) -> float | None:
+    """Return the slope of log cost over log size between the last two sizes that have both.
+
+    >>> exponent([1, 10, 100], [5.0, 2.0, 200.0])
+    2.0
+    """
+    known = [(n, c) for n, c in zip(sizes, costs, strict=True) if n > 0 and c is not None and c > 0]
+    if len(known) < 2:
+        return None
+    (n, cost), (more, costlier) = known[-2:]
+    return math.log(costlier / cost) / math.log(more / n)
+
+
+def table(axis: str, found: Mapping[int, Costs]) -> list[str]:
+    """Return a row for each thing done, a column for each size, and the exponent."""
+    sizes = list(found)
+    names = list(dict.fromkeys(name for costs in found.values() for name in costs))
+    head = " | ".join(f"{size:,}" for size in sizes)
+    rows = [f"| {axis} | {head} | exponent |", "| --- |" + " --- |" * (len(sizes) + 1)]
+    for name in names:
+        costs = [found[size].get(name) for size in sizes]
+        slope = exponent(sizes, costs)
+        cells = ["-" if cost is None else f"{cost:.4g}" for cost in costs]
+        rows.append(
+            f"| {name} | {' | '.join(cells)} | {'-' if slope is None else f'{slope:.2f}'} |"
+        )
+    return rows
+
+
+def main() -> None:
+    """Measure one axis and write the result."""
+    axis, *words = sys.argv[1:]
+    if axis == "looks":
+        print(json.dumps(looks(*words)))
+        return
+    if axis == "watching":
+        watching(*words)
+        return
+    sizes = [int(word) for word in words] or SIZES[axis]
+    found = {size: MADE[axis](size) for size in sizes} if axis in MADE else epochs(axis, sizes)
+    synthetic = "results are synthetic" if axis in MADE else "images are synthetic"
+    write_result(
+        f"growth-{axis}",
+        [
+            f"CPU seconds; {synthetic}; load average at the end: {os.getloadavg()[0]:.1f}.",
+            "",
+            *table(axis, found),
+        ],
+    )
+
+
+if __name__ == "__main__":
+    main()
