@@ -178,14 +178,14 @@ def test_the_study_files_say_what_they_said_and_come_to_other_stages_since_code_
         assert not set(today) & set(planned)
 
 
-def test_planning_a_study_again_says_how_many_stages_the_code_epoch_makes_anew(
+def test_planning_a_study_again_says_how_many_stages_a_training_version_makes_anew(
     folder: StateFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(FROZEN / "grid.toml", folder.root.parent)
     lines = printed(capsys, "plan", "grid.toml", "--device", "cpu").splitlines()
 
-    assert [line.strip() for line in lines if "code epoch" in line] == [
-        "code epoch 1 -> 2: 24 stages will be trained again, earlier results stay reportable"
+    assert [line.strip() for line in lines if "training version" in line] == [
+        "training version 1 -> 2: 24 stages will be trained again, earlier results stay reportable"
     ]
     assert any(line.startswith("to train: 24 stages") for line in lines)
 

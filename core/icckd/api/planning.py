@@ -390,7 +390,7 @@ def _seconds(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) 
 def _time(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
     seconds = _seconds(stages, estimates, jobs)
     if seconds is None:
-        return "unknown (no earlier stage of some shape)"
+        return "unknown before the first epochs: no stage of this sort was trained here"
     return f"about {duration(seconds)}, from earlier stages"
 
 

@@ -83,6 +83,8 @@ class PlainLines:
         if change.state in ("complete", "failed", "blocked", "cancelled"):
             self._left -= 1
         reason = f": {display(change.reason)}" if change.reason else ""
+        if change.state == "failed":
+            reason = self._failure(stage) or reason
         left = f" ({self._left} left{self._time_left()})" if change.state != "running" else ""
         self._print(
             f"{time.strftime('%H:%M:%S')} {change.state:<9} {_title(self._plan, stage)}"
@@ -104,16 +106,29 @@ class PlainLines:
             self._next_refresh = end + max(TICK_SECONDS, apart)  # the first one loads much
 
     def _reached(self, stage: Stage) -> str:
-        """Return the accuracy that a stage came to, or ""."""
+        """Return what a stage came to: its primary outcome, or its accuracy, or ""."""
         self._results.refresh()
         study = self._results.study(self._name)
-        users = self._plan.users(stage.digest)
-        metric = f"{stage.kind}.top1"
-        for trial in users:
+        metric = study.primary if study.primary.startswith(f"{stage.kind}.") else ""
+        metric = metric or f"{stage.kind}.top1"
+        for trial in self._plan.users(stage.digest):
             value = self._results.values(study, metric).get(trial.arm, {}).get(trial.seed)
             if value is not None and math.isfinite(value):
-                return f", top-1 {value:.1f} %"
+                scale = scale_for(study.metric(metric).unit, [value])
+                return f", {metric} {scale.value(value)} {scale.unit}".rstrip()
         return ""
+
+    def _failure(self, stage: Stage) -> str:
+        """Return why a stage failed, and what helps, as far as its journal tells."""
+        self._results.refresh()
+        study = self._results.study(self._name)
+        trial = self._plan.users(stage.digest)[0]
+        attempts = self._results.attempts(study, trial.arm, trial.seed)
+        told = next((each for each in reversed(attempts) if each.reason), None)
+        if told is None:
+            return ""
+        hint = f"; hint: {display(told.hint)}" if told.hint else ""
+        return f": {display(told.reason)}{hint}"
 
     def _time_left(self) -> str:
         if not (self._left and self._refresh_seconds):

@@ -93,7 +93,9 @@ def _of_study(path: Path, root: Path) -> "list[tuple[Data, Path]]":
     from icckd.study.tasks import uses_engine
 
     if not study_path(path).exists():
-        raise UsageError(f"there is no {path}", hint="give a folder of images, or a study file")
+        raise UsageError(
+            f"there is no file or folder {path}", hint="give a folder of images, or a study file"
+        )
     study = load(path)
     if not uses_engine(study.task):
         raise UsageError(

@@ -82,7 +82,10 @@ def state_folder() -> "StateFolder":
 
     folder = StateFolder.current()
     if not folder.exists():
-        raise UsageError(f"there is no study in {folder.root}", hint="icckd run STUDY starts one")
+        raise UsageError(
+            f"there is no study in {folder.root}",
+            hint="icckd init writes one, icckd run STUDY starts it",
+        )
     return folder
 
 

@@ -74,8 +74,12 @@ def _plan_and_state(results: Results, study: StudyInfo) -> str:
 def _revision_changes(results: Results, before: StudyInfo, after: StudyInfo) -> list[str]:
     """Return in what two revisions differ: what the study says, else what its stages read."""
     found = [
-        display(f"{each.path}: {json.dumps(each.before)} -> {json.dumps(each.after)}", 300)
-        for each in changes(before.resolved, after.resolved)
+        *_changed_arms(before, after),
+        *(
+            display(f"{each.path}: {json.dumps(each.before)} -> {json.dumps(each.after)}", 300)
+            for each in changes(before.resolved, after.resolved)
+            if each.path not in _ARMS
+        ),
     ]
     conditions = [
         f"{name}: {' and '.join(old)} -> {' and '.join(new)}"
@@ -86,6 +90,23 @@ def _revision_changes(results: Results, before: StudyInfo, after: StudyInfo) -> 
     ]
     found += [display(line, 300) for line in conditions]
     return found or ["the same text with other stages: other data, device or source of icckd"]
+
+
+_ARMS = ("arm", "ablation", "factor", "family")
+"""What a study says of its arms, in tables that are long to read."""
+
+
+def _changed_arms(before: StudyInfo, after: StudyInfo) -> list[str]:
+    """Return which arms came and went, and which are defined in another way."""
+    old, new = ({arm.name: arm for arm in study.arms} for study in (before, after))
+    lines = {
+        "arms added": [name for name in new if name not in old],
+        "arms left out": [name for name in old if name not in new],
+        "arms changed": [n for n in new if n in old and old[n].changes != new[n].changes],
+    }
+    found = [f"{what}: {display(', '.join(names), 300)}" for what, names in lines.items() if names]
+    said = [each.path for each in changes(before.resolved, after.resolved) if each.path in _ARMS]
+    return found or [f"{path}: other texts for the same arms" for path in said]
 
 
 _CONDITIONS = ("data", "numerics", "training version", "changed source")
@@ -192,7 +213,9 @@ def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: Te
 def _outcome(study: StudyInfo, metric: str, value: float) -> str:
     """Return an outcome as people write it: `teacher.memory_rss 1.20 GiB`."""
     scale = scale_for(study.metric(metric).unit, [value])
-    return f"{display(metric)} {scale.value(value)} {scale.unit}".rstrip()
+    is_count = value.is_integer() and scale.unit in ("steps", "epochs")
+    text = f"{value:.0f}" if is_count else scale.value(value)
+    return f"{display(metric)} {text} {scale.unit}".rstrip()
 
 
 def _write_head(study: StudyInfo, arm: Arm, out: TextIO) -> None:

@@ -61,15 +61,25 @@ def select(
     chosen = results.study if newest else results.reported
     info = results.revision(name or study, revision) if at else chosen(name or study)
     arm, _, seed = rest.partition("/")
-    names = [row.name for row in info.arms]
+    names = _names(info)
     if arm not in names:
-        raise UsageError(f"study {info.name!r} has no arm {arm!r}", hint=nearest(arm, names))
+        other = next((r for r in results.revisions(info.name) if arm in _names(r)), None)
+        hint = nearest(arm, names)
+        if other is not None:
+            hint = (
+                f"an earlier revision has it: icckd compare {info.name}@{other.revision}:{arm} ..."
+            )
+        raise UsageError(f"study {info.name!r} has no arm {arm!r}", hint=hint)
     number = seed.removeprefix("s")
     if seed and not (number.isdecimal() and int(number) in info.seeds):
         raise UsageError(
             f"arm {arm!r} has no seed {seed!r}", hint=f"seeds: {info.seeds[0]} to {info.seeds[-1]}"
         )
     return Selection(study=info, arm=arm, seed=int(number) if seed else None, by_revision=bool(at))
+
+
+def _names(study: StudyInfo) -> list[str]:
+    return [arm.name for arm in study.arms]
 
 
 def settings_of(results: Results, selection: Selection) -> dict[str, Any]:

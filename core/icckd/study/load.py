@@ -107,7 +107,7 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        hint = "give a study file"
+        hint = "give a study file; icckd init writes one"
         if (name := path.name.removesuffix(".toml")) in shipped_names():
             hint = f"{MARK}{name} is a study of that name that comes with icckd"
         raise SpecError(f"cannot read {path}: {error.strerror}", hint=hint) from error
