@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from icckd.journal.requests import Wanted
     from icckd_tui.replay import Player
 
-_NOTIFIED = ("failed", "verdict", "clear", "answer", "session")  # events the user is notified of
+_NOTIFIED = ("verdict", "failed", "session", "answer", "clear")  # of these, the first ones first
 
 
 class FeedUpdate(Message):
@@ -155,10 +155,13 @@ class WatchApp(App[Answer]):
         if screen is None:
             return
         screen.show_update(update)
-        for event in happened:
-            if event.what in _NOTIFIED:
-                where = f"{event.arm} s{event.seed}" if event.seed is not None else event.arm
-                screen.say(f"{where} {event.text}".strip(), severe=TONES[event.what] == "failed")
+        told = [event for event in happened if event.what in _NOTIFIED]
+        if told:  # in one notification, which covers less of what it is about
+            first = min(told, key=lambda event: _NOTIFIED.index(event.what))
+            where = f"{first.arm} s{first.seed}" if first.seed is not None else first.arm
+            more = f"; i shows {len(told) - 1} more" if len(told) > 1 else ""
+            severe = TONES[first.what] == "failed"
+            screen.say(f"{where} {first.text}".strip() + more, severe=severe)
 
     def _alert(self, text: str) -> None:
         """Have the terminal ring and show a text, where there is one."""

@@ -273,9 +273,23 @@ def _difference_text(study: StudyInfo, row: Comparison, glyphs: Glyphs) -> list[
     texts = [f"{glyphs.delta} {glyphs.signed(interval)}", basis]
     if row.p is not None:
         corrected = "corrected" if study.rule else "Holm"
-        adjusted = f" ({corrected} {row.p_adjusted:.3f})" if row.p_adjusted is not None else ""
-        texts.append(f"p={row.p:.3f}{adjusted}")
+        adjusted = f" ({corrected} {p_text(row.p_adjusted)})" if row.p_adjusted is not None else ""
+        texts.append(f"p {p_text(row.p)}{adjusted}")
     return texts
+
+
+def p_text(p: float | None) -> str:
+    """Return a p value with three decimals, which a small one does not reach."""
+    return "" if p is None else "<0.001" if p < 0.0005 else f"{p:.3f}"
+
+
+def without_difference(row: Comparison) -> str:
+    """Return why there is no difference though there are values, "" where there is one."""
+    if row.difference is not None:
+        return ""
+    if row.diverged:
+        return "diverged"
+    return f"never {row.never}/{row.n}" if row.never else ""
 
 
 def _missing_text(frame: Frame, row: Comparison, glyphs: Glyphs) -> str:
@@ -330,6 +344,8 @@ def forest_table(frame: Frame, metric: str, width: int, glyphs: Glyphs) -> Table
     word = max((len(span.text) for span in verdicts.values()), default=0)
     taken = word + 2 if word else 0
     room = width - 1 - (names + 2) - change - tail - 8 - taken
+    if room < _FEWEST and word:  # the verdicts stand in the matrix, too
+        verdicts, word, room = {}, 0, room + taken
     if room < _FEWEST:
         names, room = max(_SHORTEST_ARM, names + room - _FEWEST), _FEWEST
     low, high = _range(list(rows.values()))
@@ -436,8 +452,7 @@ def _text(study: StudyInfo, row: Comparison | None, scale: Scale, glyphs: Glyphs
     if row is not None and row.difference is not None and row.low is None:
         return Span(glyphs.signed(scale.difference(row.difference)), "muted")  # no interval yet
     if row is None or row.difference is None or row.low is None or row.high is None:
-        never = row is not None and row.never
-        return Span(f"never {row.never}/{row.n}" if row is not None and never else "-", "muted")
+        return Span((without_difference(row) if row is not None else "") or "-", "muted")
     half = scale.value((row.high - row.low) / 2)
     star = "*" if excludes_zero(row) else " "
     text = f"{glyphs.signed(scale.difference(row.difference))} {glyphs.plus_minus}{half}{star}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from icckd_tui.comparison import difference_tone, excludes_zero
+from icckd_tui.comparison import difference_tone, excludes_zero, without_difference
 from icckd_tui.data import Frame, arm_index
 from icckd_tui.decision import DECIDED, part_of, verdict_word
 from icckd_tui.tables import Column, Row, Table
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _FACTOR_WIDTH = 28
 _LEVEL_WIDTH = 16
 _SHORTEST = 9  # of a factor or a setting where room is short
+_LEAST_FACTOR = 18  # of a factor beside the baseline's settings
 _GAP = 2  # cells between columns
 _WIDE = 1000  # more than any terminal has
 _CELL_LEVEL = 12  # cells of a level's name inside a cell
@@ -155,7 +156,7 @@ def matrix_table(
     base = max(_SHORTEST, min(_LEVEL_WIDTH, columns[1].width) - over // 2)
     base = min(base, columns[1].width)
     name = min(_FACTOR_WIDTH, columns[0].width) - (over - (columns[1].width - base))
-    has_base = name >= _SHORTEST
+    has_base = name >= min(_LEAST_FACTOR, columns[0].width)
     if not has_base:
         name = max(_SHORTEST, columns[0].width - over + columns[1].width + _GAP)
     rows = _lined_up([_row(factor, grid, cells, (name, base)) for factor in grid.factors])
@@ -223,16 +224,17 @@ class _Cells:
             return (*lost, Span(" reference ", "muted"))
         verdicts = self.verdicts
         room = max(map(len, verdicts.values()), default=0)
+        word = verdicts.get(arm, "")
+        is_open = word not in DECIDED
+        verdict = Span(f" {word:{room}}" if room else "", "muted" if is_open else "strong")
+        if row is not None and (without := without_difference(row)):
+            return (*lost, Span(without, "warning"), verdict)
         if row is None or row.difference is None or count < min(2, planned):
-            verdict = Span(f"{'':{room}} " if room else "")
             return (*lost, Span(f"{glyphs.waiting} {count}/{planned} ", "muted"), verdict)
         star = "*" if excludes_zero(row) else " "
         text = glyphs.signed(self.scale.difference(row.difference)) + star
         ground = self._heat(row)
         open_ = (Span(f"{glyphs.waiting}{count}/{planned} ", "muted"),) if count < planned else ()
-        word = verdicts.get(arm, "")
-        is_open = word not in DECIDED
-        verdict = Span(f" {word:{room}}" if room else "", "muted" if is_open else "strong")
         tone = difference_tone(frame.study, row) or "strong"
         spans = (*lost, *open_, Span(text, "strong" if ground else tone), verdict)
         return tuple(span._replace(ground=ground) for span in spans) if ground else spans

@@ -21,11 +21,11 @@ declare.
 ## Screens
 """
 TAIL = """
-`:` opens the palette: every action of the screen by its name.
+`:` opens the palette: every action that can do something now, by its name.
 
 ![palette](screens/palette-120x35.png)
 
-`?` lists the keys and signs of the screen.
+`?` lists the keys and signs of the screen, what applies now first; `/` searches them.
 
 ![help](screens/help-120x35.png)
 
@@ -58,6 +58,8 @@ expression. It holds for charts, series and outcomes. `n` pins the arm in focus:
 on top of all others. `V` saves filter, metrics, order, groups, charts and zoom under a name, and
 applies a saved view to any study, as far as the study has what it names. Views are yours:
 `~/.config/icckd/views.json`.
+
+![groups](screens/groups-160x45.png)
 
 ## Taking along
 

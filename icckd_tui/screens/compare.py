@@ -17,6 +17,7 @@ from icckd_tui.comparison import (
     comparison_table,
     comparison_title,
     difference_tone,
+    p_text,
     role_of,
 )
 from icckd_tui.data import Frame, Update, arm_index
@@ -216,17 +217,17 @@ def verdict_table(frame: Frame, only: frozenset[str], glyphs: Glyphs) -> Table:
                     cells=(
                         (Span(f"{arm_letter(index)} ", arm_tone(index)), Span(name)),
                         _interval(frame.study, row, glyphs),
-                        (Span(_number(row.effect_size if row else None, "+.2f", glyphs)),),
-                        (Span(_number(row.p if row else None, ".3f", glyphs)),),
-                        (Span(_number(row.p_adjusted if row else None, ".3f", glyphs)),),
                         _verdict(row),
+                        (Span(_number(row.effect_size if row else None, "+.2f", glyphs)),),
+                        (Span(p_text(row.p if row else None)),),
+                        (Span(p_text(row.p_adjusted if row else None)),),
                         (Span(role_of(arm), "muted"),),
                     ),
                 )
             )
     corrected, cover = ("corrected p", "[ ]") if frame.study.rule else ("Holm", "[95 %]")
-    titles = ("arm", f"{glyphs.delta} {cover}", "d", "p", corrected, "verdict", "role")
-    return Table(columns=fitted(rows, titles, right=(2, 3, 4)), rows=tuple(rows), frozen=1)
+    titles = ("arm", f"{glyphs.delta} {cover}", "verdict", "d", "p", corrected, "role")
+    return Table(columns=fitted(rows, titles, right=(3, 4, 5)), rows=tuple(rows), frozen=1)
 
 
 def verdict_outcome(frame: Frame) -> str | None:
@@ -255,6 +256,8 @@ def _verdict(row: Comparison | None) -> Spans:
         return ()
     if row.verdict in ("helps", "hurts"):
         return (Span(f"the part {row.verdict}", "strong"),)
+    if row.verdict == "equivalent":
+        return (Span(row.verdict, "strong"),)
     if why := short_why(row):
         return (Span(why, "muted"),)
     least = row.more_seeds_least
@@ -264,6 +267,8 @@ def _verdict(row: Comparison | None) -> Spans:
     return (Span(f"{row.verdict}{seeds}{items}", "muted"),)
 
 
+_PAIR = ("comparison", "verdicts")  # together on a terminal that is too small for all panes
+_PAIR_FROM = 20  # rows
 _WIDE = 100  # from this width on, roles are written out
 
 
@@ -324,14 +329,28 @@ class CompareScreen(ArmScreen):
         frame = self.frame
         for name in ("comparison", "compare-bottom"):
             self.query_one(f"#{name}").styles.height = "1fr"
-        if self.is_single or frame is None:
+        if frame is None:
             return
         arms = len(frame.study.arms)
+        if self.is_single:
+            if self._pair_fits:
+                most = max(8, self.size.height - 9)
+                self.query_one("#comparison").styles.height = min(arms + 6, most)
+            return
         height = self.size.height - 2
         paths = len({change.path for arm in frame.study.arms for change in arm.changes})
         self.query_one("#comparison").styles.height = min(arms + 6, height * 2 // 5)
         bottom = min(paths + 3, height // 4) if not self.is_wanted("items") else height // 3
         self.query_one("#compare-bottom").styles.height = bottom
+
+    @property
+    def _pair_fits(self) -> bool:
+        """Whether the comparison and the verdicts go below each other on a small terminal."""
+        return self.is_single and not self._maximized and self.size.height >= _PAIR_FROM
+
+    def companions(self, pane: str) -> tuple[str, ...]:
+        """Return the panes that are shown with one where there is no room for all."""
+        return _PAIR if pane in _PAIR and self._pair_fits else (pane,)
 
     def on_resize(self) -> None:
         """Draw the plane for the new size once it is known."""

@@ -213,7 +213,8 @@ def help_rows(
     Headings have no sign to press.
     """
     for group in groups:
-        yield (), (Span(heading_of(group).capitalize(), "strong"),)
+        heading = heading_of(group)
+        yield (), (Span(heading[:1].upper() + heading[1:], "strong"),)
         for key in keys_in(group):
             yield (Span(f"  {' '.join(key.names)}", "key"),), (Span(key.description),)
     yield (), (Span("Signs", "strong"),)

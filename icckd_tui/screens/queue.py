@@ -64,9 +64,10 @@ def queue_table(frame: Frame, rows: tuple[StageStatus, ...], glyphs: Glyphs) -> 
 
     names = max((len(display(arm.name, 24)) for arm in study.arms), default=4)
     most = min(_USERS, max((len(row.trials) for row in rows), default=1))
+    seeds = max((len(str(seed)) for seed in study.seeds), default=1)
     widths = (
         ("#", len(str(len(frame.queue))), True), ("state", 11, False), ("stage", 9, False),
-        ("for", min(60, most * (names + 7)), False), ("epoch", 9, True), ("time", 6, True),
+        ("for", min(60, most * (names + seeds + 6)), False), ("epoch", 9, True), ("time", 6, True),
         ("left", 14, True), ("tries", 5, True), ("reason", _REASON, False),
     )  # fmt: skip
     columns = tuple(

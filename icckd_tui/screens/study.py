@@ -186,10 +186,16 @@ class StudyScreen(ControlScreen, CurveScreen):
     PANES = ("matrix", "differences", "curves", "second", "trials", "log")
     CHARTS = ("curves", "second")
     ABOUT = (
-        "The matrix has a row for everything that was varied and a cell for each arm: the paired"
-        " difference from the baseline, with `*` where its interval leaves out 0, the number"
-        " of seeds so far while they run, and a hatch where a seed failed. Below it stand the same"
-        " differences with their intervals, and the trials. The arm under the cursor is in focus"
+        "First what is asked, what is answered and what runs, a sentence each; the bar of every"
+        " screen says what is decided, and `a` adds the seeds that should decide the rest: it asks"
+        " the session, or copies the command. The matrix has a row for everything that was varied,"
+        " by the name that the study's author gave it, and a cell for each arm: the paired"
+        " difference from the baseline, with `*` where its interval leaves out 0, the verdict on"
+        " the part, the number of seeds so far while they run, a hatch where a seed failed and"
+        " `⊘` where one was blocked by another's failure. Color is evidence, not size: full where"
+        " a verdict fell, half where an interval leaves out 0 and nothing is judged, none where a"
+        " question is open or its answer is equivalence. Below it stand the same differences with"
+        " their intervals and verdicts, and the trials. The arm under the cursor is in focus"
         " everywhere: in the charts its curve and the baseline's have their intervals. `b`"
         " compares with the arm under the cursor instead of the declared baseline, for this view"
         " alone; titles say so, and no part is judged then."

@@ -40,6 +40,7 @@ _SPARK = 20
 _LOG_LINES = 2000
 _NAMES = 34
 _LEAST_NAME = 28  # cells of the names
+_OUTCOME = 40  # cells of an outcome, its pair, the difference, the unit, and what is between
 _Fact = tuple[str, Spans]  # name and value
 
 
@@ -90,7 +91,6 @@ def facts_table(  # what a table shows
     arm = next((arm for arm in frame.study.arms if arm.name == facts.arm), None)
     changed = {change.path for change in arm.changes} if arm is not None else set()
     sections: list[tuple[str, list[_Fact]]] = [
-        ("", _about(frame, facts, arm, glyphs, width)),
         *_outcomes(frame.study, facts, kept, glyphs),
         ("Differs from the baseline", _differences(arm, glyphs)),
         ("Attempts", [*_history(facts, glyphs), *_processes(frame, facts, host)]),
@@ -100,6 +100,11 @@ def facts_table(  # what a table shows
         ),
         ("Environment", _environment(facts)),
     ]
+    names = [len(name) + 1 for _, lines in sections for name, _ in lines]
+    names += [len(title) for title, lines in sections if lines]
+    room = max(_LEAST_NAME, width - _OUTCOME)  # beside an outcome and its pair
+    width_of_names = min(_NAMES + 10, room, max([*names, _LEAST_NAME]))
+    sections.insert(0, ("", _about(frame, facts, arm, glyphs, width - width_of_names)))
     rows: list[Row] = []
     for title, lines in sections:
         if lines and title:
@@ -108,9 +113,6 @@ def facts_table(  # what a table shows
             Row(key=f"{title}\0{place}", cells=((Span(f" {name}", "muted"),), spans))
             for place, (name, spans) in enumerate(lines)
         ]
-    names = [len(name) + 1 for _, lines in sections for name, _ in lines]
-    names += [len(title) for title, lines in sections if lines]
-    width_of_names = min(_NAMES + 10, max([*names, _LEAST_NAME]))
     columns = (
         Column(key="name", titles=(), width=width_of_names),
         Column(key="value", titles=(), width=200),
@@ -138,7 +140,7 @@ def _about(
 
 def _told_in(width: int, name: str, text: Span) -> list[_Fact]:
     """Return a text in as many lines as it takes, four at most."""
-    told = wrapped((text,), max(20, width - _LEAST_NAME - 4), 4, hang=0)
+    told = wrapped((text,), max(20, width - 5), 4, hang=0)
     return [(name if not place else "", line) for place, line in enumerate(told)]
 
 
@@ -205,8 +207,9 @@ def _outcomes(
     for name in names:
         if name not in declared:
             groups.setdefault(f"Other outcomes of the {name.split('.', 1)[0]}", []).append(name)
-    beside = f"{display(study.baseline, 10)} s{facts.seed}" if facts.pair else ""
-    head = f"{'this':>10}  {beside:>12}  {glyphs.delta:>8}" if beside else ""
+    seed = f" s{facts.seed}"
+    beside = f"{display(study.baseline, 11 - len(seed))}{seed}" if facts.pair else ""
+    head = f"{'this':>9} {beside:>11} {glyphs.delta:>8}" if beside else ""
     found: list[tuple[str, list[_Fact]]] = []
     for title, members in groups.items():
         lines: list[_Fact] = [_outcome(study, facts, name, glyphs) for name in members]
@@ -219,18 +222,18 @@ def _outcomes(
 def _outcome(study: StudyInfo, facts: TrialFacts, name: str, glyphs: Glyphs) -> _Fact:
     value, pair, known = facts.outcomes[name], facts.pair.get(name), study.metric(name)
     scale = scale_for(known.unit, [value])
-    shown = Span(f"{glyphs.signed(scale.value(value)):>10}", "strong")
+    shown = Span(f"{glyphs.signed(scale.value(value)):>9}", "strong")
     unit = Span(f" {scale.unit}", "muted")
     if not facts.pair:
         return display(name, _NAMES), (shown, unit)
     if pair is None:
-        return display(name, _NAMES), (shown, Span(f"  {'-':>12}", "muted"), unit)
+        return display(name, _NAMES), (shown, Span(f" {'-':>11}", "muted"), unit)
     difference = value - pair
     text = glyphs.signed(scale.difference(difference)) if np.isfinite(difference) else "-"
     return display(name, _NAMES), (
         shown,
-        Span(f"  {glyphs.signed(scale.value(pair)):>12}", "muted"),
-        Span(f"  {text:>8}"),
+        Span(f" {glyphs.signed(scale.value(pair)):>11}", "muted"),
+        Span(f" {text:>8}"),
         unit,
     )
 
@@ -330,8 +333,10 @@ class TrialScreen(ControlScreen):
     NAME = "trial"
     PANES = ("facts", "series", "lines")
     ABOUT = (
-        "One trial: attempts, the process that trains it, outcomes, settings, environment, every"
-        " series, and its log with search, levels and the traceback of a failure."
+        "One trial: why it failed and what helps, outcomes beside those of the baseline's trial of"
+        " the same seed with the difference, the declared ones first, settings that differ,"
+        " attempts, the process that trains it, environment, every series, and its log with"
+        " search, levels and the traceback of a failure."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Key("n", "next_match(1)", "next match in the log"),

@@ -99,7 +99,7 @@ def test_a_new_screen_is_in_help_and_palette(watch, speed_screen):
         assert isinstance(it.app.screen, Help)
         assert "speed: the slowest arms" in it.text()
         await it.press("escape", "8", "question_mark")
-        assert "on Speed" in it.text()
+        assert "On Speed" in it.text()
         assert "slowest or fastest arm first" in it.text()
         await it.press("escape")
         commands = {c.title: c.callback for c in it.app.get_system_commands(it.app.screen)}
@@ -141,7 +141,7 @@ def test_a_screen_of_an_installed_package_is_found_and_a_broken_one_is_told(lab,
         terminal.press("8")
         terminal.until("Speed of arms")
         terminal.press("?")
-        terminal.until("speed: a screen of speedy", "on Speed")
+        terminal.until("speed: a screen of speedy", "On Speed")
         terminal.press("\x11")
         assert terminal.wait() == 0
 

@@ -10,6 +10,7 @@ import hashlib
 import importlib.util
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,87 @@ def test_every_picture_of_the_page_is_there():
 
     assert names
     assert all((PAGE.parents[1] / name).exists() for name in names)
+
+
+# The first screen in each state of a study: what it must say, and what it looks like.
+
+
+def rows_with(**changed):
+    """The sample's comparisons, those of arms (underscores for hyphens) changed on the primary."""
+    return tuple(
+        replace(row, **changed.get(row.arm.replace("-", "_"), {}))
+        if row.metric == "student.top1" else row
+        for row in sample.comparisons()
+    )  # fmt: skip
+
+
+def trials_with(state, reason):
+    """The sample's trials, all complete but one that is in this state."""
+    rows = [replace(row, state="complete", reason="") for row in sample.trials()]
+    place = next(n for n, row in enumerate(rows) if (row.arm, row.seed) == ("no-cache", 3))
+    rows[place] = replace(rows[place], state=state, reason=reason, primary=None, difference=None)
+    return tuple(rows)
+
+
+NO_FAILURES = tuple(replace(row, state="pending", reason="") if row.state == "failed" else row
+                    for row in sample.trials())  # fmt: skip
+OPEN = {"verdict": "undecided", "more_seeds": 57, "more_seeds_least": 30}
+EQUAL = {
+    "verdict": "equivalent", "p_equivalence_adjusted": 0.004, "smallest_effect": 0.5,
+    "difference": 0.05, "low": -0.2, "high": 0.3,
+}  # fmt: skip
+DIVERGED = {"diverged": (3,), "difference": None, "low": None, "high": None, "verdict": "helps"}
+RUNNING = sample.StateCounts(complete=31, running=6, pending=19)
+STATES = {
+    "running": (
+        {"trials": NO_FAILURES, "comparisons": rows_with(no_margin=OPEN, no_cache=OPEN),
+         "progress": sample.progress(trials=RUNNING)},
+        ("LIVE", "0 of 2 decided", "about 14 min left", "▶ 6"),
+    ),
+    "undecided": (
+        {"trials": trials_with("complete", ""), "progress": sample.progress(
+            "ended", trials=sample.StateCounts(complete=56))},
+        ("ENDED", "no-margin undecided, no-cache undecided", "needs 30 to 57 more seeds",
+         "56 of 56 trials complete"),
+    ),
+    "decided": (
+        {"comparisons": rows_with(no_margin=EQUAL)},
+        ("ENDED", "2 of 2 decided", "no-margin equivalent, no-cache helps"),
+    ),
+    "failed": (
+        {"trials": trials_with("failed", "loss term 'intra' is not finite at step 412"),
+         "progress": sample.progress("ended", trials=sample.StateCounts(complete=55, failed=1))},
+        ("✗ 1 failed (no-cache s3: loss term 'intra' is not finite", "▨1"),
+    ),
+    "blocked": (
+        {"trials": trials_with("blocked", "its teacher failed"),
+         "progress": sample.progress("ended", trials=sample.StateCounts(complete=55, blocked=1))},
+        ("⊘ 1 blocked", "⊘1"),
+    ),
+    "diverged": (
+        {"trials": trials_with("failed", "loss term 'ce' is not finite at step 9"),
+         "comparisons": rows_with(no_margin=EQUAL, no_cache=DIVERGED),
+         "progress": sample.progress("ended", trials=sample.StateCounts(complete=55, failed=1))},
+        ("training diverged under seed 3", "the part helps", "✗ 1 failed"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [(80, 24), (160, 45)], ids=lambda size: f"{size[0]}x{size[1]}")
+def test_the_first_screen_says_in_which_state_a_study_is(watch, size, berlin):
+    async def scenario(it):
+        for name, (changed, words) in STATES.items():
+            await it.bring(**changed)
+            assert len(it.app._notifications) <= 1
+            it.app.clear_notifications()
+            await it.pilot.pause()
+            told = " ".join(it.text().replace("│", " ").split())
+            for word in words if size[0] > 100 else ():
+                assert word in told, (name, word)
+            path = FOLDER / f"state-{name}-{size[0]}x{size[1]}.txt"
+            rows = [text.rstrip() for text, _ in lines_of(it.app)]
+            if os.environ.get("ICCKD_SNAPSHOTS") == "write":
+                path.write_text("\n".join(rows) + "\n")
+            assert path.read_text().splitlines() == rows, path.name
+
+    watch(scenario, size=size)

@@ -158,12 +158,12 @@ def test_there_is_a_verdict_on_every_question_of_the_study():
     )
     table = verdict_table(several, frozenset(), BRAILLE)
 
-    assert table.columns[4].titles == ("corrected p",)
+    assert table.columns[5].titles == ("corrected p",)
     names = {row.key: plain(row.cells[0]).strip() for row in table.rows}
     assert names["no-margin"].endswith("no-margin, student.top1")
     assert names["no-cache"].endswith("no-cache, teacher.top1")
     assert names["no-cache\0student.top1"].endswith("no-cache, student.top1")
-    verdicts = {row.key: plain(row.cells[5]) for row in table.rows}
+    verdicts = {row.key: plain(row.cells[2]) for row in table.rows}
     assert verdicts["no-cache\0student.top1"] == "the part helps"
     assert verdict_outcome(several) is None
 
