@@ -151,8 +151,11 @@ def matrix_table(
     rows = [_row(factor, grid, cells, (_FACTOR_WIDTH, _LEVEL_WIDTH)) for factor in grid.factors]
     columns = _columns(rows, grid.titles)
     over = sum(column.width + _GAP for column in columns[:3]) - width
-    if over <= 0:
+    whole = sum(column.width + _GAP for column in columns) - _GAP + 1
+    if over <= 0 and not whole - columns[1].width - _GAP <= width < whole:
         return Table(columns=columns, rows=tuple(_lined_up(rows)), frozen=2)
+    if over <= 0:  # every level fits once the baseline's settings are gone
+        return _without_base(columns, _lined_up(rows))
     base = max(_SHORTEST, min(_LEVEL_WIDTH, columns[1].width) - over // 2)
     base = min(base, columns[1].width)
     name = min(_FACTOR_WIDTH, columns[0].width) - (over - (columns[1].width - base))
@@ -163,6 +166,10 @@ def matrix_table(
     columns = _columns(rows, grid.titles)
     if has_base:
         return Table(columns=columns, rows=tuple(rows), frozen=2)
+    return _without_base(columns, rows)
+
+
+def _without_base(columns: tuple[Column, ...], rows: list[Row]) -> Table:
     left = tuple(Row(key=row.key, cells=(row.cells[0], *row.cells[2:])) for row in rows)
     return Table(columns=(columns[0], *columns[2:]), rows=left, frozen=1)
 

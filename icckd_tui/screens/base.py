@@ -85,7 +85,7 @@ class MonitorScreen(Screen[None]):
         Key("slash", "filter", "filter trials and arms; in a log: search",
             label="Filter", rank=4),
         Key("M", "filter_metrics", "show only metrics whose names fit: student -loss | ~^teacher"),
-        Key("V", "views", "saved views: apply one, or save this one under a name"),
+        Key("V", "saved_views", "saved views: apply one, or save this one under a name"),
         Key("i", "events", "what happened: failures, best values, clear results",
             label="Events", rank=6),
         Key("e", "export", "write what the pane shows to a file: asks for the format",
@@ -463,7 +463,7 @@ class MonitorScreen(Screen[None]):
             self.state.choices.metrics = MetricFilter(text_of(view, "metrics") or "")
         self.state.apply_choices()
 
-    def action_views(self) -> None:
+    def action_saved_views(self) -> None:
         """Ask for a view: one to apply, or a name for this one."""
         views = {name: about_view(view) for name, view in saved_views().items()}
         self.app.push_screen(
@@ -622,6 +622,14 @@ class ArmScreen(MonitorScreen):
         Key("b", "reference", "compare with the arm under the cursor; again: as declared",
             label="Against", rank=8),
     ]  # fmt: skip
+
+    def applies(self, action: str) -> bool:
+        """Whether an action can do something now: another reference is another arm."""
+        if action == "reference":
+            frame, choices = self.frame, self.state.choices
+            is_other = frame is not None and choices.focus != frame.study.baseline
+            return is_other or bool(choices.against)
+        return super().applies(action)
 
     def action_reference(self) -> None:
         """Compare with the arm in focus, or with the declared baseline again."""

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 _SEEDS: tuple[SeedsMode, ...] = ("mean", "each", "both")
 _X: tuple[XAxis, ...] = ("epoch", "step", "time", "relative")
 _MOST_SMOOTHING = 5
+_OF_CHARTS = (
+    "pick_metric", "step_metric", "cycle_seeds", "smooth", "cycle_x", "zoom", "reset_zoom", "pan",
+    "pin", "value_cursor",
+)  # fmt: skip
 _NARROWEST = 0.02  # share of the x axis
 
 
@@ -136,6 +140,12 @@ class CurveScreen(ArmScreen):
         names = self.state.choices.metrics.kept(default_metrics(frame.study, frame.series))
         place = self.CHARTS.index(chart)
         return names[place] if place < len(names) else None
+
+    def applies(self, action: str) -> bool:
+        """Whether an action can do something now: what charts are asked for needs a series."""
+        if action.partition("(")[0] in _OF_CHARTS:
+            return self.frame is not None and bool(self.frame.series)
+        return super().applies(action)
 
     def request_data(self) -> None:
         """Ask for the curves of the charts in use."""

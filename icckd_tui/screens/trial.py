@@ -439,6 +439,19 @@ class TrialScreen(ControlScreen):
     def _moved(self, event: GridTable.Moved) -> None:
         self.refill(str(event.table.id))
 
+    def applies(self, action: str) -> bool:
+        """Whether an action can do something now: matches need a search, a log its lines."""
+        facts = self._facts
+        if action == "traceback":
+            return facts is not None and traceback_table(facts) is not None
+        if action.startswith("next_match"):
+            return bool(self._search)
+        if action == "open_log":
+            return self.state.submit is not None and facts is not None and bool(facts.log)
+        if action.startswith("step_trial"):
+            return self.frame is not None and len(self.frame.shown_trials) > 1
+        return super().applies(action)
+
     def action_step_trial(self, step: int) -> None:
         """Look at the next or the previous trial that the filter lets through."""
         if self.frame is None:

@@ -253,3 +253,19 @@ def test_the_palette_offers_only_what_applies(watch):
         assert "a Decide" not in it.text()
 
     watch(scenario)
+
+
+def test_levels_are_not_scrolled_away_while_the_settings_of_the_baseline_take_their_room():
+    arms = list(sample.study().arms)
+    [change] = arms[1].changes
+    arms[2] = replace(
+        arms[2], control_for=None, changes=(replace(change, after={"threshold": 0.7}),)
+    )
+    it = frame(study=replace(sample.study(), arms=tuple(arms[:4])))
+    wide = matrix_table(it, "student.top1", BRAILLE, frozenset())
+    taken = sum(column.width + 2 for column in wide.columns)
+    narrow = matrix_table(it, "student.top1", BRAILLE, frozenset(), taken - 8)
+
+    keys = ["factor", "baseline", "level:0", "level:1"]
+    assert [column.key for column in wide.columns] == keys
+    assert [column.key for column in narrow.columns] == ["factor", "level:0", "level:1"]

@@ -619,7 +619,7 @@ def test_help_starts_with_what_applies_here_and_can_be_searched(watch):
     async def scenario(it):
         await it.press("question_mark")
         found = keys(it)
-        assert found[1:4] == ["o", "O", "a"]
+        assert found[1:5] == ["o", "O", "T", "a"]
         assert found.index("down j") < found.index("q ctrl-q ctrl-c")
         assert found.index(";") > found.index("undecided")  # this is no replay: not now
         await it.press("slash", *"smooth")

@@ -139,3 +139,12 @@ def test_a_factor_of_the_design_groups_by_its_labels():
     study = replace(sample.study(), arms=arms)
 
     assert [head.value for head, _ in grouped(study, sample.trials(), "filter")] == ["off", "on"]
+
+
+def test_saved_views_are_there_on_every_screen(watch):
+    async def scenario(it):
+        await it.press("6", "V")
+        assert "a new name saves" in it.text()
+        await it.press("escape")
+
+    watch(scenario)
