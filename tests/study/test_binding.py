@@ -67,6 +67,18 @@ def test_the_two_removals_of_the_seed_are_the_ablations_of_the_shipped_study():
     ("part", "action", "items", "path"),
     [
         ("margin threshold δ in Eq. 7", "REPLACE", [0.1], "teacher.intra.margin.threshold"),
+        (
+            "margin threshold (δ) of the intra-class loss",
+            "REPLACE",
+            [0.1],
+            "teacher.intra.margin.threshold",
+        ),
+        (
+            "weight of the intra-class contrastive loss in the objective",
+            "REPLACE",
+            [0.1],
+            "teacher.intra.weight",
+        ),
         ("δ margin value", "REPLACE", [0.1, 0], "teacher.intra.margin.threshold"),
         ("margin-based filtering", "REMOVE", [], "teacher.intra.margin"),
         ("the margin threshold", "REMOVE", [], "teacher.intra.margin.threshold"),

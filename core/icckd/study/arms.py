@@ -425,7 +425,7 @@ def study_with(study: Study, tables: Mapping[str, Any], path: str, value: Any) -
     Raises:
         SpecError, ValidationError: It is no value of that setting, or does not fit the others.
     """
-    changed = copy.deepcopy(dict(tables))
+    changed = _copied_along(tables, path)
     if is_task_path(path):
         value = value_for(study.task, path, value, "")
     assign(changed, path, value)
@@ -433,6 +433,15 @@ def study_with(study: Study, tables: Mapping[str, Any], path: str, value: Any) -
         table = changed[ONLY] if isinstance(study.task, Task) else changed[ONLY][name]
         table["config"] = known.complete(table["config"], ONLY)
     return Method.model_validate(resolve_presets(changed))
+
+
+def _copied_along(tables: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return tables of which those that a path leads through, and those of tasks, are copies."""
+    key, _, rest = path.partition(".")
+    changed = {**tables, ONLY: copy.deepcopy(tables[ONLY])} if ONLY in tables else dict(tables)
+    if isinstance(changed.get(key), dict) and rest:
+        changed[key] = _copied_along(changed[key], rest)
+    return changed
 
 
 def _refuse_misfit(study: Study, tables: dict[str, Any], declared: _Declared) -> None:

@@ -432,9 +432,12 @@ def visible(text: str, limit: int = 200) -> str:
     >>> visible("a\x1b[31m\u202eb\n c")
     'a[31mb c'
     """
+    text = text[: 4 * limit]
+    if text.isprintable():
+        return " ".join(text.split())[:limit]
     kept = "".join(
         " " if c.isspace() else c
-        for c in text[: 4 * limit]
+        for c in text
         if c.isspace() or unicodedata.category(c) not in _INVISIBLE
     )
     return " ".join(kept.split())[:limit]

@@ -29,7 +29,8 @@ from icckd.study.plugins import plugins_of
 from icckd.study.registry import kind_of
 from icckd.study.tasks import is_task_path
 
-MOST_PROPOSALS = 3
+MOST_PROPOSALS, MOST_LIKELY = 3, 8
+"""Parts that are shown of an entry, and those whose values its items are tried for."""
 NONE = "none"
 """What is given instead of a part where no arm is to answer an entry."""
 _REMOVES = re.compile(
@@ -156,9 +157,11 @@ class Binder:
     def proposals(self, entry: PlanEntry) -> tuple[Proposal, ...]:
         """Return the parts that an entry may be about, those whose values its items are first."""
         named = _named(self._lexicon, entry.component, entry.name)
+        likely = sorted(named.items(), key=lambda each: (-each[1][0], each[0]))[:MOST_LIKELY]
+        is_tried = bool(likely) and likely[0][1][0] >= SURE  # it is open otherwise, fit or not
         found = []
-        for path, (score, words) in named.items():
-            unfit = self._unfit(path, entry)
+        for path, (score, words) in likely:
+            unfit = self._unfit(path, entry) if is_tried and score >= SURE - AHEAD else ""
             reason = f"{words!r} in its words, taken for {path}"
             found.append(Proposal(path=path, score=round(score, 2), reason=reason, unfit=unfit))
         found.sort(key=lambda each: (bool(each.unfit), -each.score, each.path))
@@ -212,6 +215,8 @@ class Binder:
     def _apart(self, fit: Sequence[Proposal], entry: PlanEntry) -> list[Proposal]:
         """Return proposals without those that come to the same as a better one."""
         kept: dict[tuple[str, ...], Proposal] = {}
+        if len(fit) < 2 or fit[0].score - fit[1].score >= AHEAD:
+            return list(fit)
         for each in fit:
             kept.setdefault(tuple(value.key for value in self.values(each.path, entry)), each)
         return list(kept.values())
@@ -230,11 +235,13 @@ class Binder:
             return "REMOVE has items, and what they are for is not said"
         if entry.action != "REMOVE" and not entry.items:
             return f"{entry.action} names no value"
-        values = self.values(path, entry)
-        unfit = [each for each in values if each.unfit]
-        if not unfit or (not whole and len(unfit) < len(values)):
-            return ""
-        return unfit[0].unfit
+        if entry.action == "REMOVE":
+            return self._off(path).unfit
+        reasons = (self._value_of(path, item).unfit for item in entry.items)
+        if whole:
+            return next((reason for reason in reasons if reason), "")
+        told = list(reasons)
+        return told[0] if all(told) else ""
 
     def values(self, path: str, entry: PlanEntry) -> list[_Value]:
         """Return what each item of an entry comes to at a part; of REMOVE, one: that it is off."""
@@ -273,14 +280,18 @@ class Binder:
     def _tried(self, path: str, value: Any) -> _Value:
         """Return what a value comes to, by making the configuration that has it."""
         part = self.parts[path]
+        if _is_of_other_type(part, value):
+            return _Value(path, value, unfit=self._no_value(part, value))
         try:
             method = study_with(self.study, self._tables, path, value)
         except (SpecError, ValidationError):
-            wanted = f"wanted {part.wanted}" if part.wanted else "it is no value of it"
-            shown = visible(item_text(value), 60)
-            return _Value(path, value, unfit=f"{shown!r} is no value of {path}: {wanted}")
+            return _Value(path, value, unfit=self._no_value(part, value))
         found = _key(method)
         return _Value(path, value, key=found, is_baseline=found == self._baseline_key)
+
+    def _no_value(self, part: PartWords, value: Any) -> str:
+        wanted = f"wanted {part.wanted}" if part.wanted else "it is no value of it"
+        return f"{visible(item_text(value), 60)!r} is no value of {part.path}: {wanted}"
 
     # Which arms.
 
@@ -388,6 +399,18 @@ class Binder:
             is_number = isinstance(item, (int, float)) and not isinstance(item, bool)
             if part.odd is not None and is_number and item >= part.odd[0]:
                 yield f"{path} = {item:g} is legal and means nothing: {part.odd[1]}"
+
+
+def _is_of_other_type(part: PartWords, value: Any) -> bool:
+    """Whether a value cannot be one of a part by its type alone: most are told so, at no cost."""
+    if value == "off":
+        return False  # what that is, a task says
+    is_text, is_table = isinstance(value, str), isinstance(value, dict)
+    if part.wanted.startswith(("a number", "a whole number")) and '"' not in part.wanted:
+        return is_text or is_table or isinstance(value, (bool, list))
+    if part.wanted.startswith("a table"):
+        return not is_table
+    return False
 
 
 def _bases(study: Study) -> set[str]:

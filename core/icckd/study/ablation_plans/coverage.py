@@ -64,12 +64,13 @@ def _covered(
     if told is not None and told.arm is not None and _same_items(told, entry):
         return _as_told(source, entry, told, bound, binder)
     if bound.is_open:
+        reason = (told.reason if told is not None else "") or bound.reason
         return Covered(
             source=source,
             name=entry.name,
             answer="not",
             arms=(),
-            missing=(visible(bound.reason, 400),),
+            missing=(visible(reason, 400),),
         )
     baseline = binder.study.study.baseline
     own = tuple(name for name in bound.arms or () if name in known)

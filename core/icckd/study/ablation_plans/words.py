@@ -20,7 +20,7 @@ _BOUNDARIES = frozenset((
 ))  # fmt: skip
 """What ends the part that a phrase is about: behind it stands what is told of it."""
 _NOISE = frozenset((
-    "a", "an", "the", "its", "our", "their", "this", "of", "for", "as", "is", "are", "be", "it",
+    "a", "an", "the", "its", "our", "their", "this", "as", "is", "are", "be", "it",
     "s", "ablation", "ablate", "ablating", "study", "remove", "removal", "removing", "replace",
     "replacing", "vary", "varying", "effect", "impact", "sensitivity", "analysis", "without",
     "based", "mechanism", "module", "component", "components", "strategy", "technique",
@@ -28,11 +28,14 @@ _NOISE = frozenset((
     "part", "setting", "settings", "hyperparameter", "hyperparameters", "proposed", "different",
     "various",
 ))  # fmt: skip
+_OF, OF = frozenset(("of", "for")), "|"
+"""Words that join a part with what it is a part of, and what stands for them among stems."""
 _SYMBOLS = frozenset(_GREEK.values())
 _BEHIND = 0.2
 """What a word behind the first boundary counts of one before it."""
-HEAD, CONTEXT, SINGLE = 0.55, 0.2, 0.35
-"""Where scores begin: a phrase at the head, one in what is told of it, and one word of a path."""
+HEAD, WHOLE, CONTEXT, SINGLE = 0.55, 0.4, 0.2, 0.35
+"""Where scores begin: a phrase at the head, one that names what the part is of, one in what is told
+of it, and one word of a path."""
 SURE, AHEAD = 0.6, 0.1
 """A part is bound to a score of so much, so much ahead of any other."""
 BETTER = 0.03
@@ -48,6 +51,8 @@ def segments(text: str) -> tuple[tuple[str, ...], ...]:
     (('pipelin', 'cach'), ('collect', 'negativ'))
     >>> segments("Margin threshold (δ)")
     (('margin', 'threshold', 'delta'),)
+    >>> segments("weight of the loss")
+    (('weight', '|', 'loss'),)
     """
     plain = unicodedata.normalize("NFKD", text[:2000]).casefold()
     plain = "".join(f" {_GREEK[c]} " if c in _GREEK else c for c in plain)
@@ -56,6 +61,8 @@ def segments(text: str) -> tuple[tuple[str, ...], ...]:
         if word in _BOUNDARIES:
             if found[-1]:
                 found.append([])
+        elif word in _OF:
+            found[-1] += [OF] if found[-1] else []
         elif word not in _NOISE:
             found[-1].append(_stem(word))
     return tuple(tuple(piece) for piece in found if piece)
@@ -74,7 +81,7 @@ def _stem(word: str) -> str:
 
 def stems(text: str) -> tuple[str, ...]:
     """Return all stems of a text in their order."""
-    return tuple(stem for piece in segments(text) for stem in piece)
+    return tuple(stem for piece in segments(text) for stem in piece if stem != OF)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +112,15 @@ class Lexicon:
     def named_in(self, text: str) -> dict[str, tuple[float, str]]:
         """Return the things that a text may name: a score up to 1, and the alias behind it."""
         pieces = segments(text)
-        counts = [len(set(piece)) for piece in pieces]
+        counts = [len(set(piece) - {OF}) for piece in pieces]
         total = sum(count * (1.0 if n == 0 else _BEHIND) for n, count in enumerate(counts))
         found: dict[str, list[tuple[int, Alias]]] = {}
         for place, piece in enumerate(pieces):
-            for thing, alias in self._in_piece(piece):
-                found.setdefault(thing, []).append((place, alias))
+            first = piece[: piece.index(OF)] if OF in piece and place == 0 else piece
+            bare = tuple(stem for stem in piece if stem != OF)
+            for thing, alias in self._in_piece(bare):
+                is_behind_of = place == 0 and not alias.stems & frozenset(first)
+                found.setdefault(thing, []).append((-1 if is_behind_of else place, alias))
         return {thing: _score(hits, total) for thing, hits in found.items()}
 
     def _in_piece(self, piece: Sequence[str]) -> Iterator[tuple[str, Alias]]:
@@ -133,18 +143,20 @@ def _stand_together(piece: Sequence[str], wanted: frozenset[str]) -> bool:
 def _score(hits: Sequence[tuple[int, Alias]], total: float) -> tuple[float, str]:
     """Return how well aliases that were found name a thing, and the best of them.
 
-    A symbol alone names nothing: every paper has a lambda.
+    A hit has its piece: 0 is the first, -1 what stands behind "of" in it. A symbol alone names
+    nothing: every paper has a lambda.
     """
     best, words = 0.0, ""
     for place, alias in hits:
         is_symbol = alias.stems <= _SYMBOLS
         others = (each.stems for at, each in hits if at == place)
-        covered = len(frozenset().union(*others)) * (1.0 if place == 0 else _BEHIND)
+        covered = len(frozenset().union(*others)) * (1.0 if place < 1 else _BEHIND)
         share = min(1.0, covered / total) if total else 0.0
         is_single = not alias.is_own and len(alias.stems) == 1
-        start = CONTEXT if place else SINGLE if is_single or is_symbol else HEAD
+        start = SINGLE if is_single or is_symbol else WHOLE if place < 0 else HEAD
+        start = CONTEXT if place > 0 else start
         more = 0.05 * min(len(alias.stems) - 1, 3)
-        score = min(1.0, start + (0.4 if place == 0 else 0.2) * share + more)
+        score = min(1.0, start + (0.4 if place < 1 else 0.2) * share + more)
         score = min(score, 0.5) if is_symbol else score
         if score > best:
             best, words = score, alias.text

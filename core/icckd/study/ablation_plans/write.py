@@ -9,7 +9,6 @@ stays open, with the reason.
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from icckd.errors import SpecError
@@ -20,7 +19,7 @@ from icckd.study.arms import arms, baseline_settings
 from icckd.study.load import MAX_BYTES, parse
 from icckd.study.model import Study
 from icckd.study.observed import study_name, visible
-from icckd.study.origin import origin_of
+from icckd.study.origin import study_folder
 from icckd.study.paths import assign
 from icckd.study.plugins import plugins_of
 from icckd.study.tasks import uses_engine
@@ -37,11 +36,22 @@ _TABLES = ("data", "teacher", "student", "task", "numerics")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """A plan as a study: the entries bound, the file's text, what the user should know."""
+    """A plan as a study: the entries bound, and what the user should know.
+
+    `base` is the file with the baseline alone, `source` what the plan calls itself.
+    """
 
     bound: tuple[Bound, ...]
-    text: str
+    base: str
+    source: str
     notes: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """The study file, however large."""
+        asked = (requested_lines(each, self.source) for each in self.bound)
+        blocks = ("\n".join(lines) for lines in (*_ablations(self.bound), *asked))
+        return self.base + "".join(f"\n{block}\n" for block in blocks)
 
     @property
     def open(self) -> tuple[Bound, ...]:
@@ -63,16 +73,12 @@ def draft(plan: AblationPlan, study: Study, tables: Mapping[str, Any], shown: st
     """
     name = name_of(plan.source)
     base = _base_text(plan, study, tables, name, shown)
-    where = str(Path(origin_of(study).where or ".").with_name(f"{name}.toml"))
+    where = str(study_folder(study) / f"{name}.toml")
     binder = Binder(parse(base, where=where))
     bound = tuple(binder.bind(entry) for entry in plan.entries)
     bound = _possible(bound, base, where)
-    text = base + "".join(
-        "\n" + "\n".join(lines) + "\n"
-        for lines in (*_ablations(bound), *(requested_lines(b, plan.source) for b in bound))
-    )
     notes = [*plan.notes, *(note for each in bound for note in each.notes)]
-    return Draft(bound=bound, text=text, notes=tuple(dict.fromkeys(notes)))
+    return Draft(bound=bound, base=base, source=plan.source, notes=tuple(dict.fromkeys(notes)))
 
 
 def study_file(made: Draft) -> str:
@@ -81,13 +87,14 @@ def study_file(made: Draft) -> str:
     Raises:
         SpecError: It is too large for one.
     """
-    if len(made.text.encode()) > MAX_BYTES:
+    text = made.text
+    if len(text.encode()) > MAX_BYTES:
         raise SpecError(
             f"the ablation plan is too large for one study: {len(made.bound)} ablations",
             hint="give it in parts, or read it with --format json",
         )
-    parse(made.text, where="the study of this plan")
-    return made.text
+    parse(text, where="the study of this plan")
+    return text
 
 
 def name_of(source: str) -> str:
