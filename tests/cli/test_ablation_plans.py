@@ -247,7 +247,7 @@ def test_the_flow_of_the_documentation_runs_and_its_report_answers_what_was_aske
         words = command.split()
         if words[0] == "run":  # the same study, shortened
             done = desk.train(*words, *SHORT)
-            assert "requested ablations" in done.stdout
+            assert "What arm no-margin does to teacher.top1" in done.stdout
         else:
             done = desk.run(*words)
     assert "2 ablations of 1 plans: 2 wholly, 0 in part, 0 not" in done.stdout
