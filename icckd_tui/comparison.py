@@ -214,8 +214,11 @@ def _parts(
     if row.arm == frame.reference:
         note = "baseline" if frame.is_declared else "reference"
         return _Parts(mean, count, note=Span(note, "muted"))
-    if row.difference is None or row.low is None or row.high is None:
+    if row.difference is None:
         return _Parts(mean, count)
+    if row.low is None or row.high is None:  # no interval yet
+        difference = Span(glyphs.signed(scale.difference(row.difference)), "muted")
+        return _Parts(mean, count, difference)
     tone = difference_tone(frame.study, row)
     half = scale.value((row.high - row.low) / 2)
     return _Parts(

@@ -305,11 +305,13 @@ def bar_text(frame: Frame) -> tuple[str, str]:
     if not short:
         return "", ""
     is_over = frame.progress.session == "ended"
+    asked = questions_of(frame)
     named = ", ".join(
-        f"{display(each.arm, 20)} {verdict_word(frame.study, each.row) or 'undecided'}"
-        for each in questions_of(frame)[:_NAMED]
+        f"{display(each.arm, 20)} {verdict_word(frame.study, each.row)}"
+        for each in asked
+        if each.is_decided
     )
     step = next_step(frame)
     key = f": {DECIDE_KEY}" if step and seeds_advised(frame) else ""
-    long = named if is_over and len(questions_of(frame)) <= _NAMED else short
+    long = named if is_over and named and len(asked) <= _NAMED else short
     return f"{long}; {step}{key}" if step else long, f"{short}{key}"

@@ -381,6 +381,9 @@ class StudyScreen(ControlScreen, CurveScreen):
         group = self.state.choices.group
         pane.show(trial_table(self.frame, rows, self.glyphs, group), detail_of)
         found = "" if rows is self.frame.trials else f" {len(rows)} of {len(self.frame.trials)}"
+        asked = self.queries()
+        if asked and asked[0] not in self.frame.answers:
+            self.request_data()  # why the trial under the cursor failed
         by = f" by {display(group, 30)}" if group else ""
         pane.set_titles(f"Trials{by}{found}", pane.position)
 

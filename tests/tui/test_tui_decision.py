@@ -4,7 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from icckd_tui.comparison import comparison_detail, forest_table, forest_title
+from icckd_tui.comparison import (
+    comparison_detail,
+    comparison_table,
+    forest_table,
+    forest_title,
+)
 from icckd_tui.data import Frame
 from icckd_tui.decision import (
     answer_lines,
@@ -99,6 +104,25 @@ def test_the_bar_says_what_is_decided_and_which_key_acts_on_it():
         "1 of 2 decided; no-margin needs 30 to 57 more seeds: a",
         "1 of 2 decided: a",
     )
+
+
+def test_the_end_of_an_open_study_says_what_it_waits_for_and_no_verdict_twice():
+    over = replace(frame(), progress=sample.progress("ended"))
+
+    assert bar_text(over)[0] == "no-cache helps; no-margin needs 30 to 57 more seeds: a"
+    nothing = replace(judged(no_margin="undecided", no_cache="undecided"), progress=over.progress)
+    assert bar_text(nothing)[0] == "0 of 2 decided"
+
+
+def test_a_difference_without_an_interval_is_shown_all_the_same():
+    rows = tuple(replace(row, low=None, high=None) for row in sample.comparisons())
+    it = frame(comparisons=rows, declared=rows)
+    forest = {row.key: row for row in forest_table(it, "student.top1", 77, BRAILLE).rows}
+    table = {row.key: row for row in comparison_table(it, BRAILLE, compact=True).rows}
+
+    assert plain(forest["no-margin"].cells[2]).strip() == "−0.90"
+    assert "●" in plain(forest["no-margin"].cells[1])
+    assert "−0.90" in plain(table["no-margin"].cells[3])
 
 
 def test_seeds_are_advised_only_where_every_open_question_knows_its_own():

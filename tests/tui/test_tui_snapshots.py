@@ -157,7 +157,7 @@ STATES = {
     "undecided": (
         {"trials": trials_with("complete", ""), "progress": sample.progress(
             "ended", trials=sample.StateCounts(complete=56))},
-        ("ENDED", "no-margin undecided, no-cache undecided", "needs 30 to 57 more seeds",
+        ("ENDED", "0 of 2 decided; no-margin needs 30 to 57 more seeds",
          "56 of 56 trials complete"),
     ),
     "decided": (
