@@ -123,6 +123,7 @@ def test_what_reads_otherwise_than_meant_is_told():
         ("open (x, y, b", ["open (x", "y", "b"]),
         ("close x), y", ["close x)", "y"]),
         ("odd (x], y), z", ["odd (x]", "y)", "z"]),
+        ("share in [0, 1), b", ["share in [0, 1)", "b"]),
         ("a,, b, ", ["a", "b"]),
     ],
 )
@@ -350,7 +351,12 @@ def mangled(seed, rounds):
     ]  # fmt: skip
     text = chance.choice(whole)
     for _ in range(rounds):
-        if chance.random() < 0.6:
+        way = chance.random()
+        if way < 0.5:  # behind a line, which mostly stays what it is
+            lines = text.split("\n")
+            lines[chance.randrange(len(lines))] += chance.choice(PIECES)
+            text = "\n".join(lines)
+        elif way < 0.75:
             place = chance.randrange(len(text) + 1)
             text = text[:place] + chance.choice(PIECES) + text[place:]
         else:
@@ -383,14 +389,6 @@ def digest(data, where):
 @given(st.integers(0, 2**32), st.integers(1, 6), st.sampled_from(["x.md", "x.jsonl", "x.yaml"]))
 def test_a_mangled_plan_gives_a_plan_or_one_clear_error(seed, rounds, where):
     digest(mangled(seed, rounds), where)
-
-
-@pytest.mark.long
-def test_a_hundred_thousand_mangled_plans_give_a_plan_or_one_clear_error():
-    for seed in range(100_000):
-        digest(
-            mangled(seed, 1 + seed % 7), ("x.md", "x.jsonl", "x.yaml", "standard input")[seed % 4]
-        )
 
 
 def test_a_plan_of_five_megabytes_is_read_in_time_that_grows_with_its_size():

@@ -1,11 +1,14 @@
 """What a plan asks for is bound to settings whose values its items are, or stays open."""
 
+import contextlib
+import json
 import tomllib
+import unicodedata
 from pathlib import Path
 
 import pytest
 
-from icckd.errors import SpecError
+from icckd.errors import IcckdError, SpecError
 from icckd.study.ablation_plans.bind import Binder
 from icckd.study.ablation_plans.coverage import coverage
 from icckd.study.ablation_plans.edit import StudyFile, number_of
@@ -13,9 +16,10 @@ from icckd.study.ablation_plans.export import plan_lines
 from icckd.study.ablation_plans.items import same_typed
 from icckd.study.ablation_plans.read import parse_plan
 from icckd.study.ablation_plans.records import PlanEntry
-from icckd.study.ablation_plans.write import draft, study_file
+from icckd.study.ablation_plans.write import draft, entries_json, study_file
 from icckd.study.arms import arms, expand
 from icckd.study.load import load, parse
+from tests.study.test_ablation_plans import digest, mangled
 from tests.support.pages import SEED, entry, page
 from tests.support.plans import plan_of
 from tests.support.studies import ONE_ARM
@@ -318,6 +322,44 @@ def test_aliases_of_a_task_are_in_no_digest_and_in_no_revision():
 
     assert list(plan_of(with_words).stages) == list(plan_of(without).stages)
     assert "aliases" not in str(without.model_dump(mode="json"))
+
+
+# Hostile plans.
+
+
+def digest_whole(seed, studies):
+    """Read, bind and write a mangled plan as `icckd import plan` does; only one error may come."""
+    data = mangled(seed, 1 + seed % 7)
+    where = ("x.md", "x.jsonl", "x.yaml", "standard input")[seed % 4]
+    digest(data, where)
+    with contextlib.suppress(IcckdError):
+        made = draft(parse_plan(data, where), *studies[seed % 2], "base.toml")
+        text, entries = study_file(made), entries_json(made.bound)
+        assert {unicodedata.category(c) for c in text + entries if c != "\n"} & INVISIBLE == set()
+        assert len(json.loads(entries)["entries"]) == len(made.bound)
+        assert [each.name for each in parse(text, where="x.toml").requested] == [
+            each.entry.name for each in made.bound
+        ]
+
+
+INVISIBLE = {"Cc", "Cf", "Co", "Cs", "Zl", "Zp"}
+
+
+def both_studies():
+    return [(parse(text, where="base.toml"), tomllib.loads(text)) for text in (BASE, TASK)]
+
+
+def test_a_mangled_plan_becomes_a_study_or_one_clear_error():
+    studies = both_studies()
+    for seed in range(400):
+        digest_whole(seed, studies)
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_mangled_plans_become_studies_or_one_clear_error():
+    studies = both_studies()
+    for seed in range(100_000):
+        digest_whole(seed, studies)
 
 
 # In the file.

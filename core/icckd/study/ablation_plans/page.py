@@ -171,26 +171,26 @@ def _entry(draft: _Draft, where: str) -> PlanEntry:
     )
 
 
-_OPEN, _CLOSE = "([{", ")]}"
-
-
 def split_metrics(text: str) -> list[str]:
     """Return metrics that commas separate: commas outside of brackets, or all if these are odd.
+
+    Brackets balance whatever their kind, as in the interval [0, 1).
 
     >>> split_metrics("accuracy, FID (5k, 10k)"), split_metrics("a (b, c")
     (['accuracy', 'FID (5k, 10k)'], ['a (b', 'c'])
     """
-    parts, start, opened = [], 0, []
+    parts, start, depth = [], 0, 0
     for place, character in enumerate(text):
-        if character in _OPEN:
-            opened.append(character)
-        elif character in _CLOSE:
-            if not opened or _OPEN.index(opened.pop()) != _CLOSE.index(character):
+        if character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+            if depth < 0:
                 return _stripped(text.split(","))
-        elif character == "," and not opened:
+        elif character == "," and not depth:
             parts.append(text[start:place])
             start = place + 1
-    return _stripped(text.split(",") if opened else [*parts, text[start:]])
+    return _stripped(text.split(",") if depth else [*parts, text[start:]])
 
 
 def _stripped(parts: Sequence[str]) -> list[str]:
