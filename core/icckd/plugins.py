@@ -22,7 +22,7 @@ from icckd.study.data import (
 from icckd.study.distillers import LossTerm, Term, distiller
 from icckd.study.metrics import metric
 from icckd.study.network import Model, NetworkShape, Outline, StageShape, WeightsFile, model
-from icckd.study.settings import Many, Off, Settings
+from icckd.study.settings import Many, Off, Settings, known_as
 from icckd.study.teacher import Diagnostic, LossSettings, teacher_loss
 from icckd.train.data.batch import Batch
 from icckd.train.data.decode import FileImages
@@ -85,6 +85,7 @@ __all__ = [
     "functional",
     "generator",
     "initialise",
+    "known_as",
     "lazy_module",
     "metric",
     "model",

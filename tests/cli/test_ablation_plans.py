@@ -129,6 +129,12 @@ def test_what_is_open_is_listed_by_plan_which_exits_with_3_and_run_refuses_it(de
     desk.run("run", "open.toml", "-n", "--bound-only", code=0)
 
 
+def test_a_plan_given_to_a_verb_of_studies_is_told_from_a_broken_study(desk):
+    done = desk.run("plan", "seed.md", code=3)
+
+    assert "this is an ablation plan: icckd import plan FILE makes a study of it" in done.stderr
+
+
 def test_without_a_terminal_bind_names_what_is_open_and_exits_with_3(desk):
     desk.run("import", "plan", "open.md", "-o", "open.toml")
     before = (desk.folder / "open.toml").read_bytes()

@@ -324,6 +324,55 @@ def test_aliases_of_a_task_are_in_no_digest_and_in_no_revision():
     assert "aliases" not in str(without.model_dump(mode="json"))
 
 
+PARTS = """
+from pydantic import Field
+
+from icckd.plugins import LossSettings, LossValue, TeacherLoss, known_as, metric, precise
+from icckd.plugins import teacher_loss
+
+
+class SizeLoss(LossSettings):
+    title = "the size loss"
+    about = "mean square of features"
+    aliases = ("feature shrinkage",)
+    weight: float = Field(default=0.1, ge=0, json_schema_extra=known_as("shrinkage strength"))
+
+
+@teacher_loss("size", SizeLoss)
+class Size(TeacherLoss):
+    def __init__(self, settings, inputs):
+        super().__init__(settings)
+
+    def term(self, seen):
+        return LossValue(precise(seen.features).square().mean(), ())
+
+
+@metric("surety", unit="%", direction="higher", about="mean confidence", aliases=("confidence",))
+def surety(evaluation):
+    return 1.0
+"""
+
+
+@pytest.mark.slow
+def test_parts_of_plug_ins_are_parts_like_any_other(tmp_path):
+    (tmp_path / "parts.py").write_text(PARTS)
+    base = 'plugins = ["parts.py"]\n' + BASE.replace(
+        "[teacher.intra]", "[teacher.size]\n[teacher.intra]"
+    )
+    entries = (
+        asked("feature shrinkage", "REMOVE", name="a", metrics=("Confidence",)),
+        asked("shrinkage strength", items=[0.2], name="b"),
+    )
+
+    binder = Binder(parse(base, where=str(tmp_path / "base.toml")))
+
+    assert [binder.bind(each).arms for each in entries] == [("no-size",), ("weight=0.2",)]
+    assert binder.bind(entries[0]).metrics == ("student.surety",)
+    assert binder.bind(asked("shrinkage strength", items=[-1.0])).reason.endswith(
+        "wanted a number (at least 0)"
+    )
+
+
 # Hostile plans.
 
 

@@ -372,6 +372,10 @@ _LOOKALIKES = {
 }  # fmt: skip
 
 
+_PAGE = re.compile(r"^- \*\*Ablated Part\*\*:|^\s*[\[{].*\"ablated_part\"", re.MULTILINE)
+"""A line of an ablation plan, as a page or as JSON."""
+
+
 def toml_problem(text: str, where: str, error: Exception) -> SpecError:
     """Return the error for text that is no TOML, with the line and the likely slip."""
     told = str(error)
@@ -380,7 +384,9 @@ def toml_problem(text: str, where: str, error: Exception) -> SpecError:
     number = int(place[1]) if place else len(lines)
     why = told[: place.start()] if place else told.removesuffix(" (at end of document)")
     line = lines[number - 1] if 0 < number <= len(lines) else ""
-    if "overwrite" in why or "twice" in why:
+    if _PAGE.search(text):
+        hint = "this is an ablation plan: icckd import plan FILE makes a study of it"
+    elif "overwrite" in why or "twice" in why:
         why, hint = _set_twice(lines, number)
     else:
         hint = _slip(line)
