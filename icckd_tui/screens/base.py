@@ -221,7 +221,8 @@ class MonitorScreen(Screen[None]):
     def lay_out(self) -> None:
         """Decide what is visible, give it room, then fill it."""
         state = self.state
-        notice = notice_of(state.update, state.frame, *self.size)
+        begins = not getattr(self.app, "is_alone", True)  # this process started its session
+        notice = notice_of(state.update, state.frame, *self.size, begins=begins)
         self.query_one(Notice).show(notice)
         self.query_one("#panes").display = not notice
         if state.update is not None:
@@ -596,12 +597,29 @@ def _write(shown: Exportable, kind: Format) -> str:
     return f"wrote {write_new(shown.name, kind, shown.in_format(kind))}"
 
 
-def notice_of(update: StudyUpdate | None, frame: Frame | None, width: int, height: int) -> str:
-    """Return what to show instead of the panes, "" where they can be shown."""
+def notice_of(
+    update: StudyUpdate | None,
+    frame: Frame | None,
+    width: int,
+    height: int,
+    *,
+    begins: bool = False,
+) -> str:
+    """Return what to show instead of the panes, "" where they can be shown.
+
+    Args:
+        update: What was read last.
+        frame: What is known of the study.
+        width: Columns of the terminal.
+        height: Its rows.
+        begins: Whether a session of the study has just been started.
+    """
     if width < SMALLEST[0] or height < SMALLEST[1]:
         return f"This terminal is {width}x{height}; icckd needs {SMALLEST[0]}x{SMALLEST[1]}."
     if frame is not None:
         return ""
+    if begins:
+        return "The session begins: it plans the study.\n\nTrials are here in a moment."
     if isinstance(update, Waiting):
         return f"Waiting: {display(update.reason)}.\n\nStart one with  icckd run STUDY.toml"
     return "Reading the study."

@@ -245,6 +245,7 @@ def test_notices():
     assert "60x16" in notice_of(None, frame(), 80, 15)
     assert notice_of(None, frame(), 60, 16) == ""
     assert "no study" in notice_of(Waiting("no study here yet"), None, 80, 24)
+    assert "session begins" in notice_of(Waiting("no study here yet"), None, 80, 24, begins=True)
 
 
 def chart(choice, epochs=sample.EPOCHS, metric="student.val_top1", **more):

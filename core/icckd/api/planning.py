@@ -342,7 +342,14 @@ def _requested(study: Study) -> list[str]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, dict) and len(value) > _SHOWN_ENTRIES:
+        first = {key: value[key] for key in list(value)[:_SHOWN_ENTRIES]}
+        return display(f"{json.dumps(first)[:-1]}, ...}}")
     return display(json.dumps(value))
+
+
+_SHOWN_ENTRIES = 3
+"""Entries of a table of settings that a plan shows; the report has all."""
 
 
 def _stages(plan: Plan, done: frozenset[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,20 @@ def tell_next(commands: Sequence[tuple[str, str]]) -> None:
         line = f"{command.ljust(width)}{gap}{purpose}" if fits and purpose else command
         print(f"{begin}{line}", file=sys.stderr, flush=True)
         begin = " " * len(begin)
+
+
+def fit_to_terminal(text: str) -> str:
+    """Return a text whose long lines break between words where standard output is a terminal."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns - 1
+    lines = []
+    for line in text.splitlines():
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line, max(40, width), subsequent_indent=f"{indent}    ", break_on_hyphens=False
+        ) or [""]
+    return "\n".join(lines)
 
 
 def write_new(out: Path, text: str) -> None:

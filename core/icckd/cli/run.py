@@ -109,6 +109,8 @@ def confirm_sweep(options: RunOptions) -> None:
         take_ctrl_c()
         if typer.confirm(f"The sweep has {trials} trials. Train them all?", err=True):
             return
+        say("nothing was trained; icckd plan shows what they take")
+        raise typer.Exit(UsageError.exit_code)
     raise UsageError(
         f"the sweep has {trials} trials, more than {MOST_UNASKED}",
         hint="icckd plan shows what they take; --yes trains them",

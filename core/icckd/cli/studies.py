@@ -81,6 +81,7 @@ def _print_plan(
     bound_only: bool = False,
 ) -> None:  # fmt: skip
     from icckd.api.planning import plan_study
+    from icckd.cli.common import fit_to_terminal
     from icckd.cli.importing import load_to_run
     from icckd.cli.run import say
     from icckd.journal.folder import StateFolder
@@ -95,7 +96,7 @@ def _print_plan(
         accept_code=accept_code,
         every_arm=every_arm,
     )
-    sys.stdout.write(f"{found}\n")
+    sys.stdout.write(f"{fit_to_terminal(str(found))}\n")
     if not bound_only:
         sys.stdout.flush()
         refuse_open(read)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 from icckd.report.rule_text import bound_text, unit_of
-from icckd.report.text import wrapped
 from icckd.results.seeds import PILOT_PAIRS, SeedPower
 from icckd.results.types import StudyInfo
 from icckd.stats.fixed import LEAST_PAIRS
@@ -15,19 +14,14 @@ def seed_power_lines(study: StudyInfo, found: SeedPower, about: str = "") -> lis
         "",
         f"what {found.seeds} paired seeds can tell on {study.primary}:",
         *(
-            line
+            f"  {text}"
             for text in [
                 *_power(study, found),
                 *_pilot(study, found),
                 *([about] if about else _warnings(study, found)),
             ]
-            for line in wrapped(text.strip(), f"  {_indent(text)}", f"    {_indent(text)}")
         ),
     ]
-
-
-def _indent(text: str) -> str:
-    return text[: len(text) - len(text.lstrip())]
 
 
 def _power(study: StudyInfo, found: SeedPower) -> Iterator[str]:

@@ -18,11 +18,12 @@ from icckd.report.document import (
 )
 from icckd.report.notes import by_source, epoch_text, revision_text
 from icckd.report.text import (
-    WIDTH,
     aligned,
+    as_wide_as,
     difference_cell,
     display,
     effect_size_text,
+    line_width,
     mean_cell,
     origin_suffix,
     p_text,
@@ -53,6 +54,12 @@ _ARM_WIDTH = 30
 
 def write_report_table(document: ReportDocument, out: TextIO) -> None:
     """Write question, verdicts, comparison, differences in settings, what is missing, notes."""
+    with as_wide_as(out):
+        lines = _report_lines(document)
+    write_lines(out, lines)
+
+
+def _report_lines(document: ReportDocument) -> list[str]:
     lines = _head(document)
     for section in document.sections:
         if section is document.requested:
@@ -66,7 +73,7 @@ def write_report_table(document: ReportDocument, out: TextIO) -> None:
         elif isinstance(section, Bullets):
             lines += ["", _title(section.title)]
             lines += [line for text in section.items for line in wrapped(text, "  - ", "    ")]
-    write_lines(out, lines)
+    return lines
 
 
 def write_section(
@@ -100,9 +107,11 @@ def _head(document: ReportDocument) -> list[str]:
 def _cell_table(section: CellTable) -> list[str]:
     """Lay a table of cells out; the first column gives way where it is too wide."""
     rows = [section.head, *section.rows]
-    others = sum(max(map(len, column)) + _GAP for column in list(zip(*rows, strict=True))[1:])
-    rows = [(display(row[0], max(8, WIDTH - 2 - others)), *row[1:]) for row in rows]
-    return ["", _title(section.title), *(f"  {line}" for line in aligned(rows, _GAP))]
+    first, *others = (max(map(len, column)) for column in zip(*rows, strict=True))
+    room = line_width() - 2 - sum(others)
+    gap = _GAP if first + _GAP * len(others) <= room else _GAP - 1
+    rows = [(display(row[0], max(8, room - gap * len(others))), *row[1:]) for row in rows]
+    return ["", _title(section.title), *(f"  {line}" for line in aligned(rows, gap))]
 
 
 def _requested(section: CellTable) -> list[str]:
@@ -122,7 +131,7 @@ def _comparison(section: ComparisonTable) -> list[str]:
     blocks: list[list[list[str]]] = []
     for metric in section.columns:
         column = _metric(metric)
-        if not blocks or _width([*blocks[-1], column]) > WIDTH:
+        if not blocks or _width([*blocks[-1], column]) > line_width():
             blocks.append([arms])
         blocks[-1].append(column)
     lines = []

@@ -1,10 +1,13 @@
 """Text for terminals and files: untrusted names made harmless, cells of tables, aligned columns."""
 
+import contextlib
 import html
 import re
+import shutil
 import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from typing import TextIO
 
 from icckd.report.numbers import Scale, scale_for
@@ -12,7 +15,9 @@ from icckd.results.types import Comparison, StudyInfo, on_synthetic_data
 from icckd.results.values import FORMULA
 
 WIDTH = 100
-"""Columns of what the command line prints."""
+"""Columns of what the command line prints, on wider terminals and into files."""
+NARROWEST = 60
+_width: ContextVar[int] = ContextVar("width", default=WIDTH)
 _INVISIBLE = {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}
 _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_[]<>|#~$"})
 _LATEX = {
@@ -84,10 +89,28 @@ def aligned(rows: Sequence[Sequence[str]], gap: int = 3) -> list[str]:
     ]
 
 
-def wrapped(text: str, first: str, following: str = "", width: int = WIDTH) -> list[str]:
+@contextlib.contextmanager
+def as_wide_as(out: TextIO) -> Iterator[None]:
+    """Let lines that are made within fit a terminal that is narrower than `WIDTH`."""
+    width = WIDTH
+    if out.isatty():
+        width = max(NARROWEST, min(WIDTH, shutil.get_terminal_size().columns - 1))
+    token = _width.set(width)
+    try:
+        yield
+    finally:
+        _width.reset(token)
+
+
+def line_width() -> int:
+    """Return how wide lines may be."""
+    return _width.get()
+
+
+def wrapped(text: str, first: str, following: str = "", width: int | None = None) -> list[str]:
     """Return a text in lines of some width; the first begins with `first`, others as they say."""
     return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=following or first
+        text, width or line_width(), initial_indent=first, subsequent_indent=following or first
     ) or [first]
 
 
