@@ -3,6 +3,8 @@
 Axes: `arms` and `seeds` (of trials), `attempts` (of another study in the same state folder),
 `viewers`, `images`, `classes`, `cache`. Results of the first four are synthetic: see
 `made_state.py`. The last three train epochs of the shipped study's teacher on synthetic images.
+`python bench/growth.py beside COMMIT ARMS SEEDS EPOCHS` sets what a user waits for beside an
+earlier version, the two in turn.
 
 All costs are CPU seconds, of commands those of a process of their own. The exponent says how a cost
 grows between the last two sizes: 0 stays, 1 is a straight line, 2 a square.
@@ -22,7 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from made_state import MadeSession, make, no_disk, request
-from timing import interleaved, write_result
+from same_bits import package_of
+from timing import interleaved, ratio, write_result
 
 from icckd.journal.events import AttemptHeader, EpochMetrics
 from icckd.journal.file import JournalWriter, first_line
@@ -35,9 +38,14 @@ SEEDS, ARMS, METRICS = 8, 7, 8
 LOOKS = 10
 
 
-def command(root: Path, *arguments: str) -> float:
+HERE = Path(__file__).parents[1]
+
+
+def command(root: Path, *arguments: str, code: Path = HERE) -> float:
     """Return the CPU seconds of a command of icckd on a state folder."""
-    environment = {**os.environ, "ICCKD_HOME": str(root), "OMP_NUM_THREADS": "1"}
+    paths = os.pathsep.join([str(code / "core"), str(code)])
+    more = {"ICCKD_HOME": str(root), "OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
+    environment = {**os.environ, **more}
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(
         [sys.executable, "-m", "icckd.cli.main", *arguments],
@@ -228,6 +236,43 @@ def epochs(axis: str, sizes: Sequence[int]) -> dict[int, Costs]:
     return {int(size): {"an epoch": statistics.median(taken)} for size, taken in times.items()}
 
 
+WAITED_FOR = {
+    "report, first": ("report", "made"),
+    "report, again": ("report", "made"),
+    "status": ("status", "made"),
+    "sql, one query": ("sql", "select count(*) from trial"),
+}
+
+
+def beside(commit: str, arms: int, seeds: int, epochs: int) -> list[str]:
+    """Return a table of what a user waits for now and at an earlier version, medians and ratios."""
+    taken: dict[str, dict[str, list[float]]] = {name: {} for name in WAITED_FOR}
+    with (
+        tempfile.TemporaryDirectory() as home,
+        package_of(commit, Path(home) / "package") as package,
+    ):
+        folders = {}
+        for name, code in (("now", HERE), ("then", package.folder)):
+            folders[name] = make(Path(home) / name, arms=arms, seeds=seeds, epochs=epochs), code
+        os.sync()
+        for number in range(BESIDE_ROUNDS):
+            for which in ("now", "then") if number % 2 else ("then", "now"):
+                folder, code = folders[which]
+                for path in folder.root.glob("icckd.duckdb*"):
+                    path.unlink()
+                for name, words in WAITED_FOR.items():
+                    seconds = command(folder.root, *words, code=code)
+                    taken[name].setdefault(which, []).append(seconds)
+    rows = [f"| {arms * seeds:,} trials | {package.commit[:7]} | now | then / now |"]
+    rows.append("| --- | --- | --- | --- |")
+    for name, times in taken.items():
+        then, now = (statistics.median(times[which]) for which in ("then", "now"))
+        rows.append(f"| {name} | {then:.2f} | {now:.2f} | {ratio(times, 'then', 'now'):.1f} |")
+    about = f"{arms} arms, {seeds} seeds, {epochs} epochs a stage; {BESIDE_ROUNDS} rounds in turn."
+    return [about, "", *rows]
+
+
+BESIDE_ROUNDS = 3
 SIZES: dict[str, Sequence[int]] = {
     "arms": (16, 104, 1_000, 4_000),
     "seeds": (14, 105, 1_001, 10_003),
@@ -279,6 +324,18 @@ def main() -> None:
         return
     if axis == "watching":
         watching(*words)
+        return
+    if axis == "beside":
+        commit, *numbers = words
+        lines = beside(commit, *map(int, numbers))
+        write_result(
+            f"growth-beside-{'-'.join(numbers)}",
+            [
+                f"CPU seconds; results are synthetic; load average {os.getloadavg()[0]:.1f}.",
+                "",
+                *lines,
+            ],
+        )
         return
     sizes = [int(word) for word in words] or SIZES[axis]
     found = {size: MADE[axis](size) for size in sizes} if axis in MADE else epochs(axis, sizes)

@@ -65,7 +65,7 @@ IMAGES = 360
 SERIES = {
     "teacher": ("ce", "intra", "grad_norm", "intra_ratio", "anchor_share", "negatives",
                 "positive_cosine", "negative_cosine", "lr", "train_seconds", "val_top1"),
-    "student": ("ce", "kd", "grad_norm", "agreement", "lr", "train_seconds", "val_top1"),
+    "student": ("ce", "kd", "grad_norm", "lr", "train_seconds", "val_top1"),
 }  # fmt: skip
 OUTCOMES = ("stability", "grad_norm_max", "nonfinite_steps", "seconds", "images_per_second",
             "memory_rss", "top1", "nll", "ece", "entropy", "intra_ratio", "parameters",
