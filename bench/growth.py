@@ -274,7 +274,7 @@ def beside(commit: str, arms: int, seeds: int, epochs: int) -> list[str]:
 
 BESIDE_ROUNDS = 3
 SIZES: dict[str, Sequence[int]] = {
-    "arms": (16, 104, 1_000, 4_000),
+    "arms": (16, 104, 504, 2_000),
     "seeds": (14, 105, 1_001, 10_003),
     "attempts": (14, 140, 1_400, 14_000),
     "viewers": (0, 1, 2, 4, 8),

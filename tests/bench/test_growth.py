@@ -9,7 +9,11 @@ from icckd.results.query import open_results
 from icckd.study.metrics import OUTCOMES, SERIES
 
 
-def test_a_made_folder_holds_a_finished_study_of_whole_journals(tmp_path):
+@pytest.mark.parametrize("simulated_from", [1, 10**9])
+def test_a_made_folder_holds_a_finished_study_of_whole_journals(
+    tmp_path, monkeypatch, simulated_from
+):
+    monkeypatch.setattr(made_state, "SIMULATED_FROM", simulated_from)
     folder = made_state.make(tmp_path / "state", arms=2, seeds=3, epochs=2)
     made_state.make(folder.root, arms=2, seeds=1, epochs=1, name="other")
 
