@@ -1,7 +1,7 @@
 """How costs grow: `python bench/growth.py AXIS [SIZE ...]`.
 
 Axes: `arms` and `seeds` (of trials), `attempts` (of another study in the same state folder),
-`viewers`, `images`, `classes`, `cache`. Results of the first four are synthetic: see
+`viewers`, `monitor`, `images`, `classes`, `cache`. Results of the first five are synthetic: see
 `made_state.py`. The last three train epochs of the shipped study's teacher on synthetic images.
 `python bench/growth.py beside COMMIT ARMS SEEDS EPOCHS` sets what a user waits for beside an
 earlier version, the two in turn.
@@ -19,11 +19,13 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from made_state import MadeSession, make, no_disk, request
+from monitor import WATCH, Terminal
 from same_bits import package_of
 from timing import interleaved, ratio, write_result
 
@@ -31,6 +33,7 @@ from icckd.journal.events import AttemptHeader, EpochMetrics
 from icckd.journal.file import JournalWriter, first_line
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.owner import owner_lock
+from icckd.study.plan import StageJob
 
 Costs = Mapping[str, float | None]
 """CPU seconds by what was done; None where it was not."""
@@ -197,6 +200,37 @@ def watching(root: str) -> None:
     feed.stop()
 
 
+def monitor(size: int) -> Costs:
+    """`icckd watch` on a terminal, beside a run as for viewers, so many attempts being done."""
+    with tempfile.TemporaryDirectory() as home, no_disk():
+        folder = StateFolder(Path(home))
+        session = MadeSession(folder, request(ARMS, 20 + size // (2 * ARMS), 20))
+        waiting = iter(session.plan.stages.values())
+        for _ in range(size):
+            session.attempt(next(waiting))
+        with owner_lock(folder):
+            terminal = Terminal(WATCH, (160, 45), ICCKD_HOME=home)
+            reading = threading.Thread(target=terminal.drain, daemon=True)
+            reading.start()
+            _run(session, waiting, SECONDS)  # what is read first, and drawn first, does not count
+            start, used = time.monotonic(), terminal.cpu()
+            _run(session, waiting, 2 * SECONDS)
+            share = (terminal.cpu() - used) / (time.monotonic() - start)
+            terminal.process.terminate()
+            reading.join()
+    return {"icckd watch, share of a core": share}
+
+
+def _run(session: MadeSession, waiting: Iterator[StageJob], seconds: float) -> None:
+    """End eight epochs a second, for a while."""
+    end = time.monotonic() + seconds
+    _, steps = session.begin(next(waiting))
+    while time.monotonic() < end:
+        time.sleep(1 / RATE)
+        if next(steps, "over") == "over":
+            _, steps = session.begin(next(waiting))
+
+
 TRAINED = """
 [study]
 name = "grown"
@@ -278,12 +312,13 @@ SIZES: dict[str, Sequence[int]] = {
     "seeds": (14, 105, 1_001, 10_003),
     "attempts": (14, 140, 1_400, 14_000),
     "viewers": (0, 1, 2, 4, 8),
+    "monitor": (20, 130, 1_300, 5_000),
     "images": (512, 2_048, 8_192, 32_768),
     "classes": (4, 16, 64, 256, 1_000),
     "cache": (1, 16, 64, 256, 1_024),
 }
 MADE: dict[str, Callable[[int], Costs]] = {
-    "arms": arms, "seeds": seeds, "attempts": attempts, "viewers": viewers,
+    "arms": arms, "seeds": seeds, "attempts": attempts, "viewers": viewers, "monitor": monitor,
 }  # fmt: skip
 
 
@@ -305,7 +340,8 @@ def table(axis: str, found: Mapping[int, Costs]) -> list[str]:
     sizes = list(found)
     names = list(dict.fromkeys(name for costs in found.values() for name in costs))
     head = " | ".join(f"{size:,}" for size in sizes)
-    rows = [f"| {axis} | {head} | exponent |", "| --- |" + " --- |" * (len(sizes) + 1)]
+    what = f"trials, by {axis}" if axis in ("arms", "seeds") else axis
+    rows = [f"| {what} | {head} | exponent |", "| --- |" + " --- |" * (len(sizes) + 1)]
     for name in names:
         costs = [found[size].get(name) for size in sizes]
         slope = exponent(sizes, costs)
