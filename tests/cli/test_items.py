@@ -77,14 +77,23 @@ def write(desk, *, task=ENTRY, study=""):
     desk.write(SEARCH.replace("{study}", study).replace("{task}", task), "search.toml")
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, fresh_process) -> Desk:
+    """A desk on which the study of one seed has run; tests must leave it as it is."""
+    made = Desk(tmp_path_factory.mktemp("searched"))
+    shutil.copy(SCRIPT, made.folder / "search.py")
+    write(made)
+    made.printed = made.train("run", "search.toml").stdout  # type: ignore[attr-defined]
+    return made
+
+
 def rows(desk, study="search"):
     with open_results(StateFolder(desk.state)) as results:
         return {(r.arm, r.metric): r for r in results.comparisons(results.study(study))}
 
 
-def test_one_seed_gives_verdicts_about_items_which_every_report_says(desk):
-    write(desk)
-    printed = " ".join(desk.train("run", "search.toml").stdout.split())
+def test_one_seed_gives_verdicts_about_items_which_every_report_says(searched):
+    desk, printed = searched, " ".join(searched.printed.split())
 
     told = "72 items in 12 groups, one seed: speaks about items, not about other trainings"
     assert told in printed
@@ -117,9 +126,8 @@ def test_one_seed_gives_verdicts_about_items_which_every_report_says(desk):
     assert "not about other trainings" in " ".join(methods.split())
 
 
-def test_the_numbers_follow_from_the_rows_that_the_view_shows(desk):
-    write(desk)
-    desk.train("run", "search.toml")
+def test_the_numbers_follow_from_the_rows_that_the_view_shows(searched):
+    desk = searched
     asked = "select item, item_group, arm, score from item where metric = 'task.reciprocal'"
     told = list(csv.DictReader(io.StringIO(desk.run("sql", asked, "--format", "csv").stdout)))
     assert len(told) == 3 * 72
@@ -142,10 +150,8 @@ def test_the_numbers_follow_from_the_rows_that_the_view_shows(desk):
 
 
 @pytest.mark.slow
-def test_a_command_that_writes_a_table_gives_the_same_items_as_a_function(desk):
-    write(desk)
-    desk.train("run", "search.toml")
-    function = rows(desk)
+def test_a_command_that_writes_a_table_gives_the_same_items_as_a_function(desk, searched):
+    function = rows(searched)
     write(desk, task=COMMAND)
     desk.train("run", "search.toml")
     for key, row in rows(desk).items():
@@ -226,9 +232,8 @@ def test_a_mean_that_contradicts_its_items_fails_the_run(desk):
 
 
 @pytest.mark.slow
-def test_a_rebuilt_database_holds_the_same_items(desk):
-    write(desk)
-    desk.train("run", "search.toml")
+def test_a_rebuilt_database_holds_the_same_items(desk, searched):
+    shutil.copytree(searched.state, desk.state)
     asked = ("sql", "from item order by all", "--format", "csv")
     before = desk.run(*asked).stdout
     for path in desk.state.glob("*.duckdb*"):

@@ -152,6 +152,7 @@ def test_kills_while_a_checkpoint_is_saved_leave_a_whole_checkpoint_or_none(nurs
     assert weights == undisturbed(nursery, tmp_path / "quiet", epochs)
 
 
+@pytest.mark.slow
 def test_the_checks_above_see_half_a_checkpoint_under_its_final_name(nursery):
     nursery.wait(train(nursery, 3, fault=["write", "state.safetensors", 1, "torn", 1]))
     assert saved(nursery.folder) == 1

@@ -288,6 +288,7 @@ def test_nested_settings_become_dotted_paths():
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.lists(st.integers()),
         lambda inner: st.dictionaries(st.from_regex(r"[a-z]{1,3}", fullmatch=True), inner),
+        max_leaves=12,
     )
 )
 def test_flattened_settings_lose_no_leaf_and_invent_none(value):

@@ -156,6 +156,7 @@ def lab_on_a_small_disk(small, roomy):
         yield lab
 
 
+@pytest.mark.slow
 def test_an_owner_on_a_full_disk_goes_on_in_memory_and_returns_to_its_file(tmp_path):
     with (
         tmpfs(tmp_path / "small", megabytes=16) as small,

@@ -233,6 +233,7 @@ def test_a_full_memory_costs_no_worker_and_a_failed_assertion_in_a_kernel_is_a_b
     assert executor._workers == {}
 
 
+@pytest.mark.slow
 def test_a_gpu_that_is_lost_under_a_stage_is_left_out_and_the_other_goes_on(
     machine, executor_of, folder
 ):

@@ -51,6 +51,7 @@ def test_each_stage_of_a_worker_is_compiled_however_many_came_before(graphs, run
     assert counts == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_a_stage_of_more_variants_than_the_compiler_makes_fails(graphs, run_teacher, run_student):
     import torch._dynamo.config as dynamo
 

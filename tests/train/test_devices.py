@@ -301,6 +301,7 @@ def test_accumulation_lowers_the_peak_of_allocated_memory(device, run_teacher):
     assert peaks[1] < peaks[0]
 
 
+@ON_EACH_DEVICE_SLOWLY
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
 def test_a_repeat_in_any_precision_is_bit_identical_and_is_not_fp32(precision, device, run_teacher):
     numerics = able(device, precision)

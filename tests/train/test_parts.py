@@ -242,6 +242,7 @@ def test_the_example_of_the_documentation_is_a_part(tmp_path):
     assert desk.study("plan", **settings, student='distiller = { kind = "mze" }').returncode == 3
 
 
+@pytest.mark.slow
 def test_a_distiller_from_outside_is_a_term_of_a_sum(desk):
     terms = '{ kd = { kind = "kd" }, near = { kind = "mse", weight = 3.0 } }'
     student = f'{PIXELS}\ndistiller = {{ kind = "sum", terms = TERMS }}'
