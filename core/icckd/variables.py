@@ -19,6 +19,9 @@ ALLOW_NETWORK = "ICCKD_ALLOW_NETWORK_HOME"
 GLYPHS = "ICCKD_GLYPHS"
 GLYPH_SETS = ("braille", "ascii")
 PLUGIN_SECONDS = "ICCKD_PLUGIN_SECONDS"
+WORKERS = "ICCKD_WORKERS"
+WORKER_STARTS = ("fork", "spawn")
+"""How workers are started; where nothing is said, on a CPU they are forked."""
 PLUGIN_LIMIT = 60.0
 """Seconds that a plug-in has for one answer unless the variable says otherwise."""
 SEED, FOLDER, RESUME = "ICCKD_SEED", "ICCKD_FOLDER", "ICCKD_RESUME"
@@ -85,11 +88,24 @@ def glyphs() -> str:
     return text
 
 
+def forks_workers(otherwise: bool = True) -> bool:
+    """Return whether workers are forked where that is possible, by `ICCKD_WORKERS`."""
+    text = os.environ.get(WORKERS, "").strip()
+    if not text:
+        return otherwise
+    if text not in WORKER_STARTS:
+        raise UsageError(
+            f"{WORKERS}={text!r}: wanted {', '.join(WORKER_STARTS)}", hint="or unset it"
+        )
+    return text == WORKER_STARTS[0]
+
+
 _READERS: dict[str, Callable[[], object]] = {
     HOME: state_folder,
     DATA: data_folder,
     CHECKPOINT_SECONDS: checkpoint_seconds,
     PLUGIN_SECONDS: plugin_seconds,
+    WORKERS: forks_workers,
     ALLOW_NETWORK: allows_network,
     GLYPHS: glyphs,
 }

@@ -104,8 +104,8 @@ def empty(group: Path) -> None:
 
 @pytest.mark.long
 def test_a_worker_that_the_kernel_kills_for_memory_is_tried_again_alone(tmp_path):
-    """Two workers have no room together; each has room alone."""
-    desk = Desk(tmp_path)
+    """Two workers have no room together; each has room alone. Forked ones would share much."""
+    desk = Desk(tmp_path, environment={"ICCKD_WORKERS": "spawn"})
     desk.write(HUNGRY.format(seeds=2, width=256, epochs=4))
     with control_group(megabytes=1400) as group:
         inside = ["sh", "-c", f'echo $$ > {group}/cgroup.procs; exec "$@"', "sh"]

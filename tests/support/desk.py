@@ -162,6 +162,8 @@ def workers_of(session: subprocess.Popen[str]) -> list[psutil.Process]:
     """Return the worker processes of a session; none where it has ended."""
     try:
         children = psutil.Process(session.pid).children()
-        return [child for child in children if "icckd.run.worker" in " ".join(child.cmdline())]
+        servers = [child for child in children if "icckd.run.worker_server" in child.cmdline()]
+        forked = [child for server in servers for child in server.children()]
+        return forked + [child for child in children if "icckd.run.worker" in child.cmdline()]
     except psutil.NoSuchProcess:
         return []

@@ -1,8 +1,8 @@
 """The executor `local`: worker processes on this machine, each with one list of orders at a time.
 
-A worker is a helper (`icckd.resources.processes`) that runs `icckd.run.worker` in a process group
-of its own, so that Ctrl-C in the terminal reaches the session alone. SIGTERM makes it save its
-stage and die of that signal; when the session dies and its standard input ends, it does the same.
+A worker runs `icckd.run.worker` in a process group of its own, so that Ctrl-C in the terminal
+reaches the session alone (`icckd.run.worker_start`). SIGTERM makes it save its stage and die of
+that signal; when the session dies and its standard input ends, it does the same.
 
 On GPUs each worker sees one of them, by its UUID in CUDA_VISIBLE_DEVICES. A worker whose GPU failed
 ends; a stage that failed so goes to another GPU, where there is one. A GPU that NVML calls lost, or
@@ -14,7 +14,6 @@ import itertools
 import os
 import selectors
 import signal
-import subprocess
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,7 +24,6 @@ from icckd.errors import MachineError
 from icckd.journal.events import Cause
 from icckd.resources import VISIBLE, Gpu, usable_gpus, why_gone
 from icckd.resources.host import oom_kills
-from icckd.resources.processes import Helper, start_helper
 from icckd.run.executors import ExecutorContext, Report
 from icckd.run.messages import (
     Order,
@@ -36,6 +34,7 @@ from icckd.run.messages import (
     skip_line,
 )
 from icckd.run.prepare import default_jobs
+from icckd.run.worker_start import StartedWorker, WorkerStarter
 from icckd.study.records import Device
 
 MAX_STARTS_WITHOUT_WORK = 3
@@ -47,7 +46,7 @@ class _Worker:
 
     Attributes:
         slot: Its number among the running workers; names its log.
-        helper: Its process, with the pipe of its answers.
+        process: Its process, with the pipes to it and from it.
         gpu: The GPU that it sees; None on a CPU.
         orders: What it was given and has not reported as ended or skipped.
         is_training: Whether it began the first of them.
@@ -59,7 +58,7 @@ class _Worker:
     """
 
     slot: int
-    helper: Helper
+    process: StartedWorker
     gpu: Gpu | None = None
     orders: list[Order] = field(default_factory=list)
     is_training: bool = False
@@ -75,16 +74,12 @@ class _Worker:
         return not self.stdin.closed
 
     @property
-    def process(self) -> subprocess.Popen[bytes]:
-        return self.helper.process
-
-    @property
     def stdin(self) -> IO[bytes]:
-        return self.helper.questions
+        return self.process.questions
 
     @property
     def answers(self) -> IO[bytes]:
-        return self.helper.answers
+        return self.process.answers
 
 
 class LocalExecutor:
@@ -118,6 +113,7 @@ class LocalExecutor:
         self._notice = notice
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
+        self._starter = WorkerStarter(logs / "worker-server.log", threads, device, self._selector)
         self._finishing = False
         self._starts_without_work = 0
         self._gpu_starts_without_work: Counter[str] = Counter()
@@ -156,7 +152,7 @@ class LocalExecutor:
             _close(idle[0])
         busy = Counter(w.gpu.uuid for w in staying if w.gpu and w.orders)
         worker = min(free, key=lambda w: busy[w.gpu.uuid] if w.gpu else 0, default=None)
-        worker = worker or self._start_worker(avoided)
+        worker = worker or self._start_worker(orders, avoided)
         worker.orders = list(orders)
         _send(worker, orders_line(orders))
 
@@ -174,6 +170,9 @@ class LocalExecutor:
             )
         reports: list[Report] = []
         for key, _ in self._selector.select(timeout):
+            if key.data is self._starter:
+                self._starter.heed()
+                continue
             worker: _Worker = key.data
             data = os.read(worker.answers.fileno(), 1 << 16)
             if data:
@@ -218,16 +217,20 @@ class LocalExecutor:
             worker.process.kill()
         for worker in list(self._workers.values()):
             self._remove_worker(worker)
+        self._starter.close()
         self._selector.close()
 
-    def _start_worker(self, avoided: Collection[str] = ()) -> _Worker:
+    def _start_worker(self, orders: Sequence[Order], avoided: Collection[str]) -> _Worker:
         slot = next(n for n in itertools.count() if n not in self._workers)
         gpu = self._pick_gpu(avoided)
         with self._log_of(slot).open("ab") as log:
-            helper = start_helper(
-                "icckd.run.worker", environment=self._environment(gpu), output=log, errors=log
+            process = self._starter.start(
+                self._environment(gpu),
+                log,
+                trains=not orders[0].stage.is_task,
+                has_plugins=any(order.plugins for order in orders),
             )
-        worker = _Worker(slot=slot, helper=helper, gpu=gpu, oom_kills_before=oom_kills())
+        worker = _Worker(slot=slot, process=process, gpu=gpu, oom_kills_before=oom_kills())
         self._workers[slot] = worker
         self._selector.register(worker.answers, selectors.EVENT_READ, worker)
         return worker

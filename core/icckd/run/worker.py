@@ -71,6 +71,8 @@ from icckd.variables import checkpoint_seconds
 _HINT = "icckd doctor shows the GPUs; the kernel's log (dmesg) names an Xid error"
 STOP = threading.Event()
 """Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
+FORKED = threading.Event()
+"""Set in a worker that shares memory with the server that forked it: for the record."""
 
 
 def main() -> None:
@@ -276,14 +278,14 @@ def _carry_out(
     if order.stage.is_task:
         run_task(order, folder, recorder, context, lock)
         return
-    _engine().train_stage(order, folder, recorder, context)
+    load_engine().train_stage(order, folder, recorder, context)
 
 
 def _load_engine(plugins: tuple[str, ...]) -> None:
     """Import what trains; what cannot be imported ends this process before it begins anything."""
     try:
         add_plugins(plugins)
-        _engine()
+        load_engine()
     except Exception:
         traceback.print_exc()
         sys.stderr.flush()
@@ -291,7 +293,7 @@ def _load_engine(plugins: tuple[str, ...]) -> None:
 
 
 @functools.cache
-def _engine() -> ModuleType:
+def load_engine() -> ModuleType:
     """Return what trains teachers and students; it loads torch, which a task may not need."""
     from icckd.run import training
 
@@ -349,6 +351,7 @@ def _environment(order: Order) -> dict[str, str]:
     return {
         "python": platform.python_version(),
         **_engine_environment(),
+        **({"worker": "forked"} if FORKED.is_set() else {}),
         **order.stage.source.environment(),
         **gpus,
     }
@@ -357,7 +360,7 @@ def _environment(order: Order) -> dict[str, str]:
 @functools.cache
 def _engine_environment() -> dict[str, str]:
     """Return versions and devices; they stay for a process, and are read from many files."""
-    found: dict[str, str] = _engine().environment()
+    found: dict[str, str] = load_engine().environment()
     return found
 
 
@@ -463,7 +466,7 @@ def _gpu_trouble(order: Order) -> str:
     """Return why the GPU that an order needs cannot be used just now; "" when it can."""
     if order.stage.is_task or order.stage.numerics.device != "cuda":
         return ""
-    trouble: str = _engine().gpu_trouble()
+    trouble: str = load_engine().gpu_trouble()
     return trouble
 
 
