@@ -157,7 +157,7 @@ def test_each_step_sees_the_first_gpu_but_those_about_several(tiny, monkeypatch)
     assert set(seen.values()) == {"all", "GPU-1"}
 
 
-@pytest.mark.slow
+@pytest.mark.long  # `.ci/run` runs the same command in a step of its own
 def test_one_command_prints_a_table_and_writes_a_file(tmp_path):
     out = tmp_path / "gpu.json"
     command = [sys.executable, "bench/gpu.py", "--device=cpu", "--tiny", f"--out={out}"]

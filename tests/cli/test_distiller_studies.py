@@ -14,7 +14,7 @@ from icckd.study.load import load
 from icckd.train.datasets.cifar import CIFAR_FILES, CIFAR_FOLDER
 
 STUDIES = Path(__file__).parents[2] / "studies"
-SHORT = ("teacher.training.epochs=2", "student.training.epochs=2")
+SHORT = ("teacher.training.epochs=1", "student.training.epochs=1")
 
 
 @pytest.mark.slow

@@ -58,16 +58,19 @@ def mutate(data, chance):
     return bytes(data)
 
 
-@pytest.mark.slow
-def test_of_ten_thousand_mutated_journals_every_intact_line_is_kept_and_every_bad_one_counted(
-    tmp_path,
+@pytest.mark.parametrize(
+    "count",
+    [pytest.param(2_000, marks=pytest.mark.slow), pytest.param(10_000, marks=pytest.mark.long)],
+)
+def test_of_thousands_of_mutated_journals_every_intact_line_is_kept_and_every_bad_one_counted(
+    tmp_path, count
 ):
     lines = lines_of(12)
     original = b"".join(lines)
     known = {line.removesuffix(b"\n") for line in lines}
     chance = random.Random(11)
     path = tmp_path / "j"
-    for _ in range(10_000):
+    for _ in range(count):
         data = mutate(original, chance)
         for _ in range(chance.randrange(3)):
             data = mutate(data, chance) if data else original

@@ -121,7 +121,7 @@ def disturb(desk: Desk, troubles, *, chance: random.Random, jobs: int = 2) -> tu
     return said, happened
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_run_killed_and_robbed_of_its_database_ends_like_a_quiet_one(tmp_path, quiet):
     table, expected = quiet
     desk = desk_in(tmp_path / "desk")

@@ -2,6 +2,7 @@
 that was installed beside icckd."""
 
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -77,6 +78,8 @@ def test_a_cancelled_attempt_ends_now_and_every_order_is_reported_once(folder, e
 
 
 def test_an_attempt_cancelled_while_it_begins_does_not_go_on(folder, executor):
+    executor.submit([replace(orders(folder)[0], attempt="before")])
+    next_report(executor, "ended")  # there is a worker, or what it comes from
     executor.submit(orders(folder, LONG)[:1])
     wait_for(lambda: "m" in kinds(folder, "attempt-0"))  # it began; nobody has read that yet
 

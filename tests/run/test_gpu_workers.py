@@ -12,6 +12,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from icckd.errors import MachineError
@@ -22,7 +23,7 @@ from icckd.run import local
 from icckd.run.local import LocalExecutor
 from icckd.study.numerics import numerics_class
 from icckd.study.training import Numerics
-from tests.support.executors import orders, reports_until
+from tests.support.executors import next_report, orders, reports_until
 from tests.support.gpus import A100, H100, Machine, gpu, instance
 
 ILLEGAL = "CUDA error: an illegal memory access was encountered"
@@ -125,6 +126,7 @@ def test_a_worker_on_a_cpu_sees_no_gpu(machine, folder):
         capacity=1, device="cpu", gpus=visible_gpus(), threads=1, logs=folder.sessions
     )
     executor.submit(orders(folder))
+    next_report(executor, "started")
 
     assert seen_by(executor) == [""]
     executor.kill()
@@ -188,7 +190,7 @@ def test_a_worker_whose_gpu_failed_ends_and_its_stage_goes_to_another_gpu(
         ("attempt-1", "returned", "", None),
     ]  # fmt: skip
     assert reports[1].reason == f"{H100} ({gpu(1)['uuid']}): {ILLEGAL}"
-    assert worker.process.returncode == 4
+    assert worker.process.wait(0) == 4
     assert not (folder.attempts / "attempt-1").exists()
     *_, logged, closed = read_chunk(folder.attempts / "attempt-0" / JOURNAL).lines
     assert closed.body["state"] == "failed"
@@ -220,7 +222,7 @@ def test_a_full_memory_costs_no_worker_and_a_failed_assertion_in_a_kernel_is_a_b
     reports = reports_until(executor, lambda found: len(found) == 2)
 
     assert words(reports)[1] == ("attempt-0", "ended", "failed", "out-of-memory")
-    assert worker.process.poll() is None
+    assert psutil.Process(worker.process.pid).status() != psutil.STATUS_ZOMBIE
 
     made.change(0, fault={"message": ASSERT, "is_sticky": True, "times": 2})
     executor.submit([replace(first, attempt="again"), second])
@@ -265,7 +267,7 @@ def test_a_worker_that_dies_with_its_gpu_loses_its_stage_to_the_gpu(machine, exe
     executor.submit(on_cuda(folder, "teacher.training.epochs=2000"))
     reports_until(executor, lambda found: len(found) == 1)
     [worker] = executor._workers.values()
-    worker.process.send_signal(signal.SIGSTOP)  # it dies before it can see that the GPU is gone
+    os.kill(worker.process.pid, signal.SIGSTOP)  # it dies before it can see that the GPU is gone
     made.change(0, lost=True)
     worker.process.kill()
 
@@ -344,4 +346,4 @@ def test_a_gpu_that_takes_no_second_process_keeps_its_first(machine, executor_of
     assert executor_of.notices == [f"{H100} ({gpu(1)['uuid']}) takes no further worker: {busy}"]
     assert (executor.capacity, executor.idle()) == (1, 0)
     [worker] = executor._workers.values()
-    assert worker.process.poll() is None
+    assert psutil.Process(worker.process.pid).status() != psutil.STATUS_ZOMBIE

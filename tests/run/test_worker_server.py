@@ -21,7 +21,7 @@ LONG = "teacher.training.epochs=20000"
 @pytest.fixture
 def executor_of(folder):
     """Make executors that end with the test."""
-    made = []
+    made, before = [], servers()
 
     def make(capacity=1):
         each = LocalExecutor(
@@ -30,6 +30,7 @@ def executor_of(folder):
         made.append(each)
         return each
 
+    make.servers = lambda: [server for server in servers() if server not in before]
     yield make
     for each in made:
         each.kill()
@@ -67,7 +68,7 @@ def test_all_workers_come_from_one_server_which_ends_with_the_executor(folder, e
     executor.submit([first])
     executor.submit([second])
     reports_until(executor, lambda found: len(found) == 2)
-    [server] = servers()
+    [server] = executor_of.servers()
     assert {child.pid for child in server.children()} == pids(executor)
     assert all(os.getsid(pid) == pid for pid in pids(executor))
 
@@ -81,7 +82,7 @@ def test_all_workers_come_from_one_server_which_ends_with_the_executor(folder, e
 
     executor.kill()
     assert not server.is_running()
-    assert servers() == []
+    assert executor_of.servers() == []
 
 
 def test_an_executor_that_is_killed_before_its_server_is_ready_returns_or_ends_everything(
@@ -93,7 +94,7 @@ def test_an_executor_that_is_killed_before_its_server_is_ready_returns_or_ends_e
 
     executor.kill()
 
-    assert servers() == []
+    assert executor_of.servers() == []
     assert not list(folder.attempts.iterdir())
 
 
@@ -103,14 +104,14 @@ def test_a_worker_outlives_its_server_and_the_next_one_has_a_server_again(folder
     first, second = long_orders(folder, 2)
     executor.submit([first])
     next_report(executor, "started")
-    [server] = servers()
+    [server] = executor_of.servers()
 
     server.kill()
     server.wait()
     executor.submit([second])
     next_report(executor, "started")
 
-    [other] = servers()
+    [other] = executor_of.servers()
     assert other.pid != server.pid
     [old] = pids(executor) - {child.pid for child in other.children()}
     os.kill(old, signal.SIGTERM)
@@ -126,7 +127,7 @@ def test_a_server_whose_source_changed_forks_no_more(folder, executor_of, tmp_pa
     first, second, third = long_orders(folder, 3)
     executor.submit([first])
     next_report(executor, "started")
-    [server] = servers()
+    [server] = executor_of.servers()
 
     (tmp_path / "sitecustomize.py").write_text("# edited")
     executor.submit([second])
@@ -138,7 +139,7 @@ def test_a_server_whose_source_changed_forks_no_more(folder, executor_of, tmp_pa
 
     executor.submit([third])
     next_report(executor, "started")
-    [other] = servers()
+    [other] = executor_of.servers()
     assert [child.pid for child in other.children()] == [executor._workers[2].process.pid]
 
 
@@ -155,11 +156,11 @@ def test_forked_and_spawned_workers_leave_the_same_files(folder, executor_of, mo
         ]
 
     forked = trained(executor_of(), "forked")
-    assert len(servers()) == 1
+    assert len(executor_of.servers()) == 1
     monkeypatch.setenv("ICCKD_WORKERS", "spawn")
     spawned = trained(executor_of(), "spawned")
 
-    assert len(servers()) == 1
+    assert len(executor_of.servers()) == 1
     assert forked == spawned
     assert "model.safetensors" in forked[0]
 
@@ -176,7 +177,8 @@ def test_a_plug_in_is_imported_by_workers_and_not_by_the_server(folder, executor
     wait_for(seen.exists)
 
     assert {int(pid) for pid in seen.read_text().split()} == pids(executor)
-    assert [child.pid for server in servers() for child in server.children()] == [*pids(executor)]
+    [server] = executor_of.servers()
+    assert {child.pid for child in server.children()} == pids(executor)
 
 
 @pytest.mark.slow
