@@ -15,7 +15,7 @@ import pytest
 
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
-from tests.support.desk import Desk, attempts_begun, journals
+from tests.support.desk import Desk, attempts_begun, epochs_recorded, journals
 from tests.support.waiting import wait_for
 
 SCRIPTS = Path(__file__).parents[1] / "support" / "scripts"
@@ -447,9 +447,7 @@ def workers_running(session: int) -> list[psutil.Process]:
 def test_a_worker_killed_amid_a_task_changes_no_number(desk, resume):
     name = slow_study(desk, resume=resume)
     session = desk.start("run", name, "--no-tui", "-j", "1")
-    wait_for(lambda: any('"loss"' in p.read_text() or "task.loss" in p.read_text()
-                         for p in journals(desk)), process=session)  # fmt: skip
-    time.sleep(0.3)
+    wait_for(lambda: epochs_recorded(desk), process=session)
     [task] = tasks_running(desk)
     for worker in workers_running(session.pid):
         worker.kill()
