@@ -28,6 +28,8 @@ from pathlib import Path
 
 PAGE = Path(__file__).with_suffix(".md")
 SIZE = (80, 24)
+_ALIKE = {"COLUMNS": str(SIZE[0]), "LC_ALL": "C.UTF-8", "CUDA_VISIBLE_DEVICES": ""}
+"""Variables that let the page say the same on every machine."""
 TABLE = """method,seed,accuracy,minutes
 ours,0,81.2,12
 ours,1,80.7,12
@@ -127,7 +129,7 @@ def walked(icckd: Path) -> str:
 def environment(folder: Path) -> dict[str, str]:
     """Return the variables of a user who has set none of icckd's."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("ICCKD_", "PYTHON"))}
-    return {**kept, "HOME": str(folder), "COLUMNS": str(SIZE[0]), "LC_ALL": "C.UTF-8"}
+    return {**kept, **_ALIKE, "HOME": str(folder)}
 
 
 def printed(words: list[str], folder: Path) -> list[str]:
@@ -233,24 +235,28 @@ def cut(lines: list[str], step: Step) -> list[str]:
 
 
 def comparable(page: str) -> list[str]:
-    """Return what must be the same everywhere: not numbers, not what the screen shows.
+    """Return what must be the same everywhere: not numbers, not what follows from them.
 
-    Lines are compared by their words, since numbers of another length wrap them elsewhere; stages
-    that train at the same time come in any order.
+    Another processor trains to other accuracies in their last digits, from which other verdicts
+    can follow; of what a run or a report prints, lines count that say none.
     """
     kept: list[str] = []
-    is_screen = False
+    step: Step | None = None
     for line in page.splitlines():
         if line.startswith("    $ "):
-            is_screen = any(s.is_screen and line == f"    $ {s.command}" for s in STEPS)
-            kept.append(line)
-        elif not line.startswith("    "):
-            is_screen = False
-            kept.append(line)
-        elif not is_screen and not re.match(r"    12:00:00 ", line):
-            words = re.sub(r"[-+±]?\d[\d.,]*", "N", line)
-            kept.append(re.sub(r"[-─]{3,}", "-", " ".join(words.split())))
+            step = next((s for s in STEPS if line == f"    $ {s.command}"), None)
+        elif step is None or not line.startswith("    "):
+            step = step if line.startswith("    ") or not line else None
+        elif step.is_screen or (step.head is not None and not _SAYS_NO_VERDICT.match(line)):
+            continue
+        words = re.sub(r"[-+±]?\d[\d.,]*", "N", line)
+        kept.append(" ".join(words.split()))
     return kept
+
+
+_SAYS_NO_VERDICT = re.compile(
+    r"    (study \w+(:|,)|live view|What do|verdicts on|arm  |full  |icckd: |student\.top1 in)"
+)
 
 
 if __name__ == "__main__":

@@ -42,13 +42,16 @@ def test_what_differs_from_run_to_run_is_not_on_the_page(quickstart):
     ]
 
 
-def test_numbers_may_differ_and_words_may_not(quickstart):
-    def page(text):
-        return f"    $ icckd report digits\n    {text}\n"
+def test_numbers_and_verdicts_may_differ_and_other_words_may_not(quickstart):
+    def page(command, text):
+        return f"    $ {command}\n    {text}\n"
 
-    comparable = quickstart["comparable"]
-    assert comparable(page("full  89.27 ± 2.44 (6)")) == comparable(page("full   9.1 ± 12.4 (6)"))
-    assert comparable(page("the part helps")) != comparable(page("the part hurts"))
+    comparable, report = quickstart["comparable"], "icckd report digits"
+    assert comparable(page(report, "full  89.27 (6)")) == comparable(page(report, "full   9.1 (6)"))
+    assert comparable(page(report, "the part helps")) == comparable(page(report, "undecided"))
+    assert comparable(page(report, "full  89 (6)")) != comparable(page(report, "full  89 of 6"))
+    plan = "icckd plan digits.toml"
+    assert comparable(page(plan, "3 arms x 6 seeds")) != comparable(page(plan, "3 arms, 6 seeds"))
 
 
 def test_a_screen_is_read_as_a_terminal_shows_it(quickstart):
