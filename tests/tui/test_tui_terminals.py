@@ -112,7 +112,7 @@ def test_a_terminal_of_no_size_is_drawn_once_and_left_at_q(state, width, height)
 def test_the_c_locale_gets_ascii_alone(state):
     with Terminal(state, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") as terminal:
         terminal.until("icc-ablations", "no-margin")
-        pages = (("2", "teacher.val_top1"), ("5", "Queue"), ("?", "Keys"), ("q", ""),
+        pages = (("2", "teacher.val_top1"), ("5", "Queue"), ("?", "In tables"), ("q", ""),
                  (":", "Search actions"), ("\x1b", ""))  # fmt: skip
         for key, words in pages:
             terminal.press(key)
@@ -187,9 +187,12 @@ def test_inside_tmux_the_screen_is_whole_and_keys_arrive(state, tmp_path):
     try:
         lines = shows("icc-ablations", "no-margin", "1 study")
         assert lines[0].startswith(" icc-ablations")
-        end = next(place for place, line in enumerate(lines) if line.startswith("╰"))
+        first = next(place for place, line in enumerate(lines) if line.startswith("╭"))
+        end = max(place for place, line in enumerate(lines) if line.startswith("╰"))
         assert end > 20
-        assert {line[0] + line[79] for line in lines[2:end]} == {"││"}, lines
+        sides = [line[0] + line[79] for line in lines[first : end + 1]]
+        assert set(sides) == {"╭╮", "││", "╰╯"}, lines
+        assert sides.count("╭╮") == 2  # the matrix, and the differences below it
         tmux("send-keys", "-t", "one", "3")
         shows("Comparison with full", "comparison 1/4")
         tmux("send-keys", "-t", "one", "1", "q")
