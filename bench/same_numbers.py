@@ -169,10 +169,11 @@ def prove(changed: set[str], folder: Path, because: str) -> dict[str, str]:
     print(f"comparing commit {base[:12]} with the working tree", flush=True)
     with ThreadPoolExecutor() as pool:
         old, new = pool.map(lambda tree: numbers(tree, study, folder), (before, ROOT))
+    new = {key: value for key, value in new.items() if key[0] in {key[0] for key in old}}
     differing = sorted(key for key in old if old[key] != new.get(key))
     if more := sorted({key[-1] for key in new.keys() - old.keys()}):
         print(f"recorded for the first time: {', '.join(more)}")
-    stages = len({key[:3] for key in new})
+    stages = len({key[:4] for key in new})
     if differing or not new:
         for key in differing[:20]:
             print(f"differs: {' '.join(key)}: {old.get(key)} -> {new.get(key)}")
@@ -215,19 +216,35 @@ def modules_run(study: Path) -> set[str]:
     for method in expand(load(study)).methods.values():
         teacher = source.part_modules((method.teacher, method.data))
         student = source.part_modules((method.student, method.data))
-        found |= source.modules("teacher", teacher) | source.modules("student", student)
+        found |= source.modules("teacher", (*teacher, source.pack_entry("teacher")))
+        found |= source.modules("student", (*student, source.pack_entry("student")))
     return found
 
 
 def numbers(tree: Path, study: Path, folder: Path) -> dict[tuple[str, ...], Any]:
-    """Train the study with the package of a tree; return what it gave, by stage and name."""
-    state = folder / f"state-{tree.name}-{os.getpid()}"
+    """Train the study with the package of a tree; return what it gave, by stage and name.
+
+    It is trained stage by stage, and once more in packs where the package has these.
+    """
+    if not (tree / "core" / "icckd" / "study" / "packing.py").exists():
+        return {("off", *key): value for key, value in trained(tree, study, folder, "").items()}
+    return {
+        (packing, *key): value
+        for packing in ("off", "auto")
+        for key, value in trained(tree, study, folder, packing).items()
+    }
+
+
+def trained(tree: Path, study: Path, folder: Path, packing: str) -> dict[tuple[str, ...], Any]:
+    """Train the study with the package of a tree, its stages packed or not."""
+    state = folder / f"state-{tree.name}-{packing}-{os.getpid()}"
     variables = {
         **os.environ, "PYTHONPATH": str(tree / "core"), "ICCKD_HOME": str(state),
         "ICCKD_DATA_DIR": str(folder / "data"), "OMP_NUM_THREADS": "1",
     }  # fmt: skip
     done = subprocess.run(
-        [sys.executable, "-m", "icckd.cli.main", "run", str(study), "--device", "cpu", "-j", "1"],
+        [sys.executable, "-m", "icckd.cli.main", "run", str(study), "--device", "cpu", "-j", "1",
+         *([f"numerics.packing={packing}"] if packing else [])],
         cwd=folder, env=variables, capture_output=True, text=True,
     )  # fmt: skip
     if done.returncode:

@@ -129,3 +129,15 @@ class StagePaused(IcckdError):  # noqa: N818  # not a failure
             f"stopped as asked after epoch {epoch}", hint="its next attempt resumes there"
         )
         self.epoch = epoch
+
+
+class StageCancelled(IcckdError):  # noqa: N818  # not a failure
+    """A stage was taken back while it was trained, and was dropped at the end of an epoch.
+
+    Attributes:
+        epoch: Epochs done; nothing of them is kept.
+    """
+
+    def __init__(self, *, epoch: int) -> None:
+        super().__init__(f"cancelled after epoch {epoch}", hint="icckd run trains it anew")
+        self.epoch = epoch

@@ -441,7 +441,7 @@ def _source(question: Mapping[str, Any]) -> dict[str, Any]:
     is_teacher = kind == "teacher"
     role = (Teacher if is_teacher else Student).model_validate_json(table)
     data = _DATA.validate_json(json.dumps(question["data"]))
-    return asdict(source_of(kind, role, data))
+    return asdict(source_of(kind, role, data, question["packed"]))
 
 
 if __name__ == "__main__":

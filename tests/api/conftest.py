@@ -36,7 +36,8 @@ SMALL = {
 def ran(tmp_path_factory, fresh_process):
     """The small study, run by `icckd.run`; tests only read it."""
     home: Path = tmp_path_factory.mktemp("python") / ".icckd"
-    study = icckd.Study.from_dict(SMALL)
+    by_itself = {"numerics": {"packing": "off"}}  # so that times and memory are measured
+    study = icckd.Study.from_dict({**SMALL, **by_itself})
     found = icckd.run(study, executor=FRESH_PROCESS, jobs=2, home=home, progress=False)
     yield SimpleNamespace(home=home, study=study, found=found)
     found.close()

@@ -185,7 +185,7 @@ def test_planning_a_study_again_says_how_many_stages_a_training_version_makes_an
     lines = printed(capsys, "plan", "grid.toml", "--device", "cpu").splitlines()
 
     assert [line.strip() for line in lines if "training version" in line] == [
-        "training version 1 -> 2: 24 stages will be trained again, earlier results stay reportable"
+        "training version 1 -> 3: 24 stages will be trained again, earlier results stay reportable"
     ]
     assert any(line.startswith("to train: 24 stages") for line in lines)
 

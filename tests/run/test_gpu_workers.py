@@ -64,7 +64,7 @@ def on_cuda(folder, *overrides):
     numerics = numerics_class(Numerics(), "cuda")
     return [
         replace(order, stage=replace(order.stage, numerics=numerics))
-        for order in orders(folder, *overrides)
+        for order in orders(folder, "numerics.packing=off", *overrides)
     ]
 
 

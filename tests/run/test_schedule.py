@@ -1,6 +1,7 @@
 """The schedule starts what is ready, blocks what lost its input, and always comes to an end."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from icckd.run.schedule import MAX_LIST, POLICIES, Schedule
 from icckd.study.numerics import NumericsClass
+from icckd.study.packing import Packing
 from icckd.study.plan import Plan, StageJob
 from icckd.study.records import Trial
 
@@ -98,6 +100,7 @@ class Slow:
         self.stages, self.order = plan.stages, list(plan.stages)
         self.states = {d: "complete" if d in complete else "pending" for d in self.order}
         self.alone, self.not_before = set(), {}
+        self.largest = {d: each.packing.largest for d, each in plan.stages.items()}
 
     def next_list(self, workers, now):
         running = [d for d, state in self.states.items() if state == "running"]
@@ -109,19 +112,40 @@ class Slow:
             and all(self.states[i] == "complete" for i in self.stages[d].inputs.values())
         ]  # fmt: skip
         together = [d for d in ready if d not in self.alone]
-        taken = together[: max(1, min(MAX_LIST, len(together) // (2 * workers)))]
-        return taken or ([] if running else ready[:1])
+        if not together:
+            return [] if running else ready[:1]
+        first = self.stages[together[0]].packing
+        if not first.key:
+            alike = [d for d in together if not self.stages[d].packing.key]
+            return alike[: max(1, min(MAX_LIST, len(alike) // (2 * workers)))]
+        largest = self.largest[together[0]]
+        alike = [
+            d for d in together
+            if self.stages[d].packing.key == first.key and self.largest[d] == largest
+        ]  # fmt: skip
+        units = -(-len(alike) // (workers * first.unit))
+        return alike[: min(largest, units * first.unit)]
+
+
+PACKINGS = (Packing(), Packing(key="a", largest=4, unit=2), Packing(key="b", largest=3, unit=1))
 
 
 @given(
     st.integers(1, 3),
+    st.lists(st.sampled_from(PACKINGS), min_size=20, max_size=20),
     st.sets(st.integers(0, 9)),
     st.lists(st.tuples(st.sampled_from(["complete", "killed", "out-of-memory", "first", "next",
-                                        "next", "next", "bug", "returned"]), st.integers(0, 9)),
+                                        "next", "next", "bug", "returned", "pack", "by itself"]),
+                       st.integers(0, 9)),
              max_size=80),
 )  # fmt: skip
-def test_decisions_are_those_of_the_rules_read_off_all_stages(workers, done, steps):
+def test_decisions_are_those_of_the_rules_read_off_all_stages(workers, packings, done, steps):
     plan = teachers_with_students(10)
+    stages = {
+        digest: replace(stage, packing=packing)
+        for (digest, stage), packing in zip(plan.stages.items(), packings, strict=True)
+    }
+    plan = replace(plan, stages=stages)
     trials = tuple(trial("x", i, f"t{i}", f"s{i}") for i in range(10))
     plan = Plan(arms=(), trials=trials, stages=plan.stages)
     complete = {f"t{i}" for i in done}
@@ -144,15 +168,68 @@ def test_decisions_are_those_of_the_rules_read_off_all_stages(workers, done, ste
                 schedule.completed(digest)
             elif what == "returned":
                 schedule.returned(digest)
+            elif what == "by itself":
+                schedule.returned(digest, by_itself=True)
+                slow.largest[digest] = 1
+            elif what == "pack":
+                schedule.pack_failed(digest, 1 + number, "killed")
+                slow.largest[digest] = max(1, (1 + number) // 2)
             else:
                 schedule.failed(digest, what, now=now)
             slow.states = dict(schedule.states)
             slow.alone = {d for d in slow.order if schedule.runs_alone(d)}
-            if slow.states[digest] == "pending" and what != "returned":
+            if slow.states[digest] == "pending" and what not in ("returned", "pack", "by itself"):
                 ends = schedule._ends[digest, what]
                 slow.not_before[digest] = now + POLICIES[what].pause_after(ends)
         assert schedule.states == slow.states
         assert schedule.is_over() == (not {"pending", "running"} & set(slow.states.values()))
+
+
+def packable(count, **packing):
+    packing = Packing(**{"key": "a", "largest": 12, "unit": 4, **packing})
+    return plan_of(*(replace(stage(f"t{i}"), packing=packing) for i in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "sizes"),
+    [(48, 2, [12, 12, 12, 8, 4]), (10, 2, [8, 2]), (3, 2, [3]), (9, 1, [9]), (26, 1, [12, 12, 2])],
+)
+def test_packs_share_what_is_ready_among_the_workers_in_whole_units(count, workers, sizes):
+    schedule, found = Schedule(packable(count), ()), []
+    while taken := schedule.next_list(workers):
+        found.append(len(taken))
+    assert found == sizes
+
+
+def test_a_pack_that_fails_is_halved_until_the_one_at_fault_is_alone_and_then_counts():
+    schedule, sizes = Schedule(packable(8), ()), []
+    now = 0.0
+    while not schedule.is_over():
+        taken = [s.digest for s in schedule.next_list(1, now)]
+        sizes.append(len(taken))
+        now += 100
+        for digest in taken:
+            if "t5" not in taken:
+                schedule.completed(digest)
+            elif len(taken) > 1:
+                [change] = schedule.pack_failed(digest, len(taken), "killed")
+                assert "trying again" in change.reason
+            else:
+                schedule.failed(digest, "killed", "killed", now)
+    assert schedule.states.pop("t5") == "failed"
+    assert set(schedule.states.values()) == {"complete"}
+    assert sizes[0] == 8
+    assert sizes.count(1) <= POLICIES["killed"].tries + 1
+
+
+def test_a_stage_that_another_process_works_on_waits_by_itself():
+    schedule = Schedule(packable(4), ())
+    schedule.next_list(1)
+    schedule.returned("t1", "another worker is training it", by_itself=True)
+    schedule.returned("t2")
+
+    assert [s.digest for s in schedule.next_list(1)] == ["t1"]
+    assert [s.digest for s in schedule.next_list(1)] == ["t2"]
 
 
 class Unscanned(dict):

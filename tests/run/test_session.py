@@ -12,8 +12,11 @@ from icckd.run.executors import Report
 from icckd.run.local import LocalExecutor
 from icckd.run.session import RunRequest, Session
 from icckd.study.load import parse
+from tests.support import studies
 from tests.support.executors import plan_of
-from tests.support.studies import ONE_ARM, TWO_STAGES
+from tests.support.studies import TWO_STAGES
+
+ONE_ARM = f'{studies.ONE_ARM}\n[numerics]\npacking = "off"\n'
 
 
 class Silent:

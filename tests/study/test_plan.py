@@ -189,7 +189,7 @@ def test_settings_of_a_stage_are_complete_and_survive_json():
 def test_the_digests_of_the_shipped_study_change_only_on_purpose():
     """A changed default or identity shows here; then the training version must be raised."""
     study = load(ROOT / "studies" / "ablations.toml")
-    plan = plan_of(study)
+    plan = plan_of(study, packing="auto")
     golden = Path(__file__).with_name("shipped-digests.txt")
 
     assert "".join(f"{d}\n" for d in plan.stages) == golden.read_text()

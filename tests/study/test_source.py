@@ -81,8 +81,8 @@ def test_a_stage_has_the_source_of_its_own_parts():
 def test_only_source_that_is_not_known_or_accepted_changes_the_stages_that_it_trains():
     study = parse(TWO_STAGES, where="x")
 
-    def changed_student(kind, role, data):
-        return CHANGED if kind == "student" else source_of(kind, role, data)
+    def changed_student(kind, role, data, packed):
+        return CHANGED if kind == "student" else source_of(kind, role, data, packed)
 
     teacher, student = plan_of(study).stages
     other = plan_of(study, source=changed_student).stages

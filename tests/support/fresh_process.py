@@ -1,4 +1,4 @@
-"""An executor that is not part of icckd: every order is attempted in a process of its own.
+"""An executor that is not part of icckd: every order, or pack, has a process of its own.
 
 The processes are forked from one that has imported torch already.
 """
@@ -36,14 +36,23 @@ def opened(connection: Connection, mode: str) -> IO[bytes]:
 
 @dataclass(eq=False)
 class Running:
-    """A list of orders, and the process of its first one."""
+    """A list of orders, and the process of its first one, or first pack."""
 
     orders: list[Order]
     process: BaseProcess = field(init=False)
     reader: threading.Thread = field(init=False)
     pipe: IO[bytes] = field(init=False)
-    has_begun: bool = False
+    begun: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
+
+    @property
+    def current(self) -> list[Order]:
+        first = self.orders[:1]
+        return (
+            [o for o in self.orders if o.pack == first[0].pack]
+            if first and first[0].pack
+            else first
+        )
 
     def send(self, line: bytes) -> None:
         # Where it ended, the reading thread says so, and closes the pipe.
@@ -86,13 +95,13 @@ class FreshProcessExecutor:
 
     def cancel(self, attempts) -> None:
         for running in self._lists:
-            current, rest = running.orders[:1], running.orders[1:]
-            if any(order.attempt in attempts for order in current):
-                if running.has_begun:
-                    running.process.kill()
-                else:
-                    running.skipped.add(current[0].attempt)
-                    running.send(skip_line([current[0].attempt]))
+            current = running.current
+            rest = running.orders[len(current) :]
+            if running.begun and running.begun <= set(attempts):
+                running.process.kill()
+            elif unwanted := [o.attempt for o in current if o.attempt in attempts]:
+                running.skipped.update(unwanted)
+                running.send(skip_line(unwanted))
             dropped = [order for order in rest if order.attempt in attempts]
             self._returned += [Report(order=order, what="returned") for order in dropped]
             running.orders = [order for order in running.orders if order not in dropped]
@@ -117,7 +126,7 @@ class FreshProcessExecutor:
         self._lists = []
 
     def _start(self, running: Running) -> None:
-        running.has_begun = False
+        running.begun = set()
         lines, to_worker = CONTEXT.Pipe(duplex=False)
         from_worker, out = CONTEXT.Pipe(duplex=False)
         running.process = CONTEXT.Process(target=serve, args=(lines, out, dict(os.environ)))
@@ -125,7 +134,7 @@ class FreshProcessExecutor:
         lines.close()
         out.close()
         running.pipe = opened(to_worker, "wb")
-        running.send(orders_line(running.orders[:1]))
+        running.send(orders_line(running.current))
         running.reader = threading.Thread(
             target=self._read, args=(running, running.process, opened(from_worker, "rb"))
         )
@@ -140,18 +149,20 @@ class FreshProcessExecutor:
 
     def _message(self, running: Running, line: bytes) -> list[Report]:
         message = read_worker_line(line)
-        order = running.orders[0]
-        if message.what in ("started", "ended"):
-            running.has_begun = message.what == "started"
-        if message.what == "started" and order.attempt in running.skipped:
+        [order] = [each for each in running.orders if each.attempt == message.attempt]
+        if message.what == "started":
+            running.begun.add(order.attempt)
+        if message.what == "started" and order.attempt in running.skipped and not order.pack:
             running.process.kill()
         if message.what in ("ended", "skipped"):
-            running.orders.pop(0)
-            running.end()
+            running.orders.remove(order)
+            running.begun.discard(order.attempt)
+            if not order.pack or all(other.pack != order.pack for other in running.orders):
+                running.end()
         what = "returned" if message.what == "skipped" else message.what
         return [
             Report(order=order, what=what, state=message.state, cause=message.cause,
-                   reason=message.reason)
+                   reason=message.reason, by_itself=message.by_itself, mates=message.mates)
         ]  # fmt: skip
 
     def _ended(self, running: Running) -> list[Report]:
@@ -160,10 +171,13 @@ class FreshProcessExecutor:
             self._start(running)
             return []
         self._lists.remove(running)
-        lost = running.orders[:1] if running.has_begun else []
+        lost = [order for order in running.orders if order.attempt in running.begun]
+        returned = [order for order in running.orders if order.attempt not in running.begun]
+        mates = len(lost) - 1
         cause = "preempted" if code == -signal.SIGTERM else "killed"
         reason = f"process killed by signal {-code}" if code < 0 else f"process ended with {code}"
         return [
-            *(Report(order=order, what="lost", cause=cause, reason=reason) for order in lost),
-            *(Report(order=order, what="returned") for order in running.orders[len(lost):]),
+            *(Report(order=order, what="lost", cause=cause, reason=reason, mates=mates)
+              for order in lost),
+            *(Report(order=order, what="returned") for order in returned),
         ]  # fmt: skip

@@ -404,6 +404,8 @@ def _time(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> 
 def _memory(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
     known = _known(stages, estimates)
     peaks = [e.memory_bytes for e in known or () if e.memory_bytes is not None]
+    if not peaks and stages and all(stage.numerics.packed for stage in stages):
+        return "not measured, as stages that are packed share a process"
     if not peaks:
         return "unknown"
     return f"up to {bytes_text(max(peaks))} a worker, {bytes_text(max(peaks) * jobs)} in all"

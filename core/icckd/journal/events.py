@@ -79,6 +79,8 @@ class AttemptHeader(Fact):
     environment: dict[str, str]
     ordinal: Count = 0
     files: dict[str, str] = Field(default_factory=dict)
+    pack: str = ""
+    members: Count = 1
 
 
 class Resumed(Fact):

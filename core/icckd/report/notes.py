@@ -40,6 +40,7 @@ from icckd.results.studies import Provenance, StageProvenance
 from icckd.results.types import About, Comparison, StudyInfo, TrialStatus, on_synthetic_data
 from icckd.study.arms import Design, expand
 from icckd.study.load import study_in_journal
+from icckd.study.metrics import of_a_process
 from icckd.study.model import Method
 from icckd.study.plugins import kinds_of_parts
 from icckd.study.records import ENGINE_KINDS, Arm
@@ -99,7 +100,7 @@ def notes(results: "Results", study: StudyInfo) -> list[str]:
         *_special(study, rows),
         *matched_notes(results, study),
         *instrument_notes(study),
-        *_without_value(study, rows),
+        *_without_value(study, rows, results.provenance(study).stages),
         *_mixed_gpus(results.provenance(study).stages),
         *filter(None, [mixed_note(results.mixed_bits(study))]),
         *_source(results.provenance(study)),
@@ -311,14 +312,24 @@ def _hint(results: "Results", study: StudyInfo, trial: TrialStatus) -> str:
     return f" Hint: {display(hint).rstrip('.')}." if hint else ""
 
 
-def _without_value(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]:
+def _without_value(
+    study: StudyInfo, rows: tuple[Comparison, ...], stages: tuple[StageProvenance, ...]
+) -> Iterator[str]:
     measured = {row.metric for row in rows if row.n}
+    packed = {stage.kind for stage in stages if stage.numerics.get("packed")}
     for metric in study.metrics:
         if metric in measured:
             continue
         device = study.metric(metric).device
-        why = "" if device == "any" else f"; it is recorded on {device} devices only"
-        yield f"{display(metric)} has no value here{why}."
+        if device != "any":
+            yield f"{display(metric)} has no value here; it is recorded on {device} devices only."
+        elif of_a_process(metric) and metric.partition(".")[0] in packed:
+            yield (
+                f"{display(metric)} is not measured: the stages were packed, and several share a"
+                ' process; numerics.packing = "off" trains each by itself.'
+            )
+        else:
+            yield f"{display(metric)} has no value here."
 
 
 def _mixed_gpus(stages: tuple[StageProvenance, ...]) -> Iterator[str]:

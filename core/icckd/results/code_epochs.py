@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -106,7 +107,7 @@ def _content_of(row: tuple[Any, ...], names: Mapping[str, str]) -> str:
             seed=seed,
             replicate=replicate,
             fingerprint=fingerprint,
-            numerics=NumericsClass(**json.loads(numerics)).identity(),
+            numerics=_unpacked(NumericsClass(**json.loads(numerics))),
             inputs=[names.get(digest, "") for digest in json.loads(inputs).values()],
         )
     except (ValidationError, KeyError, TypeError, ValueError):
@@ -123,9 +124,14 @@ def _content_of_job(stage: StageJob, settings: Mapping[str, Any], names: Mapping
         seed=stage.seed,
         replicate=stage.replicate,
         fingerprint=stage.fingerprint,
-        numerics=stage.numerics.identity(),
+        numerics=_unpacked(stage.numerics),
         inputs=[names[digest] for digest in stage.inputs.values()],
     )
+
+
+def _unpacked(numerics: NumericsClass) -> dict[str, Any]:
+    """Return a class's identity without packing, which a stage may have been moved to."""
+    return replace(numerics, packed=False).identity()
 
 
 def _today(settings: Mapping[str, Any]) -> dict[str, Any]:

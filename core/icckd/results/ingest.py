@@ -157,7 +157,8 @@ def _attempt(event: AttemptHeader, line: Line, name: str) -> Iterator[TableRow]:
         (name, event.session, event.stage, event.kind, event.shape, event.seed, event.replicate,
          event.epochs, line.time, _json(event.settings), _json(event.inputs), event.fingerprint,
          _json(event.numerics), event.code_epoch, event.host, event.boot, event.pid,
-         _json(event.environment), event.ordinal, _json(event.files)),
+         _json(event.environment), event.ordinal, _json(event.files), event.pack,
+         event.members),
     )  # fmt: skip
 
 

@@ -40,6 +40,8 @@ class Report:
         reason: The same in words. For `stalled`, why the stage cannot continue just now, "" when
             it can again; for `returned`, why, if its worker could say; for a `complete` stage, that
             there was nothing to do.
+        by_itself: Whether what was `returned` is not to be put into a pack again.
+        mates: Other members of its pack that ended by the same failure, or with its worker.
     """
 
     order: Order
@@ -47,6 +49,8 @@ class Report:
     state: Literal["", "complete", "failed"] = ""
     cause: Cause | None = None
     reason: str = ""
+    by_itself: bool = False
+    mates: int = 0
 
 
 class Executor(Protocol):
@@ -63,7 +67,10 @@ class Executor(Protocol):
         """Return how many lists could start now."""
 
     def submit(self, orders: Sequence[Order]) -> None:
-        """Begin a list of orders, attempted in this order. Called while `idle()` is above 0."""
+        """Begin a list of orders, attempted in this order, those of one pack together.
+
+        Called while `idle()` is above 0.
+        """
 
     def wait(self, timeout: float) -> list[Report]:
         """Return what happened, waiting at most `timeout` seconds for something to happen.

@@ -49,9 +49,10 @@ class _Worker:
         process: Its process, with the pipes to it and from it.
         gpu: The GPU that it sees; None on a CPU.
         orders: What it was given and has not reported as ended or skipped.
-        is_training: Whether it began the first of them.
+        begun: Attempts of those that it began: the first, or several of a pack.
         skipped: Attempts that it was told to leave out.
         has_worked: Whether it ever began an order.
+        has_packed: Whether it was ever given a pack: its memory tells nothing of a stage since.
         unread: The beginning of a line of its output.
         oom_kills_before: What the kernel had killed for memory when it started.
         unusable: Why it could not use its GPU, as it said before it began anything.
@@ -61,9 +62,10 @@ class _Worker:
     process: StartedWorker
     gpu: Gpu | None = None
     orders: list[Order] = field(default_factory=list)
-    is_training: bool = False
+    begun: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
     has_worked: bool = False
+    has_packed: bool = False
     unread: bytes = b""
     oom_kills_before: int = 0
     unusable: str = ""
@@ -141,18 +143,20 @@ class LocalExecutor:
     def submit(self, orders: Sequence[Order]) -> None:
         """Hand a list of orders to an idle worker, or to a new one.
 
-        Stages that failed with a GPU go to another one, if any is left; an idle worker that would
-        then be one too many ends.
+        Stages that failed with a GPU go to another one, if any is left, and those outside packs to
+        a worker that had none; an idle worker that would then be one too many ends.
         """
-        avoided = self._gpus_to_avoid(orders)
+        avoided, in_pack = self._gpus_to_avoid(orders), bool(orders[0].pack)
         staying = [worker for worker in self._workers.values() if worker.is_staying]
         idle = [worker for worker in staying if not worker.orders]
         free = [w for w in idle if w.gpu is None or w.gpu.uuid not in avoided]
+        free = [worker for worker in free if in_pack or not worker.has_packed]
         if not free and idle and len(staying) >= self.capacity:
             _close(idle[0])
         busy = Counter(w.gpu.uuid for w in staying if w.gpu and w.orders)
         worker = min(free, key=lambda w: busy[w.gpu.uuid] if w.gpu else 0, default=None)
         worker = worker or self._start_worker(orders, avoided)
+        worker.has_packed |= in_pack
         worker.orders = list(orders)
         _send(worker, orders_line(orders))
 
@@ -182,10 +186,12 @@ class LocalExecutor:
         return reports
 
     def cancel(self, attempts: Collection[str]) -> None:
-        """End attempts now: one that began with its worker, which costs no other attempt."""
+        """End attempts now: one that began with its worker, unless that costs another attempt.
+
+        A member of a pack is dropped at the end of its epoch.
+        """
         for worker in self._workers.values():
-            current = worker.orders[:1] if worker.is_training else []
-            if any(order.attempt in attempts for order in current):
+            if worker.begun and worker.begun <= set(attempts):
                 worker.process.kill()
             else:
                 _skip(worker, [order for order in worker.orders if order.attempt in attempts])
@@ -253,19 +259,20 @@ class LocalExecutor:
         return reports
 
     def _handle_message(self, worker: _Worker, message: WorkerMessage) -> list[Report]:
-        order = worker.orders[0]
-        assert message.attempt == order.attempt
+        [order] = [each for each in worker.orders if each.attempt == message.attempt]
         if message.what == "unusable":
             worker.unusable = message.reason
             _close(worker)
             return []
         if message.what in ("started", "ended"):
-            worker.is_training = message.what == "started"
             worker.has_worked = True
-        if message.what == "started" and order.attempt in worker.skipped:
+        if message.what == "started":
+            worker.begun.add(order.attempt)
+        if message.what == "started" and order.attempt in worker.skipped and not order.pack:
             worker.process.kill()  # it began the attempt before it read that it should not
         if message.what in ("ended", "skipped"):
-            worker.orders.pop(0)
+            worker.orders.remove(order)
+            worker.begun.discard(order.attempt)
         if message.is_leaving:
             _close(worker)
         if worker.gpu is not None and message.what == "started":
@@ -280,13 +287,16 @@ class LocalExecutor:
                 state=message.state,
                 cause=message.cause,
                 reason=message.reason,
+                by_itself=message.by_itself,
+                mates=message.mates,
             )
         ]
 
     def _handle_exit(self, worker: _Worker) -> list[Report]:
         code = self._remove_worker(worker)
-        lost = worker.orders[:1] if worker.is_training else []
-        returned = worker.orders[len(lost) :]
+        lost = [order for order in worker.orders if order.attempt in worker.begun]
+        returned = [order for order in worker.orders if order.attempt not in worker.begun]
+        mates = len(lost) - 1
         unusable = worker.unusable
         if not worker.has_worked and not unusable and code not in (0, -signal.SIGTERM):
             unusable = f"{_exit_text(code)}: {self._last_log_line(worker)}"
@@ -302,7 +312,10 @@ class LocalExecutor:
             self._note_gpu_failure(worker, order, cause)
         why_returned = f"{worker.gpu} cannot be used: {unusable}" if unusable and worker.gpu else ""
         return [
-            *(Report(order=order, what="lost", cause=cause, reason=reason) for order in lost),
+            *(
+                Report(order=order, what="lost", cause=cause, reason=reason, mates=mates)
+                for order in lost
+            ),
             *(Report(order=order, what="returned", reason=why_returned) for order in returned),
         ]
 

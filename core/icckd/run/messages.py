@@ -1,8 +1,8 @@
 """Messages between a session and its worker processes: one JSON line each, nothing to unpickle.
 
 A session sends lists of orders, takes some of them back, and says when no more will follow. A
-worker answers for one order at a time: it started, ended, stalled or skipped it; or, before it
-begins any, that it cannot use its GPU.
+worker answers for each order: it started, ended, stalled or skipped it; or, before it begins any,
+that it cannot use its GPU. It works on one at a time, or on those of a pack together.
 """
 
 import json
@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from icckd.journal.events import Cause
 from icckd.study.numerics import NumericsClass
+from icckd.study.packing import Packing
 from icckd.study.plan import StageJob
 from icckd.study.source import StageSource
 
@@ -33,6 +34,7 @@ class Order:
         force: Whether to train even if the stage was completed meanwhile.
         study_folder: Folder of the study's file, as an absolute path: tasks read theirs from there.
         plugins: Where the plug-ins of the study are imported from, see `icckd.study.registry`.
+        pack: Orders of one list with the same are trained together; "" is trained by itself.
     """
 
     attempt: str
@@ -44,6 +46,7 @@ class Order:
     force: bool = False
     study_folder: str = ""
     plugins: tuple[str, ...] = ()
+    pack: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +92,8 @@ def read_session_line(line: bytes) -> SessionMessage:
 
 def _stage(fields: dict[str, Any]) -> StageJob:
     numerics, source = NumericsClass(**fields.pop("numerics")), StageSource(**fields.pop("source"))
-    return StageJob(numerics=numerics, source=source, **fields)
+    packing = Packing(**fields.pop("packing"))
+    return StageJob(numerics=numerics, source=source, packing=packing, **fields)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +107,8 @@ class WorkerMessage:
         cause: Why it failed.
         reason: The same in words; for `stalled`, why the worker waits, "" when it no longer does.
         is_leaving: Whether the worker ends now, because its GPU failed.
+        by_itself: Whether what was `skipped` is to be given out again by itself, not in a pack.
+        mates: Other members of its pack that ended by the same failure.
     """
 
     attempt: str
@@ -111,6 +117,8 @@ class WorkerMessage:
     cause: Cause | None = None
     reason: str = ""
     is_leaving: bool = False
+    by_itself: bool = False
+    mates: int = 0
 
 
 def worker_line(message: WorkerMessage) -> bytes:

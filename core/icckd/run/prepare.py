@@ -20,6 +20,7 @@ from icckd.study.arms import (
 )
 from icckd.study.config_class import classes_of
 from icckd.study.data import Data
+from icckd.study.metrics import of_a_process
 from icckd.study.model import Study
 from icckd.study.numerics import numerics_class
 from icckd.study.origin import study_folder
@@ -117,6 +118,7 @@ def plan_design(  # noqa: PLR0913  # as make_plan
         ),
         code_epoch=code_epoch,
         compile_long=study.numerics.compile == "auto",
+        packing=packing_of(study, design),
         source=plugins.source_of if plugins.plugins else source_of,
         accept_code=accept_code,
         task_source=_task_source(study_folder(study)),
@@ -127,6 +129,19 @@ def plan_design(  # noqa: PLR0913  # as make_plan
     for known in classes_of(study).values():
         known.process.close()
     return plan
+
+
+def packing_of(study: Study, design: Design) -> Literal["auto", "on", "off"]:
+    """Return which stages are trained in packs; none by itself where times or memory decide.
+
+    A stage in a pack has no seconds and no memory of its own: a study whose verdicts are about
+    these trains each stage by itself, unless it says otherwise.
+    """
+    asked = {each.metric for each in hypotheses(study, design.arms)}
+    asked.add(study.study.primary)
+    if study.numerics.packing == "auto" and any(map(of_a_process, asked)):
+        return "off"
+    return study.numerics.packing
 
 
 def _task_source(folder: Path) -> Callable[[Task], TaskSource]:

@@ -6,7 +6,7 @@
 
 import heapq
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -52,6 +52,7 @@ POLICIES: dict[Cause, Policy] = {
 }
 
 MAX_LIST = 4
+NOWHERE = ("", 0)
 _OPEN: tuple[State, ...] = ("pending", "running")
 _UNFINISHED: tuple[State, ...] = ("failed", "blocked", "cancelled")
 
@@ -94,6 +95,9 @@ class Schedule:
         self._not_before: dict[str, float] = {}
         self._alone: set[str] = set()
         self._ready: dict[bool, _Queue] = {False: _Queue(), True: _Queue()}  # by: runs alone
+        self._largest = {d: each.packing.largest for d, each in plan.stages.items()}
+        self._queued_in: dict[str, tuple[str, int]] = {}
+        self._alike: defaultdict[tuple[str, int], _Queue] = defaultdict(_Queue)
         self._later: list[tuple[float, str]] = []
         self._now = -math.inf
         self.states: dict[str, State] = dict.fromkeys(plan.stages, "pending")
@@ -109,16 +113,23 @@ class Schedule:
     def next_list(self, workers: int, now: float = 0.0) -> list[StageJob]:
         """Take the stages for one idle worker; they are running from now on.
 
-        Lists are long while much is ready, and single stages at the end, so that no worker holds
-        what another could do. A stage that must run alone starts when nothing else runs or could.
+        What is first decides whether these are the members of a pack, or a list of which one is
+        trained after the other. Lists are long while much is ready, and single stages at the end,
+        so that no worker holds what another could do; packs divide what is ready among the workers.
+        A stage that must run alone starts when nothing else runs or could.
         """
         self._let_wait_end(now)
         if not self._running.isdisjoint(self._alone):
             return []
         together = self._ready[False]
         if together:
-            count = max(1, min(MAX_LIST, len(together) // (2 * workers)))
-            taken = [together.take() for _ in range(count)]
+            first = together.first()
+            alike = self._alike[self._kind_of_pack(first)]
+            if self._stages[first].packing.key:
+                count = self._size_of_pack(first, len(alike), workers)
+            else:
+                count = max(1, min(MAX_LIST, len(alike) // (2 * workers)))
+            taken = [alike.take() for _ in range(count)]
         elif self._running or not self._ready[True]:
             taken = []
         else:
@@ -126,6 +137,17 @@ class Schedule:
         for digest in taken:
             self._set(digest, "running")
         return [self._stages[digest] for digest in taken]
+
+    def _kind_of_pack(self, digest: str) -> tuple[str, int]:
+        """Return what the members of a pack have in common; all that is not packed has the same."""
+        packing = self._stages[digest].packing
+        return (packing.key, self._largest[digest]) if packing.key else ("", 0)
+
+    def _size_of_pack(self, digest: str, ready: int, workers: int) -> int:
+        """Return how many of the ready stages a pack takes: a worker's share, in whole units."""
+        unit = self._stages[digest].packing.unit
+        share = -(-ready // workers)
+        return min(ready, self._largest[digest], -(-share // unit) * unit)
 
     def runs_alone(self, digest: str) -> bool:
         """Whether nothing else may run beside this stage."""
@@ -163,11 +185,32 @@ class Schedule:
             reason = f"{reason}, {ends} times"
         return [self._enter(digest, "failed", reason), *self._block_users(digest)]
 
-    def returned(self, digest: str, reason: str = "") -> list[Transition]:
-        """Make a stage pending again that no worker began, or that was interrupted on purpose."""
+    def returned(
+        self, digest: str, reason: str = "", *, by_itself: bool = False
+    ) -> list[Transition]:
+        """Make a stage pending again that no worker began, or that was interrupted on purpose.
+
+        Args:
+            digest: The stage.
+            reason: Why.
+            by_itself: Whether it is to be in no pack with others from now on.
+        """
         if self.states[digest] == "cancelled":
             return []
+        if by_itself:
+            self._largest[digest] = 1
         return [self._enter(digest, "pending", reason)]
+
+    def pack_failed(self, digest: str, members: int, reason: str) -> list[Transition]:
+        """Make a stage pending again whose pack failed as a whole, in packs of half the size.
+
+        It counts against no member; what is at fault is alone in the end, and then counts.
+        """
+        if self.states[digest] == "cancelled":
+            return []
+        self._largest[digest] = max(1, members // 2)
+        how = "by itself" if self._largest[digest] == 1 else "in a smaller pack"
+        return [self._enter(digest, "pending", f"{reason}; trying again {how}")]
 
     def cancel(self, reason: str = "the session was stopped") -> list[Transition]:
         """Cancel every stage that has not ended."""
@@ -221,7 +264,7 @@ class Schedule:
         self._counts[before] -= 1
         self._counts[state] += 1
         (self._running.add if state == "running" else self._running.discard)(digest)
-        for queue in self._ready.values():
+        for queue in (*self._ready.values(), self._alike[self._queued_in.pop(digest, NOWHERE)]):
             queue.remove(digest)
         change = (before == "complete") - (state == "complete")
         for user in self._users[digest] if change else ():
@@ -236,7 +279,11 @@ class Schedule:
         if start > self._now:
             heapq.heappush(self._later, (start, digest))
         else:
-            self._ready[digest in self._alone].add(self._rank[digest], digest)
+            is_alone, rank = digest in self._alone, self._rank[digest]
+            self._ready[is_alone].add(rank, digest)
+            if not is_alone:
+                self._queued_in[digest] = self._kind_of_pack(digest)
+                self._alike[self._queued_in[digest]].add(rank, digest)
 
     def _let_wait_end(self, now: float) -> None:
         """Make ready what was to wait until now."""
@@ -289,13 +336,20 @@ class _Queue:
         """Remove a stage, if it is there."""
         self._rank.pop(digest, None)
 
+    def first(self) -> str:
+        """Return the stage of the lowest rank."""
+        while True:
+            rank, digest = self._heap[0]
+            if self._rank.get(digest) == rank:
+                return digest
+            heapq.heappop(self._heap)
+
     def take(self) -> str:
         """Remove the stage of the lowest rank and return it."""
-        while True:
-            rank, digest = heapq.heappop(self._heap)
-            if self._rank.get(digest) == rank:
-                del self._rank[digest]
-                return digest
+        digest = self.first()
+        heapq.heappop(self._heap)
+        del self._rank[digest]
+        return digest
 
 
 def _matches(trial: Trial, arm: str, seed: int | None) -> bool:

@@ -187,9 +187,10 @@ class Session:
                 return
             if self._schedule.runs_alone(stages[0].digest):
                 self._executor.retire()
-            self._executor.submit([self._order(stage) for stage in stages])
+            pack = uuid.uuid4().hex[:8] if stages[0].packing.key else ""
+            self._executor.submit([self._order(stage, pack) for stage in stages])
 
-    def _order(self, stage: StageJob) -> Order:
+    def _order(self, stage: StageJob, pack: str) -> Order:
         self._orders += 1
         attempt = f"{stage.digest[:16]}-{uuid.uuid4().hex[:8]}"
         self._attempts[stage.digest] = attempt
@@ -203,6 +204,7 @@ class Session:
             force=stage.digest in self._request.retrain,
             study_folder=str(study_folder(self._request.study)),
             plugins=plugins_of(self._request.study).references,
+            pack=pack,
         )
 
     def _handle_report(self, report: Report) -> None:
@@ -220,22 +222,29 @@ class Session:
             if schedule.states[digest] == "running":
                 self._record([Transition(stage=digest, state="running")], attempt)
         elif report.what == "returned":
-            self._record(schedule.returned(digest, report.reason))
-        elif report.cause == "preempted" and self._control.paused:
-            self._record(schedule.returned(digest, "paused"), attempt, report.cause)
-        elif report.what == "lost" and self._leave_at is not None:
-            self._record(schedule.returned(digest, "interrupted"), attempt, "preempted")
+            self._record(schedule.returned(digest, report.reason, by_itself=report.by_itself))
         elif report.state == "complete":
             trained_here = not report.reason
             changes = schedule.completed(digest, report.reason)
             self._record(changes, attempt if trained_here else None)
         else:
-            assert report.cause
-            words = POLICIES[report.cause].words if POLICIES[report.cause].tries > 1 else ""
-            changes = schedule.failed(
-                digest, report.cause, report.reason or words, time.monotonic()
-            )
-            self._record(changes, attempt, report.cause)
+            self._record_failure(report)
+
+    def _record_failure(self, report: Report) -> None:
+        """Record that an attempt ended without a result, and what becomes of its stage."""
+        schedule, cause = self._schedule, report.cause
+        digest, attempt = report.order.stage.digest, report.order.attempt
+        assert cause
+        if cause == "preempted" and self._control.paused:
+            changes = schedule.returned(digest, "paused")
+        elif report.what == "lost" and self._leave_at is not None:
+            changes, cause = schedule.returned(digest, "interrupted"), "preempted"
+        elif report.mates and cause != "preempted":
+            changes = schedule.pack_failed(digest, report.mates + 1, report.reason)
+        else:
+            words = POLICIES[cause].words if POLICIES[cause].tries > 1 else ""
+            changes = schedule.failed(digest, cause, report.reason or words, time.monotonic())
+        self._record(changes, attempt, cause)
 
     def _record(
         self,

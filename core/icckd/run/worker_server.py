@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from icckd.resources import VISIBLE
-from icckd.run import worker
+from icckd.run import attempt, worker
 from icckd.run.worker_start import MESSAGE_BYTES, READY
 from icckd.study import registry
 
@@ -52,7 +52,7 @@ def main() -> None:
     importlib.import_module("icckd.run.training")
     if "parts" in sys.argv[2:]:  # without plug-ins to come, which are read together with these
         registry.load()
-        worker.load_engine()
+        attempt.load_engine()
     stamps = _stamps()
     if any(changed >= began for changed, _, _ in stamps.values()) or not _is_fit():
         channel.send(UNFIT)
@@ -147,7 +147,7 @@ def _be_worker(birth: Birth) -> None:
     os.set_inheritable(birth.answers, False)
     os.environ[VISIBLE] = birth.visible
     random.seed()
-    worker.FORKED.set()
+    attempt.FORKED.set()
     worker.serve(os.fdopen(0, "rb", closefd=False), os.fdopen(birth.answers, "wb", buffering=0))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, cast
 
 from icckd.study import registry
+from icckd.study.records import ENGINE_KINDS
 
 Direction = Literal["higher", "lower", "none"]
 Needs = Literal["nothing", "sub-classes", "super-classes", "six classes"]
@@ -341,6 +342,28 @@ class Catalogue(Mapping[str, Metric]):
 
 OUTCOMES = Catalogue("outcome", "both")
 SERIES = Catalogue("series", "both")
+
+
+_OF_A_PROCESS = frozenset(
+    (
+        "convergence_seconds",
+        "data_share",
+        "energy",
+        "images_per_second",
+        "memory_allocated",
+        "memory_nvml",
+        "memory_reserved",
+        "memory_rss",
+        "seconds",
+        "train_seconds",
+    )
+)
+
+
+def of_a_process(name: str) -> bool:
+    """Whether a metric is of the process that trains a stage, and so of none in a pack."""
+    kind, _, metric = name.partition(".")
+    return kind in ENGINE_KINDS and metric in _OF_A_PROCESS
 
 
 def metric_named(name: str) -> Metric:

@@ -34,6 +34,7 @@ class NumericsClass:
     precision: Precision = "fp32"
     compiled: bool = False
     deterministic: bool = True
+    packed: bool = False
 
     def settings(self) -> Numerics:
         """Return the settings that give this class on its device, the compiler's policy decided."""
@@ -42,13 +43,15 @@ class NumericsClass:
             precision=self.precision,
             deterministic=self.deterministic,
             compile="on" if self.compiled else "off",
+            packing="on" if self.packed else "off",
         )
 
     def identity(self) -> dict[str, Any]:
         """Return this as a part of a stage's identity; later fields are left out at a default."""
         kept = asdict(self)
-        if self.deterministic:
-            del kept["deterministic"]
+        for name, default in (("deterministic", True), ("packed", False)):
+            if kept[name] == default:
+                del kept[name]
         return kept
 
 

@@ -12,18 +12,19 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
 from icckd.study.arms import Design
 from icckd.study.data import Data
 from icckd.study.distillers import Distiller
-from icckd.study.model import Method
-from icckd.study.network import WeightsFile
+from icckd.study.model import Method, Student
+from icckd.study.network import Model, WeightsFile
 from icckd.study.numerics import NumericsClass as NumericsClass
 from icckd.study.numerics import numerics_class as numerics_class
 from icckd.study.numerics import of_stage
+from icckd.study.packing import ALONE, Packing, is_packed, largest_pack, shared_shape, unit_of
 from icckd.study.records import ENGINE_KINDS, Arm, EngineKind, Stage, Trial
 from icckd.study.settings import Off
 from icckd.study.source import StageSource, source_of
@@ -49,6 +50,7 @@ class PlanContext:
     `code_epoch` gives the training version of numerics by its device, precision and `compiled`.
     With `compile_long` the long stages on CUDA are compiled. With `accept_code` source that is not
     known to give equal numbers is taken to give them. `task_source` looks at the files of a task;
+    `packing` says which stages are trained in packs: those where it pays, all, or none;
     `accepted_files` has, by kind of stage, the digests of files under which earlier ones stand.
     """
 
@@ -56,7 +58,8 @@ class PlanContext:
     fingerprints: tuple[tuple[Data, str], ...]
     code_epoch: Callable[..., int]
     compile_long: bool = False
-    source: Callable[[EngineKind, BaseModel, BaseModel], StageSource] = source_of
+    packing: Literal["auto", "on", "off"] = "off"
+    source: Callable[[EngineKind, BaseModel, BaseModel, bool], StageSource] = source_of
     accept_code: bool = False
     task_source: Callable[[Task], TaskSource] = _no_task_source
     accepted_files: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
@@ -70,9 +73,9 @@ class PlanContext:
 class StageJob(Stage):
     """A stage with everything that it is trained from; `settings` are complete.
 
-    `files` are those of a task, or the modules of plug-ins, by name with the digests that its
-    identity has; `changed_files` has the digests of those that differ now and are taken to give the
-    same numbers.
+    `packing` tells with what it may be trained. `files` are those of a task, or the modules of
+    plug-ins, by name with the digests that its identity has; `changed_files` has the digests of
+    those that differ now and are taken to give the same numbers.
     """
 
     settings: dict[str, Any]
@@ -82,6 +85,7 @@ class StageJob(Stage):
     source: StageSource = ALL_KNOWN
     files: Mapping[str, str] = field(default_factory=dict)
     changed_files: Mapping[str, str] = field(default_factory=dict)
+    packing: Packing = ALONE
 
     @property
     def is_task(self) -> bool:
@@ -273,6 +277,7 @@ def _student(method: Method, context: PlanContext) -> _Recipe:
     return _stage(
         kind="student",
         role=method.student,
+        learns_from=None if is_alone else method.teacher.model,
         data=method.data,
         training=method.student.training,
         context=context,
@@ -290,22 +295,30 @@ def _methods(distiller: Distiller | Off) -> str:
     return "off" if distiller == "off" else "+".join(distiller.methods())
 
 
-def _stage(  # all that a stage is made of, by keyword
+def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
     *,
     kind: EngineKind,
-    role: BaseModel,
+    role: Teacher | Student,
     data: Data,
     training: Training,
     context: PlanContext,
     shape: dict[str, Any],
     needs: tuple[str, ...],
+    learns_from: Model | None = None,
 ) -> _Recipe:
     fingerprint = context.fingerprint(data)
     numerics = of_stage(context.numerics, data, training, compile_long=context.compile_long)
-    code_epoch = context.code_epoch(
-        device=numerics.device, precision=numerics.precision, compiled=numerics.compiled
+    numerics = replace(
+        numerics, packed=is_packed(context.packing, role, data, numerics, learns_from)
     )
-    source = replace(context.source(kind, role, data), accepted=context.accept_code)
+    code_epoch = context.code_epoch(
+        device=numerics.device,
+        precision=numerics.precision,
+        compiled=numerics.compiled,
+        packed=numerics.packed,
+    )
+    found = context.source(kind, role, data, numerics.packed)
+    source = replace(found, accepted=context.accept_code)
     accepted = context.accepted_files.get(kind, {}) if context.accept_code else {}
     files = {name: accepted.get(name, digest) for name, digest in source.foreign.items()}
     other_source = {**files, **source.identity()}
@@ -337,6 +350,15 @@ def _stage(  # all that a stage is made of, by keyword
         "files": files,
         "changed_files": {n: d for n, d in source.foreign.items() if files[n] != d},
     }
+    if numerics.packed:
+        shared = {
+            **identity,
+            "settings": {"data": canonical(data), kind: shared_shape(role)},
+            "learns_from": None if learns_from is None else canonical(learns_from),
+        }
+        facts["packing"] = Packing(
+            key=digest_of(shared)[:16], largest=largest_pack(role, data), unit=unit_of(role.model)
+        )
     template = _Template(identity, ("inputs", "replicate", "seed"))
     return _Recipe(kind=kind, identity=template, facts=facts, needs=needs)
 

@@ -167,10 +167,12 @@ class Plugins:
             self.answers[key] = answer
         return answer
 
-    def source_of(self, kind: EngineKind, role: BaseModel, data: BaseModel) -> StageSource:
+    def source_of(
+        self, kind: EngineKind, role: BaseModel, data: BaseModel, packed: bool = False
+    ) -> StageSource:
         """Return the source that trains a stage, as `icckd.study.source.source_of`."""
         tables = {"role": role.model_dump(mode="json"), "data": data.model_dump(mode="json")}
-        answer = self.ask({"ask": "source", "kind": kind, **tables})
+        answer = self.ask({"ask": "source", "kind": kind, "packed": packed, **tables})
         return StageSource(**answer)
 
     def formats(self) -> tuple[str, ...]:

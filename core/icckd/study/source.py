@@ -40,6 +40,8 @@ _OF_OTHER_KIND: Mapping[EngineKind, frozenset[str]] = {
     "teacher": frozenset(("icckd.train.student", "icckd.train.distillers")),
     "student": frozenset(("icckd.train.teacher", "icckd.train.losses")),
 }
+_PACKS = "icckd.train.packs"
+"""Has a module for each kind of stage, where the training of a pack begins."""
 EXTRAS = "icckd.extras"
 """Its modules are parts that a study names as plug-ins; they are icckd's own all the same."""
 _MEASURES = "icckd.train.metrics"
@@ -94,16 +96,25 @@ def files_text(source: Mapping[str, str]) -> str:
     return ", ".join(f"{path_text(name)} ({digest})" for name, digest in sorted(source.items()))
 
 
-def source_of(kind: EngineKind, role: BaseModel, data: BaseModel) -> StageSource:
+def source_of(
+    kind: EngineKind, role: BaseModel, data: BaseModel, packed: bool = False
+) -> StageSource:
     """Return the source that trains a stage with these settings.
 
     Args:
         kind: What is trained.
         role: Settings of the teacher or of the student.
         data: Settings of its data.
+        packed: Whether it is trained in a pack.
     """
     measures = {p.build.__module__ for p in METRICS.parts() if _top(p.build.__module__) != OWN}
-    return _source(kind, frozenset(part_modules((role, data))) | measures)
+    entries = {pack_entry(kind)} if packed else set()
+    return _source(kind, frozenset(part_modules((role, data))) | measures | entries)
+
+
+def pack_entry(kind: EngineKind) -> str:
+    """Return the module where the training of a pack begins."""
+    return f"{_PACKS}.{kind}"
 
 
 @functools.lru_cache(maxsize=1024)
@@ -126,7 +137,8 @@ def own_modules() -> frozenset[str]:
     used = {each.__module__ for part in _parts() for each in (part.settings, part.build)}
     extras = (f"{EXTRAS}.{path.stem}" for path in (PACKAGE / "extras").glob("[!_]*.py"))
     own = [*extras, *(name for name in used if _top(name) == OWN)]
-    return modules("teacher", own) | modules("student", own)
+    kinds: tuple[EngineKind, ...] = ("teacher", "student")
+    return frozenset().union(*(modules(kind, [*own, pack_entry(kind)]) for kind in kinds))
 
 
 def modules(kind: EngineKind, parts: Iterable[str]) -> frozenset[str]:

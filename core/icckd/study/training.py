@@ -183,3 +183,6 @@ class Numerics(Settings):
     compile: Literal["off", "auto", "on"] = Field(
         default="off", description="torch.compile; auto: for long stages on CUDA"
     )
+    packing: Literal["auto", "on", "off"] = Field(
+        default="auto", description="stages trained several at once, as one model; see packing.md"
+    )

@@ -95,6 +95,7 @@ class Checkpoints:
                 device=context.device,
                 precision=numerics.precision,
                 compiled=numerics.compile == "on",
+                packed=numerics.packing == "on",
             ),
             "stage": context.stage,
             **bits_depend_on(context.device),

@@ -56,6 +56,7 @@ class JobContext:
         checkpoint_seconds: Least time between two checkpoints; they are made at epoch ends.
         should_stop: Asked at epoch ends; when true the stage saves a checkpoint and raises
             StagePaused.
+        is_cancelled: Asked at epoch ends in a pack; when true the stage is dropped.
         stage: The stage's digest; a checkpoint of another one is refused.
         attempt: The attempt's name, which its checkpoints carry.
     """
@@ -67,6 +68,7 @@ class JobContext:
     checkpoint_folder: Path | None = None
     checkpoint_seconds: float = 30.0
     should_stop: Callable[[], bool] = never
+    is_cancelled: Callable[[], bool] = never
     stage: str = ""
     attempt: str = ""
 
@@ -106,11 +108,14 @@ class Recorder(Protocol):
 # so that a fault mended on GPUs alone lets the results of CPUs stand (docs/adr/0018).
 
 EAGER_FP32_ON_A_CPU = 2
+PACKED_ON_A_CPU = 3
 EVERYTHING_ELSE = 3
 
 
-def code_epoch(*, device: str, precision: Precision, compiled: bool) -> int:
+def code_epoch(*, device: str, precision: Precision, compiled: bool, packed: bool = False) -> int:
     """Return the training version of a sort of numerics."""
+    if packed:
+        return PACKED_ON_A_CPU
     if device == "cpu" and precision == "fp32" and not compiled:
         return EAGER_FP32_ON_A_CPU
     return EVERYTHING_ELSE

@@ -11,7 +11,7 @@ from icckd.study.metrics import MANY_CLASSES, METRICS, Measured
 from icckd.study.registry import Part
 from icckd.train.data.dataset import Dataset
 from icckd.train.lazy import no_grad, torch
-from icckd.train.metrics.base import Evaluation
+from icckd.train.metrics.base import Evaluation, Seen
 from icckd.train.metrics.predictions import is_right
 from icckd.train.networks.base import Classifier
 
@@ -29,9 +29,24 @@ class Tested:
     right: tuple[bool, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """What a model shows of test and training images, and its teacher of test images, if known."""
+
+    test: Seen | None = None
+    train: Seen | None = None
+    teacher: Seen | None = None
+
+
+NOT_SHOWN = Shown()
+
+
 @no_grad
 def outcomes_on_test(
-    model: Classifier, dataset: Dataset, teacher: Classifier | None = None
+    model: Classifier,
+    dataset: Dataset,
+    teacher: Classifier | None = None,
+    shown: Shown = NOT_SHOWN,
 ) -> Tested:
     """Return what the test set shows of a trained model.
 
@@ -39,6 +54,7 @@ def outcomes_on_test(
         model: The trained model.
         dataset: The data.
         teacher: What a student was distilled from, None for a teacher.
+        shown: What is known already of their outputs.
 
     Raises:
         NonFiniteOutputsError: What the model, or its teacher, shows of some image is not finite.
@@ -50,6 +66,9 @@ def outcomes_on_test(
         n_classes=dataset.n_classes,
         train=dataset.train,
         teacher=teacher,
+        outputs=shown.test,
+        train_outputs=shown.train,
+        teacher_outputs=shown.teacher,
     )
     chosen = (part for part in METRICS.parts() if _applies(part.options["measured"], test))
     return Tested(

@@ -118,16 +118,24 @@ def teacher_outputs(
         training: How many steps there are.
         device: Where the stage computes.
     """
-    codes_N = stream.all_codes() if device == "cpu" else None
+    codes_N = codes_of_table(example, stream, training, device)
     if codes_N is None:
-        return teacher
-    shown = training.last_epoch * stream.steps * training.batch_size
-    size = len(codes_N) * (example.features.nbytes + example.logits.nbytes)
-    if 2 * len(codes_N) > shown or size > LARGEST_TABLE:
         return teacher
     return TeacherTable(
         teacher, stream, codes_N, batch_size=training.batch_size // training.accumulate
     )
+
+
+def codes_of_table(
+    example: Output, stream: TrainStream, training: Training, device: str
+) -> Tensor | None:
+    """Return the codes of all views where a table of them pays, see `teacher_outputs`."""
+    codes_N = stream.all_codes() if device == "cpu" else None
+    if codes_N is None:
+        return None
+    shown = training.last_epoch * stream.steps * training.batch_size
+    size = len(codes_N) * (example.features.nbytes + example.logits.nbytes)
+    return None if 2 * len(codes_N) > shown or size > LARGEST_TABLE else codes_N
 
 
 class StudentStep:
@@ -257,22 +265,14 @@ def fit_student(
         device=dataset.device,
         precision=dataset.precision,
     )
-    stream = TrainStream(
-        dataset.train,
-        dataset.normalise,
-        dataset.augment,
-        batch_size=settings.training.batch_size,
-        views=1,
-        key=key,
-        host_labels=dataset.host_labels,
-    )
+    stream = student_stream(job, dataset)
     arithmetic = Arithmetic(job.numerics, dataset.device)
     observe: Observe = nothing_to_observe
     step: Step
     if teacher is None or settings.distiller == "off":
         step = AloneStep(model, arithmetic)
     else:
-        distiller = _distiller(job, settings.distiller, model, teacher, dataset)
+        distiller = distiller_of(job, settings.distiller, model, teacher, dataset)
         forward = TeacherForward(teacher, arithmetic)
         outputs: TeacherOutputs = forward
         if not settings.distiller.reads_maps:
@@ -312,13 +312,31 @@ def fit_student(
     return Trained(model=model, state=step.state, fit=done, outcomes=outcomes)
 
 
-def _distiller(
+def student_stream(job: StudentJob, dataset: Dataset) -> TrainStream:
+    """Return the training batches."""
+    return TrainStream(
+        dataset.train,
+        dataset.normalise,
+        dataset.augment,
+        batch_size=job.student.training.batch_size,
+        views=1,
+        key=("student", job.seed, job.replicate),
+        host_labels=dataset.host_labels,
+    )
+
+
+def distiller_of(
     job: StudentJob,
     settings: DistillerSettings,
     model: Classifier,
     teacher: Classifier,
     dataset: Dataset,
 ) -> Distiller:
+    """Return the distiller that joins a student and its teacher, on the device.
+
+    Raises:
+        StageError: If it cannot join them.
+    """
     pairing = Pairing(
         student=example_output(model, dataset),
         teacher=example_output(teacher, dataset),

@@ -152,7 +152,7 @@ def fit_teacher(
         observe=observe,
         arithmetic=arithmetic,
     )
-    outcomes = done.outcomes() | _loss_outcomes(losses, done)
+    outcomes = done.outcomes() | loss_outcomes(losses, done)
     return Trained(model=model, state=step.state, fit=done, outcomes=outcomes)
 
 
@@ -195,7 +195,7 @@ def build_losses(
     return made
 
 
-def _loss_outcomes(losses: Mapping[str, TeacherLoss], done: Fit) -> dict[str, float]:
+def loss_outcomes(losses: Mapping[str, TeacherLoss], done: Fit) -> dict[str, float]:
     """Return the outcomes that the losses declare, also of those that are off."""
     values: dict[str, float] = {}
     for part in TEACHER_LOSSES.parts():

@@ -5,7 +5,7 @@ Shape suffixes: S steps of the stage, T terms, B batch, V views, C channels, H h
 
 import gc
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -151,6 +151,16 @@ class StepLog:
         if self._written - self._checked >= self._every:
             self.check()
 
+    def extend(self, values_ST: Tensor) -> None:
+        """Append the values of several steps, and check them.
+
+        Raises:
+            NonFiniteError: With the first step, and its first term, that is not finite.
+        """
+        self._values_ST[self._written : self._written + len(values_ST)] = values_ST
+        self._written += len(values_ST)
+        self.check()
+
     def check(self) -> None:
         """Check the steps not yet checked.
 
@@ -258,6 +268,19 @@ def _means(columns: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
 T = TypeVar("T")
 
 
+class Peaks(Protocol):
+    """The highest of what a stage takes, by name."""
+
+    def training(self) -> AbstractContextManager[None]:
+        """Watch what training takes inside."""
+
+    def peaks(self) -> dict[str, float]:
+        """Return the peaks so far."""
+
+    def take_over(self, peaks: Mapping[str, float]) -> None:
+        """Take over the peaks of the attempts before."""
+
+
 class TrainingState:
     """Everything of a fit that changes from epoch to epoch.
 
@@ -280,7 +303,7 @@ class TrainingState:
         state: nn.Module,
         optimizer: Optimizer,
         log: StepLog,
-        memory: StageMemory,
+        memory: Peaks,
         loss_scale: LossScale | None,
     ) -> None:
         self._modules = {"model": model, "state": state}
@@ -405,7 +428,8 @@ class Fit:
         terms: Each term at every step.
         steps_per_epoch: Steps of an epoch.
         batch_size: Images of a step; a second view counts as the same image.
-        spent: What all attempts spent: seconds, and joules where they are known.
+        spent: What all attempts spent: seconds, and joules where they are known; nothing of a
+            stage that was trained in a pack.
     """
 
     terms: dict[str, NDArray[np.float64]]
@@ -415,15 +439,16 @@ class Fit:
 
     def outcomes(self) -> dict[str, float]:
         """Return the outcomes of a complete fit by name, without the stage kind."""
-        steps, seconds = len(self.terms["ce"]), self.spent["seconds"]
         values = {
             "stability": stability(self.terms["ce"], self.steps_per_epoch),
             "grad_norm_max": float(self.terms["grad_norm"].max()),
             "nonfinite_steps": 0,
-            "seconds": seconds,
-            "images_per_second": steps * self.batch_size / seconds,
-            "data_share": 100.0 * self.spent["data_seconds"] / seconds,
         }
+        if self.spent:
+            steps, seconds = len(self.terms["ce"]), self.spent["seconds"]
+            values["seconds"] = seconds
+            values["images_per_second"] = steps * self.batch_size / seconds
+            values["data_share"] = 100.0 * self.spent["data_seconds"] / seconds
         if "energy" in self.spent:
             values["energy"] = self.spent["energy"]
         shares = ("clip_share", "overflow_share")

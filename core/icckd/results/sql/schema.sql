@@ -139,7 +139,9 @@ create table attempt (
     pid bigint not null,
     environment varchar not null,           -- JSON
     ordinal bigint not null,                -- grows with every order; orders attempts
-    files varchar not null                  -- JSON: of a task, digest by file name
+    files varchar not null,                 -- JSON: of a task, digest by file name
+    pack varchar not null,                  -- of attempts that were trained together; '': by itself
+    members bigint not null                 -- how many these were
 );
 
 -- One row an attempt that went on from a checkpoint; its series hold the epochs before, too.

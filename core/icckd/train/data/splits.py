@@ -138,5 +138,9 @@ class Normaliser:
 
     def __call__(self, images_BHWK: Tensor) -> Tensor:
         """Return images with channels first."""
-        scaled = torch.addcmul(self._shift_K, images_BHWK.float(), self._scale_K)
+        scaled = self.pixels(images_BHWK)
         return scaled.permute(0, 3, 1, 2).contiguous(memory_format=self._layout)
+
+    def pixels(self, pixels_K: Tensor) -> Tensor:
+        """Return pixels of any shape that ends in the channels."""
+        return torch.addcmul(self._shift_K, pixels_K.float(), self._scale_K)

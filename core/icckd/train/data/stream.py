@@ -4,6 +4,7 @@ Shape suffixes: N images, B batch, V views, H height, W width, K channels, S ste
 """
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,6 +16,17 @@ from icckd.train.data.batch import Batch
 from icckd.train.data.splits import Normaliser, Split
 from icckd.train.data.views import ResidentViews, make_views
 from icckd.train.seeding import Key, generator
+
+
+class Drawn(NamedTuple):
+    """Images of each step of an epoch, [S, B], their labels, and what is drawn for their views.
+
+    `parts` have the shape (S, V * B), view 1 first; see `ResidentViews.drawn`.
+    """
+
+    ids: Tensor
+    labels: Tensor
+    parts: tuple[Tensor, ...]
 
 
 class TrainStream:
@@ -82,6 +94,19 @@ class TrainStream:
         """Return the normalised views that codes of `all_codes` name, (batch, K, H, W)."""
         assert isinstance(self._views, ResidentViews)
         return self._views.show(codes_B)
+
+    def drawn(self, epoch: int) -> Drawn:
+        """Return what an epoch of resident images consists of."""
+        views = self._views
+        assert isinstance(views, ResidentViews)
+        order_SB = self._order(epoch)
+        ids_SB = order_SB.to(self._device)
+        return Drawn(ids_SB, self._labels_N[ids_SB], tuple(views.drawn(order_SB, epoch)))
+
+    def pixels(self, *parts_XR: Tensor) -> Tensor:
+        """Return the pixels of resident views, (X, height, width, R, K), from parts of `Drawn`."""
+        assert isinstance(self._views, ResidentViews)
+        return self._views.pixels(*parts_XR)
 
     def _batches(self, order_SB: Tensor, epoch: int) -> Iterator[Batch]:
         largest = self._largest_classes(order_SB)

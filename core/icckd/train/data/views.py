@@ -100,9 +100,13 @@ class Crops:
         self, pixels_PK: Tensor, start_B: Tensor, mirror_B: Tensor, turn_B: Tensor | None = None
     ) -> Tensor:
         """Return the crops, shape (batch, H, W, K); `start_B` are positions in the pixels."""
+        return pixels_PK[self.places(start_B, mirror_B, turn_B)]
+
+    def places(self, start_B: Tensor, mirror_B: Tensor, turn_B: Tensor | None = None) -> Tensor:
+        """Return where in the pixels those of the crops are, int64, shape (batch, H, W)."""
         if turn_B is None:
-            return pixels_PK[start_B[:, None, None] + self._offset_2HW[mirror_B]]
-        return pixels_PK[self._turned(start_B, mirror_B, turn_B)]
+            return start_B[:, None, None] + self._offset_2HW[mirror_B]
+        return self._turned(start_B, mirror_B, turn_B)
 
     def _turned(self, start_B: Tensor, mirror_B: Tensor, turn_B: Tensor) -> Tensor:
         """Return the nearest pixel of each pixel of the turned crop; outside lies pixel 0, zero.
@@ -165,18 +169,33 @@ class ResidentViews:
 
     def of(self, order_SB: Tensor, epoch: int) -> Iterator[Shown]:
         """Yield the views of each step; what is drawn goes to the device once an epoch."""
-        base_N = torch.arange(self._n) * self._crops.area
-        drawn = [self._crops.draw(self._n, self._key, view, epoch) for view in self._views]
-        drawn = [(base_N + corner_N, *rest) for corner_N, *rest in drawn]
-        parts = [
-            torch.stack([of_view[order_SB] for of_view in part], dim=1).flatten(1).to(self._device)
-            for part in zip(*drawn, strict=True)
-        ]
+        parts = self.drawn(order_SB, epoch)
         codes_SX = 2 * parts[0] + parts[1]
         for step in range(len(order_SB)):
             crops = self._crops(self._pixels_PK, *(part[step] for part in parts))
             codes_X = None if self._augment.rotation else codes_SX[step]
             yield Shown(self._normalise(crops), codes_X)
+
+    def drawn(self, order_SB: Tensor, epoch: int) -> list[Tensor]:
+        """Return what is drawn for the views of each step, on the device.
+
+        That is the crop's first pixel, 1 where it is mirrored, and the turn if any, each of shape
+        (steps, views * batch), view 1 first.
+        """
+        base_N = torch.arange(self._n) * self._crops.area
+        drawn = [self._crops.draw(self._n, self._key, view, epoch) for view in self._views]
+        drawn = [(base_N + corner_N, *rest) for corner_N, *rest in drawn]
+        return [
+            torch.stack([of_view[order_SB] for of_view in part], dim=1).flatten(1).to(self._device)
+            for part in zip(*drawn, strict=True)
+        ]
+
+    def pixels(self, *parts_XR: Tensor) -> Tensor:
+        """Return the pixels of views, (X, height, width, R, K), from what was drawn for them."""
+        shape = parts_XR[0].shape
+        place_BHW = self._crops.places(*(part.flatten() for part in parts_XR))
+        place_XHWR = place_BHW.view(*shape, *place_BHW.shape[1:]).permute(0, 2, 3, 1)
+        return self._pixels_PK[place_XHWR.contiguous()]
 
 
 class DecodedViews:

@@ -505,7 +505,7 @@ class IntraClass(TeacherLoss):
 
     def __init__(self, settings: IntraLoss, inputs: LossInputs) -> None:
         super().__init__(settings)
-        self._settings = settings
+        self.settings = settings
         self.register_buffer("_margins", torch.tensor(MARGINS), persistent=False)
         self.embedding = Embedding(inputs, head=settings.head, centering=settings.centering)
         self.cache: EmbeddingCache | None = None
@@ -547,7 +547,7 @@ class IntraClass(TeacherLoss):
                 margin_B,
                 seen.batch.ids,
                 seen.groups,
-                settings=self._settings,
+                settings=self.settings,
                 cache=self._entries(seen),
             )
             shares = margin_over(margin_B, self._margins)
@@ -581,7 +581,7 @@ class IntraClass(TeacherLoss):
     @no_grad
     def _margin(self, seen: Forward) -> Tensor:
         probs_BC = precise(seen.logits).softmax(dim=1)
-        if self._settings.margin != "off" and self._settings.margin.view == "mean":
+        if self.settings.margin != "off" and self.settings.margin.view == "mean":
             second_BD = precise(seen.features[len(seen.batch.labels) :])
             second_BC = seen.model.classifier(second_BD)
             probs_BC = (probs_BC + second_BC.softmax(dim=1)) / 2

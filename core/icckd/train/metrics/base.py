@@ -48,7 +48,15 @@ def predict(model: Classifier, split: Split, normalise: Normaliser) -> Seen:
         features.append(model.maps(normalise(images)).features)
         logits.append(model.classifier(features[-1]))
     model.train(was_training)
-    seen = Seen(torch.cat(features), torch.cat(logits))
+    return checked(Seen(torch.cat(features), torch.cat(logits)), model)
+
+
+def checked(seen: Seen, model: Classifier) -> Seen:
+    """Return what a model shows.
+
+    Raises:
+        NonFiniteOutputsError: Some of it is NaN or infinite.
+    """
     if not all(values.isfinite().all() for values in seen):
         raise NonFiniteOutputsError(model)
     return seen
@@ -86,6 +94,8 @@ class Evaluation:
         train: The training images; None on validation, whose images are their own reference.
         teacher: What a student was distilled from, None for a teacher.
         outputs: The model's outputs for the images, where they are known already.
+        train_outputs: Those for the training images.
+        teacher_outputs: The teacher's for the images.
     """
 
     model: Classifier
@@ -95,6 +105,8 @@ class Evaluation:
     train: Split | None = None
     teacher: Classifier | None = None
     outputs: Seen | None = None
+    train_outputs: Seen | None = None
+    teacher_outputs: Seen | None = None
 
     @cached_property
     def seen(self) -> Seen:
@@ -121,10 +133,12 @@ class Evaluation:
         """What probes learn from: training images, or on validation the images themselves."""
         if self.train is None:
             return Reference(self.split, self.seen)
-        return Reference(self.train, predict(self.model, self.train, self.normalise))
+        seen = self.train_outputs or predict(self.model, self.train, self.normalise)
+        return Reference(self.train, seen)
 
     @cached_property
     def teacher_logits(self) -> Tensor:
         """The teacher's logits of the images, shape (N, C)."""
         assert self.teacher is not None
-        return predict(self.teacher, self.split, self.normalise).logits
+        seen = self.teacher_outputs or predict(self.teacher, self.split, self.normalise)
+        return seen.logits

@@ -27,7 +27,7 @@ judged as (
         coalesce(attempt_end.failure_cause, word.cause, '') as known_cause,
         attempt_end.ended,
         coalesce(attempt_end.seconds, greatest(journal.newest - attempt.started, 0))
-            + coalesce(resumption.seconds, 0) as seconds,
+            / greatest(attempt.members, 1) + coalesce(resumption.seconds, 0) as seconds,
         coalesce(journal.epoch, 0) as epoch
     from attempt
     left join attempt_end using (attempt)
@@ -43,7 +43,8 @@ select
     ordinal,                                -- orders attempts, whatever clocks said
     started, ended,                         -- Unix seconds
     seconds,                                -- of the stage until its end or so far: those of the
-                                            -- attempts that it went on from are in it
+                                            -- attempts that it went on from are in it; those of
+                                            -- a pack are divided among its members
     case verdict when 'stopped' then 'cancelled' when 'interrupted' then 'cancelled' else verdict end
         as state,
     case verdict

@@ -35,8 +35,9 @@ reached as (
     group by all
 ),
 timed as (
-    select reached.*, clock.value as seconds
+    select reached.*, clock.value as seconds, packed.attempt is not null as is_packed
     from reached
+    left join attempt as packed on packed.attempt = reached.attempt and packed.pack <> ''
     left join metric as clock
         on clock.attempt = reached.attempt and clock.epoch = reached.epoch
         and clock.metric = reached.kind || '.train_seconds'
@@ -53,6 +54,7 @@ stage_value as (
         attempt, target, kind || '.convergence_seconds',
         case when epoch is null then 'infinity'::double else seconds end
     from timed
+    where not is_packed                     -- a stage in a pack has no seconds of its own
 )
 select
     of_stage.study, of_stage.revision, of_stage.arm, of_stage.is_baseline, of_stage.seed,
