@@ -155,10 +155,11 @@ def run_study(noise: Noise, differ: tuple[int, int], first: int, key: list[int])
                 "run", str(path), "--device", "cpu", "--executor", drawn.NAME,
                 "--until", "decided", "--max-seeds", str(MOST),
             )  # fmt: skip
+            _, report = command("report")
             sessions = len(list(Path(state["ICCKD_HOME"], "sessions").iterdir()))
     if code == 6 and not printed:  # the seeds that it takes are more than allowed
         return Outcome(is_false=False, is_decided=False, is_extended=False)
-    found = printed_verdicts(printed)
+    found = printed_verdicts(report)
     is_decided = not any(verdict.startswith("undecided") for verdict in found.values())
     if code != (0 if is_decided else 6):
         raise RuntimeError(f"icckd run ended with exit code {code}, and printed {found}")
@@ -178,7 +179,7 @@ def printed_verdicts(text: str) -> dict[str, str]:
     rows = (re.split(r"  +", next(lines).strip()) for _ in ARMS)
     found = {arm: verdict for arm, verdict, *_ in rows}
     if tuple(found) != ARMS:
-        raise RuntimeError(f"icckd run printed verdicts on {tuple(found)}")
+        raise RuntimeError(f"icckd report printed verdicts on {tuple(found)}")
     return found
 
 

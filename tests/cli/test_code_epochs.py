@@ -5,7 +5,7 @@ import json
 import pytest
 
 from icckd.train import contract
-from tests.support.studies import TWO_STAGES
+from tests.support.studies import BY_ITSELF, TWO_STAGES
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def revisions(desk):
 
 @pytest.mark.slow
 def test_stages_of_an_earlier_code_epoch_are_trained_again_apart_from_its_results(desk, earlier):
-    study = desk.write(TWO_STAGES)
+    study = desk.write(TWO_STAGES + BY_ITSELF)
     note = (
         "training version 1 -> 2: {} stages will be trained again, earlier results stay reportable"
     )

@@ -16,7 +16,7 @@ from icckd.journal.file import encode, first_line
 from icckd.journal.folder import StateFolder
 from icckd.journal.requests import Wanted, submit
 from tests.support.desk import SIGNALS, attempts_begun, epochs_recorded, journals
-from tests.support.studies import ONE_ARM
+from tests.support.studies import BY_ITSELF, ONE_ARM
 from tests.support.waiting import wait_for
 
 
@@ -260,7 +260,7 @@ def test_sigterm_saves_what_runs_and_says_how_to_resume(desk):
 
 @pytest.mark.slow
 def test_a_third_ctrl_c_leaves_at_once_and_says_what_is_lost(desk):
-    desk.write(desk.small.replace("epochs = 2", "epochs = 100000"))
+    desk.write(desk.small.replace("epochs = 2", "epochs = 100000") + BY_ITSELF)
     session = desk.start_forked("run", "small.toml", "-j", "1")
     wait_for(lambda: epochs_recorded(desk))
     [header] = attempts_begun(desk)
@@ -439,7 +439,7 @@ def ask(desk, kind, **more):
 
 @pytest.mark.slow
 def test_a_paused_session_starts_nothing_until_it_is_resumed(desk):
-    desk.write(ONE_ARM.replace("epochs = 2", "epochs = 6"))
+    desk.write(ONE_ARM.replace("epochs = 2", "epochs = 6") + BY_ITSELF)
     session = desk.start_forked("run", "small.toml", "-j", "1")
     attempts = desk.state / "attempts"
     wait_for(lambda: journals(desk))

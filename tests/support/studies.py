@@ -40,3 +40,6 @@ metrics = ["student.top1"]
 
 ONE_ARM = SMALL[: SMALL.index("[[ablation]]")]
 """The baseline of the small study, two seeds: four stages."""
+
+BY_ITSELF = '\n[numerics]\npacking = "off"\n'
+"""Ends a study whose stages are to be trained one after the other."""

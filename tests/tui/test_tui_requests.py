@@ -14,9 +14,9 @@ from icckd_tui.feed import source_in
 from icckd_tui.screens.dialogs import Confirm
 from icckd_tui.widgets.table import GridTable
 from tests.support.desk import Desk
-from tests.support.studies import SMALL
+from tests.support.studies import BY_ITSELF, SMALL
 
-STUDY = SMALL.replace("epochs = 2", "epochs = 24", 1)
+STUDY = SMALL.replace("epochs = 2", "epochs = 120", 1) + BY_ITSELF
 SECONDS = 60.0
 
 

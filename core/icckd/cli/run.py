@@ -47,6 +47,7 @@ from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
 from icckd.study.arms import expand
 from icckd.study.load import swept_tables
+from icckd.study.metrics import of_a_process
 from icckd.study.model import Study
 from icckd.study.sweep import study_toml
 
@@ -487,6 +488,12 @@ def _check_goal(
         rows = results.comparisons(info)
     if not info.is_complete:
         raise GateError(not_known([goal.text], info))
+    asked = goal.condition.metric if goal.condition else info.primary
+    if of_a_process(asked) and not any(row.n for row in rows if row.metric == asked):
+        raise GateError(
+            f"{asked} has no value here, so that no number of seeds reaches {goal.text!r}",
+            hint='stages in packs have no times and no memory: numerics.packing = "off"',
+        )
     if added.stop_hopeless:
         hopeless = [arm for arm in hopeless_arms(info, rows) if arm not in stopped]
         for arm in hopeless:
