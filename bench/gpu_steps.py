@@ -137,12 +137,13 @@ def run_study(
 ) -> subprocess.CompletedProcess[str]:
     """Run the shipped study with one seed, with a fault in its first stage or with none.
 
-    Each worker writes what it sees as CUDA_VISIBLE_DEVICES into the folder `seen`.
+    Each worker writes what it sees as CUDA_VISIBLE_DEVICES into the folder `seen`; it is started by
+    itself, since one that is forked runs no such hook, and its stages one by one.
     """
     hook = setting.folder / "hook"
     hook.mkdir(exist_ok=True)
     (hook / "sitecustomize.py").write_text(WATCH)
-    few = ["teacher.training.epochs=2", "student.training.epochs=2"]
+    few = ["teacher.training.epochs=2", "student.training.epochs=2", "numerics.packing=off"]
     paths = [str(hook), str(ROOT / "core"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     return subprocess.run(
         [
@@ -153,6 +154,7 @@ def run_study(
         env={
             **os.environ, "ICCKD_HOME": str(home), "ICCKD_BENCH_SEEN": str(seen),
             "ICCKD_BENCH_FAULT": fault, "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+            "ICCKD_WORKERS": "spawn",
         },
         cwd=setting.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
     )  # fmt: skip
