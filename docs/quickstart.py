@@ -66,7 +66,7 @@ STEPS = (
          "icckd init --template digits"),
     Step("What would be trained, before anything is:", "icckd plan digits.toml"),
     Step("Train it. On a terminal three lines live below instead of a line for each stage.",
-         "icckd run digits.toml", head=6, tail=14),
+         "icckd run digits.toml", head=6, tail=15),
     Step("The same on a full screen, while it runs or afterwards; `?` shows the keys, `q` leaves.",
          "icckd watch digits", is_screen=True),
     Step("The whole table, what differs, and what a reader must know:",
@@ -74,7 +74,7 @@ STEPS = (
     Step("As a page with curves and every seed, to read on a phone, to print or to send:",
          "icckd report digits -o report.html"),
     Step("Another question about the same baseline needs no other file. Its teachers are there.",
-         "icckd run digits.toml --sweep student.distiller.temperature=1.0,8.0", head=4, tail=15),
+         "icckd run digits.toml --sweep student.distiller.temperature=1.0,8.0", head=4, tail=16),
     Step("Runs that you have already, from a table `results.csv` of method, seed and accuracy:",
          "icckd init --csv results.csv", head=12),
 )  # fmt: skip
@@ -238,7 +238,8 @@ def comparable(page: str) -> list[str]:
     """Return what must be the same everywhere: not numbers, not what follows from them.
 
     Another processor trains to other accuracies in their last digits, from which other verdicts
-    can follow; of what a run or a report prints, lines count that say none.
+    can follow; of what a run or a report prints, lines count that say none. How long verdicts are
+    decides whether the question before them is among the last lines, so that it does not count.
     """
     kept: list[str] = []
     step: Step | None = None
@@ -255,7 +256,7 @@ def comparable(page: str) -> list[str]:
 
 
 _SAYS_NO_VERDICT = re.compile(
-    r"    (study \w+(:|,)|live view|What do|verdicts on|arm  |full  |icckd: |student\.top1 in)"
+    r"    (study \w+(:|,)|live view|verdicts on|arm  |full  |icckd: |student\.top1 in)"
 )
 
 

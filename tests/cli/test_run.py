@@ -53,7 +53,8 @@ def test_state_changes_are_plain_lines_on_standard_error(finished):
     assert lines[0] == "study small: 8 of 8 stages to train"
     assert lines[1] == "live view: icckd watch small"
     assert sum(" complete " in line for line in lines) == 8
-    assert "(0 left)" in lines[-4]
+    assert "(0 left)" in lines[-5]
+    assert lines[-4] == "icckd: every planned trial is complete"
     assert [line[6:].split("   ")[0] for line in lines[-3:]] == [
         "icckd run small.toml --add-seeds 4",
         "icckd report small",

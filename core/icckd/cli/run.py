@@ -281,6 +281,9 @@ def print_summary(options: "RunOptions", name: str) -> None:
         run = [str(options.study), *(o for o in options.overrides if not o.startswith(_SEEDS))]
         run += [word for sweep in options.sweeps for word in ("--sweep", sweep)]
         commands = next_commands(results, study, run)
+        is_complete = study.is_complete
+    if is_complete:
+        say("every planned trial is complete")
     tell_next(commands)
 
 
