@@ -177,13 +177,19 @@ class PackedCnn:
             images_VXHW: Of each replica its own views, channels last.
             moving: Whether the running statistics of the norms move.
         """
-        x_VXHW = images_VXHW
+        return self._through(images_VXHW, training=True, moving=moving)
+
+    def _through(
+        self, x_VXHW: Tensor, *, training: bool, moving: bool = True, shared: bool = False
+    ) -> Tensor:
+        """Return the pooled features of images that are each replica's own, or shared by all."""
         for block in BLOCKS:
             if block != BLOCKS[0]:
                 x_VXHW = functional.max_pool2d(x_VXHW, 2)
+            groups = 1 if shared and block == BLOCKS[0] else self.replicas
             filters = self.rows.layers[f"{block}.conv.weight"]
-            x_VXHW = functional.conv2d(x_VXHW, filters, padding=1, groups=self.replicas)
-            x_VXHW = self._normed(x_VXHW, block, training=True, moving=moving)
+            x_VXHW = functional.conv2d(x_VXHW, filters, padding=1, groups=groups)
+            x_VXHW = self._normed(x_VXHW, block, training=training, moving=moving)
         return self._pooled(x_VXHW)
 
     def _normed(self, x_VXHW: Tensor, block: str, *, training: bool, moving: bool) -> Tensor:
@@ -220,15 +226,7 @@ class PackedCnn:
             images_BXHW: Of each replica its own images, or the same for all.
             shared: Whether they are the same.
         """
-        x_BXHW = images_BXHW
-        for block in BLOCKS:
-            if block != BLOCKS[0]:
-                x_BXHW = functional.max_pool2d(x_BXHW, 2)
-            groups = 1 if shared and block == BLOCKS[0] else self.replicas
-            filters = self.rows.layers[f"{block}.conv.weight"]
-            x_BXHW = functional.conv2d(x_BXHW, filters, padding=1, groups=groups)
-            x_BXHW = self._normed(x_BXHW, block, training=False, moving=True)
-        features_RBD = self._pooled(x_BXHW)
+        features_RBD = self._through(images_BXHW, training=False, shared=shared)
         return Seen(features_RBD, self.logits(features_RBD))
 
     def see(self, images: Iterable[Tensor]) -> Seen:
