@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -30,6 +31,8 @@ from icckd_tui.theme import Glyphs
 from icckd_tui.views import LONGEST
 from icckd_tui.widgets.lines import LinesWidget
 from icckd_tui.widgets.table import GridTable
+
+T = TypeVar("T")
 
 
 class Confirm(ModalScreen[bool]):
@@ -358,23 +361,33 @@ _HINTS = (
 )
 
 
-class FilterPrompt(ModalScreen[Filter | None]):
-    """Asks for a filter, saying what is wrong while it is typed; returns None for no change."""
+class ReadPrompt(ModalScreen[T | None]):
+    """Asks for a text that is read, saying what is wrong while it is typed; None for no change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,ctrl+c", "dismiss(None)", show=False, priority=True),
     ]
+    HEADING: ClassVar[str]
+    PLACEHOLDER: ClassVar[str]
 
     def __init__(self, text: str, *, glyphs: Glyphs) -> None:
         super().__init__(classes="-ascii" if glyphs.ascii else None)
         self._text = text
         self._glyphs = glyphs
 
+    @abstractmethod
+    def read(self, text: str) -> T:
+        """Return what a text says; raise UsageError where it says nothing."""
+
+    @abstractmethod
+    def lines(self, complaint: str) -> list[Spans]:
+        """Return the lines below the text; the complaint is "" where it can be read."""
+
     def compose(self) -> ComposeResult:
         with Vertical(classes="dialog") as dialog:
-            dialog.border_title = Content("Filter trials and arms")
+            dialog.border_title = Content(self.HEADING)
             dialog.border_subtitle = Content("enter filters, empty shows all, esc closes")
-            yield Input(self._text, placeholder="state:running seed<3", compact=True)
+            yield Input(self._text, placeholder=self.PLACEHOLDER, compact=True)
             yield LinesWidget(glyphs=self._glyphs, id="hints")
 
     def on_mount(self) -> None:
@@ -382,26 +395,37 @@ class FilterPrompt(ModalScreen[Filter | None]):
         self._explain("")
 
     def _explain(self, complaint: str) -> None:
-        first = (Span(complaint, "error"),) if complaint else ()
-        hints = [(Span(hint, "muted"),) for hint in _HINTS]
-        self.query_one("#hints", LinesWidget).set_lines([first, *hints])
+        self.query_one("#hints", LinesWidget).set_lines(self.lines(complaint))
+
+    def _complaint(self, text: str) -> str:
+        try:
+            self.read(text)
+        except UsageError as error:
+            return display(f"{error.message}; {error.hint}" if error.hint else error.message)
+        return ""
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
-        self._explain(_complaint(event.value))
+        self._explain(self._complaint(event.value))
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
-        if not _complaint(event.value):
-            self.dismiss(parse(event.value))
+        if not self._complaint(event.value):
+            self.dismiss(self.read(event.value))
 
 
-def _complaint(text: str) -> str:
-    try:
-        parse(text)
-    except UsageError as error:
-        return display(f"{error.message}; {error.hint}" if error.hint else error.message)
-    return ""
+class FilterPrompt(ReadPrompt[Filter]):
+    """Asks which trials and arms are shown."""
+
+    HEADING = "Filter trials and arms"
+    PLACEHOLDER = "state:running seed<3"
+
+    def read(self, text: str) -> Filter:
+        return parse(text)
+
+    def lines(self, complaint: str) -> list[Spans]:
+        first = (Span(complaint, "error"),) if complaint else ()
+        return [first, *((Span(hint, "muted"),) for hint in _HINTS)]
 
 
 def matching(series: tuple[str, ...], query: str) -> tuple[str, ...]:
@@ -524,50 +548,18 @@ class ViewPicker(Picker):
             self.dismiss(f"{self.REMOVE}{key}")
 
 
-class MetricPrompt(ModalScreen[MetricFilter | None]):
-    """Asks which metrics are shown, saying what is wrong while it is typed."""
+class MetricPrompt(ReadPrompt[MetricFilter]):
+    """Asks which metrics are shown."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,ctrl+c", "dismiss(None)", show=False, priority=True),
-    ]
+    HEADING = "Show metrics"
+    PLACEHOLDER = "student -loss | teacher.val*"
 
-    def __init__(self, text: str, *, glyphs: Glyphs) -> None:
-        super().__init__(classes="-ascii" if glyphs.ascii else None)
-        self._text = text
-        self._glyphs = glyphs
+    def read(self, text: str) -> MetricFilter:
+        return MetricFilter(text.strip())
 
-    def compose(self) -> ComposeResult:
-        with Vertical(classes="dialog") as dialog:
-            dialog.border_title = Content("Show metrics")
-            dialog.border_subtitle = Content("enter filters, empty shows all, esc closes")
-            yield Input(self._text, placeholder="student -loss | teacher.val*", compact=True)
-            yield LinesWidget(glyphs=self._glyphs, id="hints")
-
-    def on_mount(self) -> None:
-        self.query_one(Input).focus()
-        self._explain("")
-
-    def _explain(self, complaint: str) -> None:
+    def lines(self, complaint: str) -> list[Spans]:
         hint = "a part of a name   blank: and   |: or   -: not   *   ~regular expression"
-        line = Span(complaint, "error") if complaint else Span(hint, "muted")
-        self.query_one("#hints", LinesWidget).set_lines([(line,)])
-
-    @on(Input.Changed)
-    def _changed(self, event: Input.Changed) -> None:
-        self._explain(_metric_complaint(event.value))
-
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
-        if not _metric_complaint(event.value):
-            self.dismiss(MetricFilter(event.value.strip()))
-
-
-def _metric_complaint(text: str) -> str:
-    try:
-        MetricFilter(text)
-    except UsageError as error:
-        return display(f"{error.message}; {error.hint}" if error.hint else error.message)
-    return ""
+        return [(Span(complaint, "error") if complaint else Span(hint, "muted"),)]
 
 
 class SearchPrompt(ModalScreen[str | None]):
