@@ -55,6 +55,18 @@ def environment_is_left_as_found():
     assert not changed, f"this test left environment variables changed: {changed}"
 
 
+@pytest.fixture(autouse=True)
+def commands_end_with_their_test():
+    """End the commands that a test started and left, as one does that fails."""
+    yield
+    desk = sys.modules.get("tests.support.desk")
+    while desk is not None and desk.STARTED:
+        started = desk.STARTED.pop()
+        if started.poll() is None:
+            started.kill()
+            started.communicate()
+
+
 @pytest.fixture(scope="session")
 def fresh_process(tmp_path_factory) -> None:
     """The executor of `Desk.train`, installed beside icckd until the end of the session."""

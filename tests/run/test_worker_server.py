@@ -12,7 +12,7 @@ from icckd.journal.artifacts import MANIFEST
 from icckd.run.local import LocalExecutor
 from tests.support.desk import Desk, attempts_begun, workers_of
 from tests.support.executors import next_report, orders, reports_until
-from tests.support.studies import SMALL
+from tests.support.studies import BY_ITSELF, SMALL
 from tests.support.waiting import wait_for
 
 LONG = "teacher.training.epochs=20000"
@@ -183,7 +183,7 @@ def test_a_plug_in_is_imported_by_workers_and_not_by_the_server(folder, executor
 
 @pytest.mark.slow
 def test_a_killed_session_leaves_neither_server_nor_worker(desk):
-    desk.write(desk.small.replace("epochs = 2", "epochs = 100000"))
+    desk.write(desk.small.replace("epochs = 2", "epochs = 100000") + BY_ITSELF)
     session = desk.start("run", "small.toml", "-j", "2")
     wait_for(lambda: len(attempts_begun(desk)) == 2, process=session)
     left = [*servers(session.pid), *workers_of(session)]

@@ -50,6 +50,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REFUSED = (2, 3, 4)
 """Exit codes of what is refused before it begins."""
 
+STARTED: list["subprocess.Popen[str] | ForkedCommand"] = []
+"""Commands that tests started; each is ended with its test, also with one that fails."""
+
 
 @dataclass
 class Desk:
@@ -116,15 +119,19 @@ class Desk:
         return subprocess.CompletedProcess(["icckd", *arguments], code, *texts)
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        started = subprocess.Popen(
             self.command(*arguments), cwd=self.folder, env=self.variables(), text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
         )  # fmt: skip
+        STARTED.append(started)
+        return started
 
     def start_forked(self, *arguments: str) -> ForkedCommand:
         """Start a command that trains; it and what trains are forked, with torch loaded."""
         arguments = (*arguments, "--executor", FRESH_PROCESS)
-        return ForkedCommand(arguments, self.folder, self.variables())
+        started = ForkedCommand(arguments, self.folder, self.variables())
+        STARTED.append(started)
+        return started
 
     def write(self, text: str, name: str = "small.toml") -> str:
         (self.folder / name).write_text(text)
