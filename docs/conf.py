@@ -1,0 +1,63 @@
+"""The documentation as a site: `sphinx-build -W -n -c docs . build/site`, from the root.
+
+The source folder is the root of the repository, so that a relative link leads to the same place
+here, in an editor and wherever else the files are shown. Links and anchors inside are checked by
+every build; links to other sites by `sphinx-build -b linkcheck -c docs . build/links`, on demand.
+"""
+
+import sys
+from pathlib import Path
+
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+from docs import reference  # noqa: E402  # found by the line above
+from icckd import __version__  # noqa: E402
+
+project = "icckd"
+author = "the authors of icckd"
+release = version = __version__
+copyright = "MIT licence"  # noqa: A001  # the name that Sphinx reads
+
+extensions = ["myst_parser"]
+root_doc = "docs/index"
+include_patterns = ["docs/**.md", "bench/results/*.md", "*.md"]
+exclude_patterns = [".*", "build", "dist", "core", "tests", "studies", "data", "icckd_tui"]
+
+myst_enable_extensions = ["dollarmath", "attrs_block"]
+myst_heading_anchors = 4
+suppress_warnings = [
+    "myst.header",  # a page of records may begin below its title
+]
+nitpicky = True
+linkcheck_timeout = 20
+
+html_theme = "furo"
+html_title = f"icckd {release}"
+html_extra_path = ["site"]
+html_copy_source = False
+html_theme_options = {
+    "light_css_variables": {"content-padding": "2em"},
+}
+pygments_style = "friendly"
+pygments_dark_style = "monokai"
+
+
+class FromCode(SphinxDirective):
+    """`{from-code} NAME`: what `reference.py` makes of the code now."""
+
+    required_arguments = 1
+
+    def run(self) -> list:
+        """Return the page's nodes."""
+        self.env.note_reread()
+        text = reference.PAGES[self.arguments[0]]()
+        return self.parse_text_to_nodes(text, allow_section_headings=True)
+
+
+def setup(app: Sphinx) -> None:
+    """Make the block known."""
+    app.add_directive("from-code", FromCode)
