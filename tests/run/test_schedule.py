@@ -1,13 +1,14 @@
 """The schedule starts what is ready, blocks what lost its input, and always comes to an end."""
 
 import copy
+import statistics
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icckd.run.schedule import MAX_LIST, POLICIES, Schedule
+from icckd.run.schedule import IN_RESERVE, MAX_LIST, POLICIES, Schedule
 from icckd.study.numerics import NumericsClass
 from icckd.study.packing import Packing
 from icckd.study.plan import Plan, StageJob
@@ -101,6 +102,19 @@ class Slow:
         self.states = {d: "complete" if d in complete else "pending" for d in self.order}
         self.alone, self.not_before = set(), {}
         self.largest = {d: each.packing.largest for d, each in plan.stages.items()}
+        self.wished, self.needed = (
+            set(),
+            {d for s in plan.stages.values() for d in s.inputs.values()},
+        )
+        self.seconds = {True: [], False: []}
+
+    def is_urgent(self, first, workers):
+        """Whether teachers go first: students left keep the workers busy for too short a time."""
+        if workers == 1 or first in self.wished or not all(self.seconds.values()):
+            return False
+        teacher, student = map(statistics.fmean, (self.seconds[True], self.seconds[False]))
+        left = sum(s == "pending" and d not in self.needed for d, s in self.states.items())
+        return left * student / workers <= IN_RESERVE * (teacher + student)
 
     def next_list(self, workers, now):
         running = [d for d, state in self.states.items() if state == "running"]
@@ -114,11 +128,15 @@ class Slow:
         together = [d for d in ready if d not in self.alone]
         if not together:
             return [] if running else ready[:1]
-        first = self.stages[together[0]].packing
+        teachers = [d for d in together if d in self.needed]
+        is_urgent = bool(teachers) and self.is_urgent(together[0], workers)
+        head = teachers[0] if is_urgent else together[0]
+        first = self.stages[head].packing
         if not first.key:
-            alike = [d for d in together if not self.stages[d].packing.key]
+            alike = teachers if is_urgent else together
+            alike = [d for d in alike if not self.stages[d].packing.key]
             return alike[: max(1, min(MAX_LIST, len(alike) // (2 * workers)))]
-        largest = self.largest[together[0]]
+        largest = self.largest[head]
         alike = [
             d for d in together
             if self.stages[d].packing.key == first.key and self.largest[d] == largest
@@ -162,10 +180,12 @@ def test_decisions_are_those_of_the_rules_read_off_all_stages(workers, packings,
             mine = [d for d in slow.order if d in (f"t{number}", f"s{number}")
                     and slow.states[d] == "pending"]  # fmt: skip
             slow.order = list(dict.fromkeys([*mine, *slow.order]))
+            slow.wished |= set(mine)
         elif running:
             digest = running[number % len(running)]
             if what == "complete":
-                schedule.completed(digest)
+                schedule.completed(digest, seconds=1.0 + number / 4)
+                slow.seconds[digest in slow.needed].append(1.0 + number / 4)
             elif what == "returned":
                 schedule.returned(digest)
             elif what == "by itself":
@@ -183,6 +203,26 @@ def test_decisions_are_those_of_the_rules_read_off_all_stages(workers, packings,
                 slow.not_before[digest] = now + POLICIES[what].pause_after(ends)
         assert schedule.states == slow.states
         assert schedule.is_over() == (not {"pending", "running"} & set(slow.states.values()))
+
+
+def test_teachers_start_while_students_can_still_fill_the_workers():
+    """Two workers, teachers ten times as long as students: the end must not wait for a teacher."""
+    plan = plan_of(*(
+        s for i in range(40)
+        for s in (stage(f"t{i:02}"), *(stage(f"s{i:02}{j}", f"t{i:02}") for j in range(8)))
+    ))  # fmt: skip
+    schedule, order = Schedule(plan, ()), []
+    while not schedule.is_over():
+        for each in schedule.next_list(2):
+            order.append(each.digest)
+            schedule.completed(each.digest, seconds=10.0 if each.kind == "teacher" else 1.0)
+
+    students_left = [
+        sum(each.startswith("s") for each in order[place:])
+        for place, digest in enumerate(order) if digest.startswith("t")
+    ]  # fmt: skip
+    assert order.index("s000") < order.index("t10"), "in plan order as long as it can be"
+    assert min(students_left) >= IN_RESERVE * (10.0 + 1.0) * 2 - MAX_LIST
 
 
 def packable(count, **packing):

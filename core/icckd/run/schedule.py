@@ -52,6 +52,9 @@ POLICIES: dict[Cause, Policy] = {
 }
 
 MAX_LIST = 4
+IN_RESERVE = 4.0
+"""Lengths of a chain for which the stages that nothing waits for must still keep all workers busy;
+a stage that is unlike its kind takes several times the mean."""
 NOWHERE = ("", 0)
 _OPEN: tuple[State, ...] = ("pending", "running")
 _UNFINISHED: tuple[State, ...] = ("failed", "blocked", "cancelled")
@@ -70,6 +73,8 @@ class Schedule:
     """States of a plan's stages.
 
     Stages start in plan order, or as viewers reordered them, as soon as their inputs are complete.
+    With several workers those that others wait for are put before that while the end would have to
+    wait for them: see `_is_urgent`.
     Whether one that failed is tried again, when and in what company, is the policy of its cause.
     What depends on a failed stage, over any number of stages, is blocked; everything else continues
     (design law 8, docs/laws.md). Times are seconds of a monotonic clock.
@@ -98,6 +103,9 @@ class Schedule:
         self._largest = {d: each.packing.largest for d, each in plan.stages.items()}
         self._queued_in: dict[str, tuple[str, int]] = {}
         self._alike: defaultdict[tuple[str, int], _Queue] = defaultdict(_Queue)
+        self._needed = _Queue()  # of what is ready, what others wait for
+        self._last = sum(not users for users in self._users.values())
+        self._paces = {True: _Pace(), False: _Pace()}  # by: others wait for it
         self._later: list[tuple[float, str]] = []
         self._now = -math.inf
         self.states: dict[str, State] = dict.fromkeys(plan.stages, "pending")
@@ -123,9 +131,11 @@ class Schedule:
             return []
         together = self._ready[False]
         if together:
-            first = together.first()
-            alike = self._alike[self._kind_of_pack(first)]
+            first, alike = together.first(), self._alike[NOWHERE]
+            if self._is_urgent(first, workers):
+                first, alike = self._needed.first(), self._needed
             if self._stages[first].packing.key:
+                alike = self._alike[self._kind_of_pack(first)]
                 count = self._size_of_pack(first, len(alike), workers)
             else:
                 count = max(1, min(MAX_LIST, len(alike) // (2 * workers)))
@@ -137,6 +147,23 @@ class Schedule:
         for digest in taken:
             self._set(digest, "running")
         return [self._stages[digest] for digest in taken]
+
+    def _is_urgent(self, first: str, workers: int) -> bool:
+        """Whether what others wait for goes before the first stage in plan order.
+
+        At the end of a study workers would stand idle while the last teachers and then their
+        students are trained. The teachers start before that: while the stages that nothing waits
+        for can still fill all workers for some lengths of such a chain. How long stages take is
+        what those took that are complete; until one of each sort is, and for stages that were put
+        first, the order stays as it is.
+        """
+        if workers == 1 or not self._needed or self._rank[first] < 0:
+            return False
+        needed, last = self._paces[True], self._paces[False]
+        if not (needed.count and last.count):
+            return False
+        left = self._last * last.share / workers
+        return left <= IN_RESERVE * (needed.seconds + last.seconds)
 
     def _kind_of_pack(self, digest: str) -> tuple[str, int]:
         """Return what the members of a pack have in common; all that is not packed has the same."""
@@ -162,8 +189,19 @@ class Schedule:
         """Whether nothing runs and nothing can start."""
         return not any(self._counts[state] for state in _OPEN)
 
-    def completed(self, digest: str, reason: str = "") -> list[Transition]:
-        """Record that a stage is complete."""
+    def completed(
+        self, digest: str, reason: str = "", *, seconds: float | None = None, members: int = 1
+    ) -> list[Transition]:
+        """Record that a stage is complete.
+
+        Args:
+            digest: The stage.
+            reason: Why, if it was not trained.
+            seconds: How long it was trained, if it was.
+            members: Stages that were trained together with it, with this one.
+        """
+        if seconds is not None:
+            self._paces[bool(self._users[digest])].add(seconds, members)
         return [self._enter(digest, "complete", reason)]
 
     def failed(
@@ -264,7 +302,10 @@ class Schedule:
         self._counts[before] -= 1
         self._counts[state] += 1
         (self._running.add if state == "running" else self._running.discard)(digest)
-        for queue in (*self._ready.values(), self._alike[self._queued_in.pop(digest, NOWHERE)]):
+        if not self._users[digest]:
+            self._last += (state == "pending") - (before == "pending")
+        alike = self._alike[self._queued_in.pop(digest, NOWHERE)]
+        for queue in (*self._ready.values(), alike, self._needed):
             queue.remove(digest)
         change = (before == "complete") - (state == "complete")
         for user in self._users[digest] if change else ():
@@ -284,6 +325,8 @@ class Schedule:
             if not is_alone:
                 self._queued_in[digest] = self._kind_of_pack(digest)
                 self._alike[self._queued_in[digest]].add(rank, digest)
+                if self._users[digest]:
+                    self._needed.add(rank, digest)
 
     def _let_wait_end(self, now: float) -> None:
         """Make ready what was to wait until now."""
@@ -313,6 +356,31 @@ class Schedule:
             if self.states[digest] == "blocked" and inputs.isdisjoint(("failed", "blocked")):
                 changed.append(self._enter(digest, "pending", ""))
         return changed
+
+
+@dataclass(slots=True)
+class _Pace:
+    """How long stages of a sort took."""
+
+    count: int = 0
+    total_seconds: float = 0.0
+    total_shares: float = 0.0
+
+    def add(self, seconds: float, members: int) -> None:
+        """Add a stage that was trained for so long, with so many others."""
+        self.count += 1
+        self.total_seconds += seconds
+        self.total_shares += seconds / members
+
+    @property
+    def seconds(self) -> float:
+        """Mean seconds from its start to its end."""
+        return self.total_seconds / self.count
+
+    @property
+    def share(self) -> float:
+        """Mean seconds of a worker that one took."""
+        return self.total_shares / self.count
 
 
 class _Queue:

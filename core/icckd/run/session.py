@@ -125,6 +125,8 @@ class Session:
         self._finishing = False
         self._stalled: dict[str, str] = {}
         self._attempts: dict[str, str] = {}
+        self._begun: dict[str, float] = {}
+        self._members: dict[str, int] = {}
         self._orders = 0
         self._name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
 
@@ -188,6 +190,7 @@ class Session:
             if self._schedule.runs_alone(stages[0].digest):
                 self._executor.retire()
             pack = uuid.uuid4().hex[:8] if stages[0].packing.key else ""
+            self._members[pack] = len(stages) if pack else 1
             self._executor.submit([self._order(stage, pack) for stage in stages])
 
     def _order(self, stage: StageJob, pack: str) -> Order:
@@ -217,15 +220,19 @@ class Session:
         self._record_stall(attempt, "")
         if report.what != "started":
             self._attempts.pop(digest, None)
-        schedule = self._schedule
+        schedule, now = self._schedule, time.monotonic()
+        begun = self._begun.pop(attempt, now)
         if report.what == "started":
+            self._begun[attempt] = begun
             if schedule.states[digest] == "running":
                 self._record([Transition(stage=digest, state="running")], attempt)
         elif report.what == "returned":
             self._record(schedule.returned(digest, report.reason, by_itself=report.by_itself))
         elif report.state == "complete":
             trained_here = not report.reason
-            changes = schedule.completed(digest, report.reason)
+            seconds = now - begun if trained_here else None
+            members = self._members[report.order.pack]
+            changes = schedule.completed(digest, report.reason, seconds=seconds, members=members)
             self._record(changes, attempt if trained_here else None)
         else:
             self._record_failure(report)
