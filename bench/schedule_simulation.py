@@ -3,12 +3,14 @@
 By default 100,000 trials on 1,000 GPUs. The plan is a real one and the schedule is the one that
 sessions use, unchanged; simulated are the clock, how long stages take and what happens to them:
 durations are log-normal, the middle 95 % of them within a factor of 10, those of teachers 10 times
-those of students; 1 % of attempts die at a random point and lose what they did; half-way a wave of
-preemption ends the attempts of a fifth of the GPUs, which are free again at once.
+those of students; 1 % of attempts die at a random point; half-way a wave of preemption ends the
+attempts of a fifth of the GPUs, which are free again at once. What is tried again resumes where the
+product's checkpoints would have it: at the last one before the end, one every so many seconds.
 
 A makespan is set beside the least possible one: the work done, what was lost included, divided by
-the GPUs, or the longest chain of a teacher and a student. Beside it stands a plain queue that is
-first in, first out: a stage joins it when it becomes ready, and one that is tried again joins anew.
+the GPUs, or the longest chain of a teacher and a student with what was lost of both. Beside it
+stands a plain queue, first in, first out: a stage joins it when it becomes ready, and again when it
+is tried again.
 """
 
 import contextlib
@@ -19,8 +21,8 @@ import random
 import statistics
 import sys
 import time
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -32,6 +34,7 @@ from icckd.run.prepare import make_plan
 from icckd.run.schedule import Schedule
 from icckd.study.load import parse
 from icckd.study.plan import Plan, StageJob
+from icckd.variables import CHECKPOINT_EVERY
 
 STUDY = """
 [study]
@@ -126,6 +129,8 @@ class Simulation:
         seconds: How long each takes.
         gpus: How many there are.
         dice: Decides what dies, and when.
+        left: Of stages that were lost, how long they still take.
+        spent: How long each was trained, what was lost included.
         makespan: Seconds on the simulated clock.
         work: GPU seconds used, those that were lost included.
         lost: GPU seconds that were lost.
@@ -139,6 +144,8 @@ class Simulation:
     seconds: dict[str, float]
     gpus: int
     dice: random.Random
+    left: dict[str, float] = field(default_factory=dict)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     makespan: float = 0.0
     work: float = 0.0
     lost: float = 0.0
@@ -175,10 +182,13 @@ class Simulation:
 
     def _begin(self, gpu: int, stages: list[StageJob]) -> None:
         dies = self.dice.random() < DEATHS
-        takes = self.seconds[stages[0].digest] * (self.dice.random() if dies else 1.0)
+        takes = self._takes(stages[0]) * (self.dice.random() if dies else 1.0)
         self._lists[gpu] = self._now, stages
         self._due[gpu] = self._now + takes
         heapq.heappush(self._ends, (self._due[gpu], gpu, dies))
+
+    def _takes(self, stage: StageJob) -> float:
+        return self.left.get(stage.digest, self.seconds[stage.digest])
 
     def _take(self) -> list[StageJob]:
         with self._counted():
@@ -191,7 +201,7 @@ class Simulation:
             self._lose(gpu)
             return
         since, [stage, *rest] = self._lists.pop(gpu)
-        self.work += self._now - since
+        self._spend(stage, self._now - since)
         with self._counted():
             self.queue.completed(stage.digest, seconds=self._now - since)
         if rest:
@@ -207,14 +217,21 @@ class Simulation:
     def _lose(self, gpu: int) -> None:
         """Lose what the attempt on a GPU did; the rest of its list was not begun."""
         since, [stage, *rest] = self._lists.pop(gpu)
-        self.work += self._now - since
-        self.lost += self._now - since
+        trained = self._now - since
+        self._spend(stage, trained)
+        lost = trained % CHECKPOINT_EVERY
+        self.lost += lost
+        self.left[stage.digest] = self._takes(stage) - (trained - lost)
         with self._counted():
             self.queue.failed(stage.digest, "preempted", "lost", self._now)
             for each in rest:
                 self.queue.returned(each.digest)
         del self._due[gpu]
         self._idle.append(gpu)
+
+    def _spend(self, stage: StageJob, seconds: float) -> None:
+        self.work += seconds
+        self.spent[stage.digest] += seconds
 
     @contextlib.contextmanager
     def _counted(self) -> Iterator[None]:
@@ -242,7 +259,7 @@ def durations(plan: Plan, draw: int) -> dict[str, float]:
     }
 
 
-def longest_chain(plan: Plan, seconds: dict[str, float]) -> float:
+def longest_chain(plan: Plan, seconds: Mapping[str, float]) -> float:
     """Return the seconds of the longest chain of stages that wait for each other."""
     return max(
         seconds[digest] + sum(seconds[needed] for needed in stage.inputs.values())
@@ -271,7 +288,7 @@ def main(trials: int = 100_000, gpus: int = 1_000) -> None:
             for queue in (Schedule(plan, ()), FirstInFirstOut(plan)):
                 gc.collect()
                 simulation = Simulation(queue, seconds, gpus, random.Random(draw)).run()
-                least = max(simulation.work / gpus, longest_chain(plan, seconds))
+                least = max(simulation.work / gpus, longest_chain(plan, simulation.spent))
                 found.append((simulation, least, simulation.makespan / least))
             (own, least, ratio), (_, _, plain) = found
             worst = max(worst, ratio)

@@ -112,9 +112,9 @@ class Slow:
         """Whether teachers go first: students left keep the workers busy for too short a time."""
         if workers == 1 or first in self.wished or not all(self.seconds.values()):
             return False
-        teacher, student = map(statistics.fmean, (self.seconds[True], self.seconds[False]))
+        longest = max(self.seconds[True]) + max(self.seconds[False])
         left = sum(s == "pending" and d not in self.needed for d, s in self.states.items())
-        return left * student / workers <= IN_RESERVE * (teacher + student)
+        return left * statistics.fmean(self.seconds[False]) / workers <= IN_RESERVE * longest
 
     def next_list(self, workers, now):
         running = [d for d, state in self.states.items() if state == "running"]

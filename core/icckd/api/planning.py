@@ -5,12 +5,12 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from icckd.api.forecast import Forecast, forecast
 from icckd.api.running import Say, device_for
 from icckd.api.source import accepted_files, source_notices, task_file_notices
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.report.item_text import planned_about
-from icckd.report.numbers import bytes_text, duration
 from icckd.report.seed_power import seed_power_lines
 from icckd.report.text import display, html_text
 from icckd.resources import models_text, usable_gpus
@@ -134,6 +134,7 @@ def plan_study(
     warnings = _warnings(study, design, found)
     power, jobs = seed_power(info, len(info.seeds), pilot), default_jobs(plan)
     missing = [stage for stage in plan.stages.values() if stage.digest not in done]
+    expected = forecast(missing, estimates, jobs)
     lines = [
         f"study {study.study.name}: {len(plan.arms)} arms x {study.study.seeds.count} seeds"
         f" = {len(plan.trials)} trials{_synthetic(plan)}",
@@ -150,7 +151,7 @@ def plan_study(
         *([f"  {mixed}"] if mixed else []),
         *(f"  {notice}" for notice in source_notices(plan, done)),
         *(f"  {note}" for note in (*raised, *edited)),
-        *_cost(plan, missing, estimates, jobs),
+        *_cost(plan, missing, expected),
     ]
     return StudyPlan(
         name=study.study.name,
@@ -159,7 +160,7 @@ def plan_study(
         trials=len(plan.trials),
         stages=len(plan.stages),
         complete=len(plan.stages) - len(missing),
-        seconds=_seconds(missing, estimates, jobs),
+        seconds=expected.seconds,
         warnings=tuple(display(text, 1000) for text in warnings),
         power=power,
         text="\n".join(lines),
@@ -367,50 +368,15 @@ def _stages(plan: Plan, done: frozenset[str]) -> list[str]:
     return lines
 
 
-def _cost(
-    plan: Plan, missing: list[StageJob], estimates: dict[str, Estimate], jobs: int
-) -> list[str]:
+def _cost(plan: Plan, missing: list[StageJob], expected: Forecast) -> list[str]:
     numerics = next(iter(plan.stages.values())).numerics
     gpus = usable_gpus() if numerics.device == "cuda" else ()
-    place = f"{numerics.device}{f' ({models_text(gpus)})' if gpus else ''}, {jobs} workers"
+    place = (
+        f"{numerics.device}{f' ({models_text(gpus)})' if gpus else ''}, {expected.workers} workers"
+    )
     lines = ["", f"to train: {len(missing)} stages on {display(place)}"]
     if len({gpu.name for gpu in gpus}) > 1:
         lines.append("  GPUs of several models: seconds, energy and memory of arms will mix")
     if missing:
-        lines.append(f"  time    {_time(missing, estimates, jobs)}")
-        lines.append(f"  memory  {_memory(missing, estimates, jobs)}")
-        lines.append(f"  disk    {_disk(missing, estimates)}")
+        lines += expected.lines()
     return lines
-
-
-def _known(stages: list[StageJob], estimates: dict[str, Estimate]) -> list[Estimate] | None:
-    found = [estimates.get(stage.shape) for stage in stages]
-    known = [estimate for estimate in found if estimate is not None]
-    return known if len(known) == len(stages) else None
-
-
-def _seconds(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> float | None:
-    known = _known(stages, estimates)
-    return None if known is None else sum(e.seconds for e in known) / jobs
-
-
-def _time(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
-    seconds = _seconds(stages, estimates, jobs)
-    if seconds is None:
-        return "unknown before the first epochs: no stage of this sort was trained here"
-    return f"about {duration(seconds)}, from earlier stages"
-
-
-def _memory(stages: list[StageJob], estimates: dict[str, Estimate], jobs: int) -> str:
-    known = _known(stages, estimates)
-    peaks = [e.memory_bytes for e in known or () if e.memory_bytes is not None]
-    if not peaks and stages and all(stage.numerics.packed for stage in stages):
-        return "not measured, as stages that are packed share a process"
-    if not peaks:
-        return "unknown"
-    return f"up to {bytes_text(max(peaks))} a worker, {bytes_text(max(peaks) * jobs)} in all"
-
-
-def _disk(stages: list[StageJob], estimates: dict[str, Estimate]) -> str:
-    known = _known(stages, estimates)
-    return "unknown" if known is None else f"about {bytes_text(sum(e.disk_bytes for e in known))}"

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 from icckd.api.alerts import alerting
+from icckd.api.forecast import forecast
 from icckd.api.source import (
     accepted_files,
     printed_by_plugins,
@@ -28,7 +29,13 @@ from icckd.results.store import Store
 from icckd.results.studies import refuse_imported
 from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
 from icckd.run.leaving import GRACE_SECONDS
-from icckd.run.prepare import Device, complete_stages, data_root, make_plan, with_more_seeds
+from icckd.run.prepare import (
+    Device,
+    complete_stages,
+    data_root,
+    make_plan,
+    with_more_seeds,
+)
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
 from icckd.study.model import Study
 from icckd.study.plan import Plan
@@ -136,7 +143,14 @@ def train(
                 retrain=retrain,
                 stopped=stopped or {},
             )
+            estimates, start = results.estimates(), time.monotonic()
             code, session = run_session(folder, results, request, options, host, alerts)
+            if code == 0 and (missing := [s for d, s in plan.stages.items() if d not in done]):
+                results.refresh()
+                cost = results.cost(session.name, time.monotonic() - start)
+                expected = forecast(missing, estimates, session.workers)
+                if compared := expected.compared(cost):
+                    host.say(f"took {compared}")
             if not session.more_seeds or code == INTERRUPTED:
                 return code
             study, retrain = with_more_seeds(study, session.more_seeds), frozenset()

@@ -56,6 +56,7 @@ VIEWS = (
     "convergence",
     "stability",
     "memory",
+    "attempt_cost",
     "stage_cost",
     "lineage",
     "every_log",

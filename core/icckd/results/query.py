@@ -26,6 +26,7 @@ from icckd.results.trials import (
     StageStatus,
     output_tail,
     read_attempts,
+    read_cost,
     read_estimates,
     read_log,
     read_outcomes,
@@ -38,6 +39,7 @@ from icckd.results.types import (
     ITEMS_SHOWN,
     Attempt,
     Comparison,
+    Cost,
     Curve,
     Effect,
     Estimate,
@@ -313,6 +315,10 @@ class Results:
     def estimates(self) -> dict[str, Estimate]:
         """Return what complete stages took, by shape."""
         return self._once(("estimates",), lambda: read_estimates(self._store))
+
+    def cost(self, session: str, seconds: float) -> Cost:
+        """Return what the stages that a session completed took, which lasted so many seconds."""
+        return read_cost(self._store, session, seconds)
 
     def query(self, sql: str, *, rows: int) -> tuple[Table, bool]:
         """Return the answer to one reading statement in SQL, and whether rows were cut.

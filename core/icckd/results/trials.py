@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from icckd.journal.folder import OUTPUT
 from icckd.results.types import (
     Attempt,
+    Cost,
     Estimate,
     LogEntry,
     Outcomes,
@@ -82,6 +83,12 @@ order by metric, arm, seed
 """
 _ESTIMATES = "select shape, seconds, memory_bytes, disk_bytes, count from stage_cost"
 
+_COST_OF_SESSION = """
+select count(*), max(memory_bytes), coalesce(sum(disk_bytes), 0)
+from attempt_cost
+where session = ?
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class _Stage:
@@ -101,6 +108,12 @@ def read_estimates(store: Store) -> dict[str, Estimate]:
         shape: Estimate(seconds=seconds, memory_bytes=memory, disk_bytes=disk, count=count)
         for shape, seconds, memory, disk, count in store.select(_ESTIMATES)
     }
+
+
+def read_cost(store: Store, session: str, seconds: float) -> Cost:
+    """Return what the stages that a session completed took, which lasted so many seconds."""
+    [(stages, memory, disk)] = store.select(_COST_OF_SESSION, [session])
+    return Cost(stages=stages, seconds=seconds, memory_bytes=memory, disk_bytes=disk)
 
 
 def read_outcomes(store: Store, study: StudyInfo) -> Outcomes:

@@ -444,6 +444,23 @@ class Estimate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What the stages that a session completed took.
+
+    Attributes:
+        stages: How many.
+        seconds: From its start to its end, with all workers.
+        memory_bytes: The largest peak of a worker; None where none was measured.
+        disk_bytes: Of their artifacts.
+    """
+
+    stages: int
+    seconds: float
+    memory_bytes: float | None
+    disk_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
     """The answer to a question in SQL: column names and rows."""
 

@@ -52,9 +52,9 @@ POLICIES: dict[Cause, Policy] = {
 }
 
 MAX_LIST = 4
-IN_RESERVE = 4.0
-"""Lengths of a chain for which the stages that nothing waits for must still keep all workers busy;
-a stage that is unlike its kind takes several times the mean."""
+IN_RESERVE = 1.5
+"""Longest chains for which the stages that nothing waits for must still keep all workers busy: one
+that is longer than all before may be among the last."""
 NOWHERE = ("", 0)
 _OPEN: tuple[State, ...] = ("pending", "running")
 _UNFINISHED: tuple[State, ...] = ("failed", "blocked", "cancelled")
@@ -153,7 +153,7 @@ class Schedule:
 
         At the end of a study workers would stand idle while the last teachers and then their
         students are trained. The teachers start before that: while the stages that nothing waits
-        for can still fill all workers for some lengths of such a chain. How long stages take is
+        for can still fill all workers for longer than such a chain takes. How long stages take is
         what those took that are complete; until one of each sort is, and for stages that were put
         first, the order stays as it is.
         """
@@ -163,7 +163,7 @@ class Schedule:
         if not (needed.count and last.count):
             return False
         left = self._last * last.share / workers
-        return left <= IN_RESERVE * (needed.seconds + last.seconds)
+        return left <= IN_RESERVE * (needed.longest + last.longest)
 
     def _kind_of_pack(self, digest: str) -> tuple[str, int]:
         """Return what the members of a pack have in common; all that is not packed has the same."""
@@ -363,24 +363,19 @@ class _Pace:
     """How long stages of a sort took."""
 
     count: int = 0
-    total_seconds: float = 0.0
-    total_shares: float = 0.0
+    longest: float = 0.0
+    shares: float = 0.0
 
     def add(self, seconds: float, members: int) -> None:
         """Add a stage that was trained for so long, with so many others."""
         self.count += 1
-        self.total_seconds += seconds
-        self.total_shares += seconds / members
-
-    @property
-    def seconds(self) -> float:
-        """Mean seconds from its start to its end."""
-        return self.total_seconds / self.count
+        self.longest = max(self.longest, seconds)
+        self.shares += seconds / members
 
     @property
     def share(self) -> float:
         """Mean seconds of a worker that one took."""
-        return self.total_shares / self.count
+        return self.shares / self.count
 
 
 class _Queue:

@@ -101,6 +101,9 @@ class Session:
         stopping: Called often; "finish" stops after the running stages, "save" when they are saved
             at the end of their epochs, "kill" at once.
         grace_seconds: How long "save" waits for that.
+
+    Attributes:
+        name: Its name: that of its folder in the state folder.
     """
 
     def __init__(
@@ -128,18 +131,23 @@ class Session:
         self._begun: dict[str, float] = {}
         self._members: dict[str, int] = {}
         self._orders = 0
-        self._name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
+        self.name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
 
     @property
     def more_seeds(self) -> int:
         """Seeds that viewers asked for beyond the study's."""
         return self._control.more_seeds
 
+    @property
+    def workers(self) -> int:
+        """Workers at once."""
+        return self._executor.capacity
+
     def run(self) -> int:
         """Train what is missing; return the exit code."""
         self._sweep()
         self._ordinal = next_session_ordinal(self._folder)
-        home = self._folder.sessions / self._name
+        home = self._folder.sessions / self.name
         home.mkdir()
         with contextlib.suppress(OSError):  # only for the record: a full disk must not stop a run
             capture_code(home, Path.cwd())
@@ -151,7 +159,7 @@ class Session:
             contextlib.closing(LiveStatusFile(home)) as self._live_status,
             JournalWriter(home / JOURNAL, disk_retry=disk_retry) as self._journal,
         ):
-            header = header_of(self._name, self._ordinal, self._request)
+            header = header_of(self.name, self._ordinal, self._request)
             self._journal.append(header, planned(self._request), durable=True)
             code = MachineError.exit_code  # what an exception below ends the command with
             try:
@@ -199,7 +207,7 @@ class Session:
         self._attempts[stage.digest] = attempt
         return Order(
             attempt=attempt,
-            session=self._name,
+            session=self.name,
             state_folder=str(self._folder.root),
             data_root=str(self._request.data_root),
             stage=stage,
