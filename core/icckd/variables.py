@@ -65,6 +65,15 @@ def data_folder() -> Path:
     return _folder(DATA, "data")
 
 
+def cache_folder() -> Path:
+    """Return the folder of what icckd can make again: `icckd` in `XDG_CACHE_HOME` or `~/.cache`.
+
+    Raises:
+        RuntimeError: There is no home folder, and the variable is not set.
+    """
+    return Path(os.environ.get(CACHE) or "~/.cache").expanduser() / "icckd"
+
+
 def checkpoint_seconds() -> float:
     """Return the seconds between two checkpoints of a stage: `ICCKD_CHECKPOINT_SECONDS`."""
     return _seconds(CHECKPOINT_SECONDS, CHECKPOINT_EVERY)

@@ -40,6 +40,9 @@ LOOKING = frozenset(
         "doctor",
         "data",
         "convert",
+        "du",
+        "archive",
+        "restore",
     )
 )
 """Verbs that train nothing: they run in this process, which saves a second of imports each."""

@@ -1,20 +1,23 @@
-"""Verbs that look after files: fsck and clean for the state folder, convert for weights."""
+"""Verbs that look after files: of the state folder, archives of studies, weights."""
 
 import json
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from icckd.cli.report import state_folder
+from icckd.cli.report import state_folder, study_name
 from icckd.errors import UsageError
 from icckd.variables import expanded
 
 if TYPE_CHECKING:
+    from icckd.journal.room import Room, StudyRoom
     from icckd.train.weights import Wanted
+
+Printed = Annotated[Literal["table", "json"], typer.Option("--format", help="How to print.")]
 
 
 def fsck(
@@ -80,6 +83,157 @@ def clean(
         print("nothing can go: every file is needed")
     else:
         print(f"removed {total}" if yes else f"{total} in all; `icckd clean --yes` removes that")
+
+
+def du(
+    study: Annotated[
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="Only this study, by name or file."),
+    ] = None,
+    output: Printed = "table",
+) -> None:
+    """Show what takes how much room, by study and kind of file.
+
+    What studies share is counted once, in a line of its own.
+    """
+    from icckd.journal.room import read_room
+    from icckd.variables import cache_folder
+
+    folder, name = state_folder(), study_name(study)
+    try:
+        cache = cache_folder()
+    except RuntimeError:  # nobody has a home folder: nothing is cached
+        cache = None
+    room = read_room(folder, cache)
+    rows = [row for row in room.studies if name is None or name in row.studies]
+    if name is not None and not rows:
+        known = ", ".join(row.studies[0] for row in room.studies if len(row.studies) == 1)
+        raise UsageError(f"there is no study {name!r} here", hint=f"there are: {known or 'none'}")
+    if output == "json":
+        print(json.dumps(_room_as_json(room, rows, is_all=name is None), indent=2))
+    else:
+        print("\n".join(_room_lines(room, rows, is_all=name is None)))
+
+
+def _room_lines(room: "Room", rows: "list[StudyRoom]", *, is_all: bool) -> list[str]:
+    from icckd.report.numbers import bytes_text
+    from icckd.report.text import aligned, display
+
+    table = [["study", "journals", "artifacts", "checkpoints", "in all"]]
+    for row in rows:
+        who = " and ".join(row.studies) if row.studies else "of no study here"
+        shared = "shared by " if len(row.studies) > 1 else ""
+        sizes = (row.journals, row.artifacts, row.checkpoints, row.bytes)
+        table.append([display(f"{shared}{who}"), *map(bytes_text, sizes)])
+    lines = aligned(table)
+    if any(len(row.studies) > 1 for row in rows):
+        lines.append("what studies share is counted once, in the lines that say so")
+    if is_all:
+        lines += [
+            "",
+            *aligned(
+                [
+                    ("database", bytes_text(room.database), "made again from the journals"),
+                    ("quarantine", bytes_text(room.quarantine), "icckd clean removes it"),
+                    ("locks, requests, history", bytes_text(room.other), ""),
+                    ("the state folder in all", bytes_text(room.bytes), ""),
+                    ("cache, outside of it", bytes_text(room.cache), "made again when needed"),
+                ]
+            ),
+        ]
+    return lines
+
+
+def _room_as_json(room: "Room", rows: "list[StudyRoom]", *, is_all: bool) -> dict[str, object]:
+    found: dict[str, object] = {
+        "studies": [
+            {
+                "studies": row.studies,
+                "journals": row.journals,
+                "artifacts": row.artifacts,
+                "checkpoints": row.checkpoints,
+                "bytes": row.bytes,
+            }
+            for row in rows
+        ]
+    }
+    if is_all:
+        found |= {
+            "database": room.database,
+            "quarantine": room.quarantine,
+            "other": room.other,
+            "bytes": room.bytes,
+            "cache": room.cache,
+        }
+    return found
+
+
+def archive(
+    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's name or file.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "-o", "--output", metavar="FILE", parser=expanded, help="A new file: study.tar.zst."
+        ),
+    ],
+    results_only: Annotated[
+        bool,
+        typer.Option(
+            "--results-only",
+            help="Only what reports show, without trained models and checkpoints.",
+        ),
+    ] = False,
+) -> None:
+    """Write a study into one file, to keep it or to give it away.
+
+    Its journals, artifacts and checkpoints: all that is needed to go on.
+    """
+    from icckd.journal.archive import write_archive
+    from icckd.report.numbers import bytes_text
+    from icckd.report.text import display
+
+    contents = write_archive(
+        state_folder(), study_name(study) or "", out, results_only=results_only
+    )
+    missing = 0 if results_only else len(contents.stages_left_out)
+    if missing:
+        print(
+            f"icckd: {missing} complete stages have no artifact here (icckd fsck): they are"
+            " trained again where the archive is restored",
+            file=sys.stderr,
+        )
+    print(
+        f"wrote {display(str(out))}: {contents.study}, {len(contents.members)} files of"
+        f" {bytes_text(contents.size)} in {bytes_text(out.stat().st_size)}"
+        f"{', results only' if results_only else ''}"
+    )
+
+
+def restore(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", parser=expanded, help="What icckd archive wrote.")
+    ],
+    large: Annotated[
+        bool, typer.Option("--large", help="Take an archive that grows more than 200-fold.")
+    ] = False,
+) -> None:
+    """Put the study of an archive into the state folder.
+
+    Every byte is checked before anything can be seen; a study that is there is never replaced.
+    """
+    from icckd.cli.common import tell_next
+    from icckd.journal.archive import restore_archive
+    from icckd.journal.folder import StateFolder
+    from icckd.report.numbers import bytes_text
+
+    folder = StateFolder.current()
+    contents = restore_archive(folder, file, large=large)
+    kind = ", results only: `icckd run` would train anew" if contents.results_only else ""
+    print(
+        f"restored {contents.study}: {len(contents.members)} files of"
+        f" {bytes_text(contents.size)}{kind}"
+    )
+    tell_next([(f"icckd report {contents.study}", "its results")])
 
 
 def convert(

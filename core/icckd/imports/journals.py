@@ -4,7 +4,6 @@ They are written aside and put in place when all of them are whole, that of the 
 reads the state folder sees the whole study or nothing of it.
 """
 
-import contextlib
 import math
 import os
 import shutil
@@ -31,9 +30,10 @@ from icckd.journal.events import (
     StageState,
     item_lines,
 )
-from icckd.journal.file import JournalWriter, first_line, sync
+from icckd.journal.file import JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.owner import boot_id, next_session_ordinal
+from icckd.journal.placing import place
 from icckd.study.observed import KIND, Observed, ObservedStudy, ObservedTrial, Run, read_observed
 from icckd.study.plan import digest_of
 
@@ -66,9 +66,7 @@ def write_study(folder: StateFolder, study: ObservedStudy, arguments: Sequence[s
     observed = read_observed(study.resolved)
     assert observed is not None
     name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
-    _sweep(folder)
     aside = folder.root / f"{_ASIDE}{name}"
-    placed: list[Path] = []
     try:
         _write(
             aside,
@@ -81,20 +79,8 @@ def write_study(folder: StateFolder, study: ObservedStudy, arguments: Sequence[s
                 moment=time.time(),
             ),
         )
-        attempts = sorted(home.name for home in (aside / "attempts").iterdir())
-        (aside / _PLACED).write_text("\n".join(attempts))
-        sync(aside / _PLACED)
-        sync(aside)
-        for group, target in (("attempts", folder.attempts), ("sessions", folder.sessions)):
-            for home in sorted((aside / group).iterdir()):
-                home.rename(target / home.name)
-                placed.append(target / home.name)
-            sync(target)
-    except (OSError, MachineError) as error:
-        for home in placed:
-            shutil.rmtree(home, ignore_errors=True)
-        if isinstance(error, MachineError):
-            raise
+        place(folder, aside)
+    except OSError as error:
         raise MachineError(
             f"cannot write into the state folder {folder.root}: {error.strerror}",
             hint="free space on that disk, then import again: nothing was imported",
@@ -104,27 +90,6 @@ def write_study(folder: StateFolder, study: ObservedStudy, arguments: Sequence[s
 
 
 _ASIDE = ".import-"
-_PLACED = "placed"
-"""Names the attempts that are put in place, for whoever comes after an import that was killed."""
-
-
-def _sweep(folder: StateFolder) -> None:
-    """Remove what imports left that were killed before their session was in its place."""
-    for aside in folder.root.glob(f"{_ASIDE}*"):
-        session = aside.name.removeprefix(_ASIDE)
-        with contextlib.suppress(OSError):
-            if not (folder.sessions / session).exists():
-                for name in (aside / _PLACED).read_text().split():
-                    home = folder.attempts / Path(name).name
-                    if _is_of(home, session):
-                        shutil.rmtree(home, ignore_errors=True)
-        shutil.rmtree(aside, ignore_errors=True)
-
-
-def _is_of(home: Path, session: str) -> bool:
-    """Whether an attempt is one of a session: nothing else is ever removed."""
-    header = first_line(home / JOURNAL)
-    return header is not None and header.body.get("session") == session
 
 
 def _write(aside: Path, made: _Import) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from icckd.errors import MachineError
+from icckd.journal.archive import LeftOut, read_left_out
 from icckd.journal.artifacts import MANIFEST, verified
 from icckd.journal.file import Line, read_chunk
 from icckd.journal.folder import JOURNAL, StateFolder
@@ -96,8 +97,9 @@ def audit(folder: StateFolder, progress: Progress = lambda what, done, total: No
             sessions.add(path.parent.name)
         elif facts is not None:
             attempts[path.parent.name] = facts
-    found.findings += _without_session(attempts, sessions)
-    found.findings += _artifacts(folder, attempts, found, progress)
+    left_out = read_left_out(folder)
+    found.findings += _without_session(attempts, sessions, left_out)
+    found.findings += _artifacts(folder, attempts, left_out, found, progress)
     return found
 
 
@@ -162,25 +164,36 @@ def _is_foreign(path: Path, facts: JournalFacts, is_session: bool) -> bool:
     return facts.header is not None and facts.header.get(key) != path.parent.name
 
 
-def _without_session(attempts: dict[str, JournalFacts], sessions: set[str]) -> Iterator[Finding]:
+def _without_session(
+    attempts: dict[str, JournalFacts], sessions: set[str], left_out: LeftOut
+) -> Iterator[Finding]:
     for name, facts in attempts.items():
         session = (facts.header or {}).get("session")
         if isinstance(session, str) and session not in sessions:
-            yield Finding(
-                verdict="missing",
-                where=f"attempts/{name}/{JOURNAL}",
-                text=f"its session {session} has no journal",
-            )
+            where, text = f"attempts/{name}/{JOURNAL}", f"its session {session} has no journal"
+            if session in left_out.sessions:
+                text = f"its session {session} is of another study, and was not in the archive"
+                yield Finding(verdict="note", where=where, text=text)
+            else:
+                yield Finding(verdict="missing", where=where, text=text)
 
 
 def _artifacts(
-    folder: StateFolder, attempts: dict[str, JournalFacts], found: Audit, progress: Progress
+    folder: StateFolder,
+    attempts: dict[str, JournalFacts],
+    left_out: LeftOut,
+    found: Audit,
+    progress: Progress,
 ) -> Iterator[Finding]:
     published: dict[str, list[JournalFacts]] = {}
     for facts in attempts.values():
         if facts.published is not None and facts.header is not None:
             published.setdefault(str(facts.header.get("stage")), []).append(facts)
-    present = sorted(path for path in folder.artifacts.glob("*") if path.is_dir())
+    present = sorted(
+        path
+        for path in folder.artifacts.glob("*")
+        if path.is_dir() and (path.name not in left_out.stages or (path / MANIFEST).exists())
+    )
     for path in present:
         progress("artifacts", found.artifacts, len(present))
         found.artifacts += 1
@@ -191,11 +204,13 @@ def _artifacts(
         if any((facts.close or {}).get("state") == "complete" for facts in tries)
     }
     for stage in sorted(complete - {path.name for path in present}):
-        yield Finding(
-            verdict="missing",
-            where=f"artifacts/{stage}",
-            text="a complete attempt published it; the next run trains that stage again",
-        )
+        where, again = f"artifacts/{stage}", "the next run trains that stage again"
+        if stage in left_out.stages:
+            text = f"it was not in the archive that was restored; {again}"
+            yield Finding(verdict="note", where=where, text=text)
+        else:
+            text = f"a complete attempt published it; {again}"
+            yield Finding(verdict="missing", where=where, text=text)
 
 
 def _artifact(folder: StateFolder, path: Path, tries: list[JournalFacts]) -> Iterator[Finding]:

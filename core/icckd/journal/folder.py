@@ -7,6 +7,7 @@
   attempts/<attempt>/journal.jsonl  one folder per attempt, with output.log
   artifacts/<digest>/               what a stage left: manifest.json and its files
   checkpoints/<digest>/             where an unfinished stage resumes; gone when it is finished
+  restored/<archive>.json           what an archive that was restored here did not hold
   requests/<request>.json           what viewers ask of the running session
   locks/<stage>.lock                held by the process that works on a stage
 """
@@ -83,6 +84,11 @@ class StateFolder:
     def locks(self) -> Path:
         """Lock files, one a stage."""
         return self.root / "locks"
+
+    @property
+    def restored(self) -> Path:
+        """What the archives did not hold that were restored here, a file each."""
+        return self.root / "restored"
 
     @property
     def quarantine(self) -> Path:

@@ -18,6 +18,7 @@ from icckd.journal.checkpoints import epochs_done, is_whole, stages_at_rest, swe
 from icckd.journal.folder import StateFolder
 from icckd.journal.locks import is_worked_on, try_stage_lock
 from icckd.journal.owner import try_owner_lock
+from icckd.journal.room import size_of
 from icckd.results.database import (
     FILE,
     MEMORY,
@@ -261,9 +262,7 @@ def _run_folders(folder: StateFolder) -> Iterator[Spare]:
 
 
 def _spare(path: Path, text: str) -> Spare:
-    files = path.rglob("*") if path.is_dir() else [path]
-    size = sum(file.lstat().st_size for file in files if file.is_file())
-    return Spare(path=path, text=text, bytes=size)
+    return Spare(path=path, text=text, bytes=size_of(path))
 
 
 def _remove(folder: StateFolder, path: Path) -> None:

@@ -22,6 +22,7 @@ from duckdb import DuckDBPyConnection, StatementType
 
 from icckd.errors import MachineError, UsageError
 from icckd.journal.folder import StateFolder
+from icckd.journal.placing import sweep_unplaced
 from icckd.results.database import (
     FILE,
     MEMORY,
@@ -182,6 +183,7 @@ class Store:
         Raises:
             MachineError: The file cannot be made.
         """
+        sweep_unplaced(folder)
         try:
             connection, on_file = connect_file(folder, notice), True
         except DatabaseInUseError as error:

@@ -23,7 +23,7 @@ from typing import IO, Any
 from icckd.errors import SpecError
 from icckd.study.registry import FILE
 from icckd.study.source import package_digest
-from icckd.variables import CACHE, PLUGIN_SECONDS, plugin_seconds
+from icckd.variables import PLUGIN_SECONDS, cache_folder, plugin_seconds
 
 MODULE = "icckd.plugin_host"
 MAX_ANSWER = 64 << 20
@@ -242,8 +242,7 @@ class _Kept:
 
     def __init__(self, references: Sequence[str]) -> None:
         name = hashlib.sha256("\n".join(references).encode()).hexdigest()[:32]
-        home = os.environ.get(CACHE) or "~/.cache"
-        self._file = Path(home).expanduser() / "icckd" / "plugins" / f"{name}.json"
+        self._file = cache_folder() / "plugins" / f"{name}.json"
         self.files, self.answers = self._read()
         self._before = len(self.answers)
 
