@@ -141,3 +141,10 @@ class StageCancelled(IcckdError):  # noqa: N818  # not a failure
     def __init__(self, *, epoch: int) -> None:
         super().__init__(f"cancelled after epoch {epoch}", hint="icckd run trains it anew")
         self.epoch = epoch
+
+
+class StageSuperseded(IcckdError):  # noqa: N818  # not a failure
+    """An attempt does not count: another one of its stage has published, or is to.
+
+    Nothing of it is published or read; see `icckd.journal.fencing`.
+    """

@@ -1,28 +1,26 @@
 """What a session relies on, whoever attempts its stages: the local executor, and one of a package
 that was installed beside icckd."""
 
-import time
-from dataclasses import replace
+from importlib.metadata import EntryPoint
 
 import pytest
 
 from icckd.errors import MachineError, UsageError
-from icckd.run.executors import ExecutorContext, executor_names, find_executor, make_executor
-from tests.support.executors import (
-    FRESH_PROCESS,
-    install_fresh_process,
-    kinds,
-    next_report,
-    next_reports,
-    orders,
-    plan_of,
-    reports_until,
+from icckd.run import executors
+from icckd.run.executors import Capabilities, executor_names, find_executor
+from icckd.run.inline import InlineExecutor
+from icckd.run.local import LocalExecutor
+from icckd.testing.__main__ import main
+from icckd.testing.executors import (
+    LAWS,
+    case_of,
+    laws_of,
+    what_has_not_begun_can_be_taken_back,
 )
+from icckd.testing.laws import BrokenLawError
+from tests.support.executors import FRESH_PROCESS, install_fresh_process
+from tests.support.fresh_process import FreshProcessExecutor
 from tests.support.lanes import slow_but
-from tests.support.waiting import wait_for
-
-FINAL = ("ended", "returned", "lost")
-LONG = "teacher.training.epochs=20000"
 
 
 @pytest.fixture
@@ -34,114 +32,59 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(site)
 
 
-@pytest.fixture(params=slow_but(["local", FRESH_PROCESS], FRESH_PROCESS))
-def executor(request, installed, folder, monkeypatch):
-    monkeypatch.setenv("ICCKD_CHECKPOINT_SECONDS", "0")
-    context = ExecutorContext(folder=folder, plan=plan_of(folder), jobs=1, notice=print)
-    made = make_executor(request.param, context)
-    yield made
-    made.kill()
+QUICK = ("local-a_list_is_attempted_in_order", "inline-finishing_returns_what_has_not_begun")
+BUILT_IN = {"local": LocalExecutor, "inline": InlineExecutor, FRESH_PROCESS: FreshProcessExecutor}
+CASES = {
+    f"{name}-{law.__name__}": (name, law)
+    for name, kind in BUILT_IN.items()
+    for law in laws_of(kind.capabilities)
+}
 
 
-def finals(reports):
-    return [(r.order.attempt, r.what, r.state) for r in reports if r.what in FINAL]
+@pytest.mark.parametrize("case", slow_but(CASES, *QUICK))
+def test_an_executor_keeps_the_laws_of_what_it_declares(case, installed, tmp_path):
+    name, law = CASES[case]
+    with case_of(name, tmp_path) as made:
+        law(made)
 
 
-def test_a_list_is_attempted_in_order_each_stage_with_its_journal(folder, executor):
-    assert (executor.capacity, executor.idle()) == (1, 1)
-    start = time.monotonic()
-    assert executor.wait(0.1) == []
-    assert time.monotonic() - start < 5
-    executor.submit(orders(folder))
-    assert executor.idle() == 0
-
-    assert next_reports(executor, 4) == [
-        ("attempt-0", "started", ""), ("attempt-0", "ended", "complete"),
-        ("attempt-1", "started", ""), ("attempt-1", "ended", "complete"),
-    ]  # fmt: skip
-    reports_until(executor, lambda _: executor.idle() == 1)
-    assert kinds(folder, "attempt-0").startswith("hmm")
-    assert kinds(folder, "attempt-0").endswith("az")
-    executor.retire()
-    assert executor.idle() == 1
+def test_what_an_executor_does_not_declare_is_not_asked_of_it():
+    assert set(laws_of(Capabilities(cancels=False, saves=False))) < set(laws_of(Capabilities()))
+    every = laws_of(Capabilities(adopts=True))
+    assert set(every) == set(LAWS)
 
 
-def test_a_cancelled_attempt_ends_now_and_every_order_is_reported_once(folder, executor):
-    executor.submit(orders(folder, LONG))
-    next_report(executor, "started")
-    executor.cancel({"attempt-1"})
-    executor.cancel({"attempt-0"})
+class DropsTheRest(InlineExecutor):
+    """Forgets what it is told to return."""
 
-    reports = reports_until(executor, lambda found: len(finals(found)) == 2)
-    assert sorted(finals(reports)) == [("attempt-0", "lost", ""), ("attempt-1", "returned", "")]
-    assert not (folder.attempts / "attempt-1").exists()
+    def cancel(self, attempts):
+        self._orders = [order for order in self._orders if order.attempt not in attempts]
 
 
-def test_an_attempt_cancelled_while_it_begins_does_not_go_on(folder, executor):
-    executor.submit([replace(orders(folder)[0], attempt="before")])
-    next_report(executor, "ended")  # there is a worker, or what it comes from
-    executor.submit(orders(folder, LONG)[:1])
-    wait_for(lambda: "m" in kinds(folder, "attempt-0"))  # it began; nobody has read that yet
-
-    executor.cancel({"attempt-0"})
-
-    reports = reports_until(executor, finals)
-    assert finals(reports) == [("attempt-0", "lost", "")]
-
-
-def test_an_executor_whose_worker_has_just_ended_can_be_told_anything(folder, executor):
-    executor.submit(orders(folder)[:1])
-    next_report(executor, "ended")
-    executor.cancel({"attempt-0"})
-    executor.save()
-    executor.finish()
-    executor.finish()
-    reports_until(executor, lambda _: executor.idle() == 0)
+@pytest.mark.slow
+def test_an_executor_that_breaks_a_law_is_told_which(tmp_path, monkeypatch):
+    entry = EntryPoint("drops", f"{__name__}:DropsTheRest", "icckd.executors")
+    monkeypatch.setattr(executors, "_entries", lambda: [entry])
+    monkeypatch.setattr(EntryPoint, "load", lambda self: DropsTheRest)
+    with case_of("drops", tmp_path) as made:
+        made.seconds = 0.5
+        with pytest.raises(BrokenLawError, match=r"nothing more within 0\.5 s"):
+            what_has_not_begun_can_be_taken_back(made)
 
 
-def test_a_saved_stage_is_lost_as_preempted_and_has_a_checkpoint(folder, executor):
-    order, _ = orders(folder, LONG)
-    executor.submit([order])
-    next_report(executor, "started")
-
-    executor.save()
-
-    lost = next_report(executor, "lost")
-    assert (lost.order.attempt, lost.cause) == ("attempt-0", "preempted")
-    assert list((folder.checkpoints / order.stage.digest).glob("epoch-*"))
-
-
-def test_finishing_ends_the_running_stage_and_returns_the_rest(folder, executor):
-    executor.submit(orders(folder, "teacher.training.epochs=12"))
-    next_report(executor, "started")
-
-    executor.finish()
-
-    reports = reports_until(executor, lambda found: len(finals(found)) == 2)
-    assert finals(reports) == [("attempt-0", "ended", "complete"), ("attempt-1", "returned", "")]
-    assert executor.idle() == 0
-
-
-def test_a_killed_executor_has_no_stage_running_and_may_be_killed_again(folder, executor):
-    executor.submit(orders(folder, LONG))
-    next_report(executor, "started")
-    wait_for(lambda: "m" in kinds(folder, "attempt-0"))
-
-    executor.kill()
-    executor.kill()
-
-    before = kinds(folder, "attempt-0")
-    time.sleep(0.5)
-    assert kinds(folder, "attempt-0") == before
-    assert "z" not in before
-    assert executor.idle() == 0
+@pytest.mark.slow
+def test_the_contract_is_a_command_that_another_package_can_run(capsys):
+    assert main(["executor", "inline"]) == 0
+    told = capsys.readouterr().out
+    assert "5 laws hold, 0 are broken" in told
+    assert "  holds      a list is attempted in order" in told
 
 
 def test_executors_are_found_by_name_and_a_wrong_name_says_which_there_are(installed):
-    assert executor_names() == ["local", FRESH_PROCESS, "broken"]
-    with pytest.raises(UsageError, match="no executor is called 'slurm'") as caught:
-        find_executor("slurm")
-    assert caught.value.hint == "installed: local, fresh-process, broken"
+    assert executor_names() == ["local", "inline", FRESH_PROCESS, "broken"]
+    with pytest.raises(UsageError, match="no executor is called 'cloud'") as caught:
+        find_executor("cloud")
+    assert caught.value.hint == "installed: local, inline, fresh-process, broken"
     with pytest.raises(MachineError, match="'broken' cannot be loaded from fresh_process_that"):
         find_executor("broken")
 

@@ -8,7 +8,7 @@ from icckd.errors import MachineError
 from icckd.journal.file import read_chunk
 from icckd.journal.folder import JOURNAL
 from icckd.journal.requests import Wanted, submit
-from icckd.run.executors import Report
+from icckd.run.executors import Capabilities, Report
 from icckd.run.local import LocalExecutor
 from icckd.run.session import RunRequest, Session
 from icckd.study.load import parse
@@ -38,6 +38,7 @@ class Scripted:
         cancelled: Every attempt that it was told to end.
     """
 
+    capabilities = Capabilities()
     capacity = 1
 
     def __init__(self, steps):

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import IO
 
-from icckd.run.executors import ExecutorContext, Report
+from icckd.run.executors import Capabilities, ExecutorContext, Report
 from icckd.run.messages import Order, last_line, orders_line, read_worker_line, skip_line
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -65,6 +65,8 @@ class Running:
 
 
 class FreshProcessExecutor:
+    capabilities = Capabilities()
+
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
         self._lists: list[Running] = []

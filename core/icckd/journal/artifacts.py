@@ -5,11 +5,13 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from icckd.errors import MachineError
+from icckd.errors import MachineError, StageSuperseded
+from icckd.journal.fencing import NO_CLAIM, Claim, claim_in, refuse_superseded, remove_spent
 from icckd.journal.file import first_line, last_line, ordinal_of, sync
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.locks import PREFIX, remove_free_locks, try_stage_lock
@@ -39,15 +41,18 @@ def workspace(folder: StateFolder, attempt: str) -> Path:
     return path
 
 
-def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
+def publish(folder: StateFolder, digest: str, prepared: Path, claim: Claim = NO_CLAIM) -> Manifest:
     """Move prepared files to their digest, durably. What lies there whole and equal stays.
 
     Every file is synced before the folder gets its name, and a name that is taken is never
-    overwritten: a reader sees all of an artifact or none of it.
+    overwritten: a reader sees all of an artifact or none of it. The manifest names the attempt that
+    published it, and its order.
 
     Raises:
+        StageSuperseded: Another attempt is to count; nothing was published.
         OSError: The disk refuses it; nothing was published then, and it may be tried again.
     """
+    _refuse_superseded(folder, digest, claim)
     _copy_links(prepared)
     _move_other_manifest(prepared, digest)
     names = sorted(_files_below(prepared) - {MANIFEST})
@@ -55,20 +60,46 @@ def publish(folder: StateFolder, digest: str, prepared: Path) -> Manifest:
         files={name: _sha256(prepared / name) for name in names},
         bytes=sum((prepared / name).stat().st_size for name in names),
     )
-    text = json.dumps({"stage": digest, "files": manifest.files, "bytes": manifest.bytes})
-    (prepared / MANIFEST).write_text(text)
+    told = {"stage": digest, "files": manifest.files, "bytes": manifest.bytes}
+    told |= {"attempt": claim.attempt, "ordinal": claim.ordinal} if claim.attempt else {}
+    (prepared / MANIFEST).write_text(json.dumps(told))
     for name in [*names, MANIFEST]:
         sync(prepared / name)
     for inner in (prepared, *(path for path in prepared.rglob("*") if path.is_dir())):
         sync(inner)
     target = folder.artifacts / digest
+    _refuse_superseded(folder, digest, claim)  # hashing took a while
     if not _rename_no_replace(prepared, target):
+        _refuse_superseded(folder, digest, claim)
         if _is_whole(target, manifest):
+            (prepared / MANIFEST).replace(target / MANIFEST)
+            sync(target)
             shutil.rmtree(prepared)
         else:
             _put_aside(target, prepared)
     sync(folder.artifacts)
     return manifest
+
+
+def published_by(folder: StateFolder, digest: str) -> Claim:
+    """Return by what an artifact was published; `NO_CLAIM` where nobody says."""
+    try:
+        return claim_in(json.loads((folder.artifacts / digest / MANIFEST).read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return NO_CLAIM
+
+
+def _refuse_superseded(folder: StateFolder, digest: str, claim: Claim) -> None:
+    """Refuse an attempt of an older order, and one that finds its stage complete meanwhile.
+
+    Raises:
+        StageSuperseded: It is not to count.
+    """
+    published = published_by(folder, digest)
+    refuse_superseded(folder, digest, claim, published)
+    is_others = published.attempt not in ("", claim.attempt)
+    if is_others and not claim.is_forced and is_complete(folder, digest):
+        raise StageSuperseded(f"attempt {published.attempt} has completed it")
 
 
 def _files_below(folder: Path) -> set[str]:
@@ -185,21 +216,30 @@ def is_complete(folder: StateFolder, digest: str) -> bool:
         header, close = first_line(path), last_line(path)
         if header is None or close is None or close.kind != "z":
             continue
-        if header.body.get("stage") == digest:
+        if header.body.get("stage") == digest and close.body.get("state") != "superseded":
             is_good = close.body.get("state") == "complete"
             newest = max(newest, (ordinal_of(header, MOST_ATTEMPTS), header.time, is_good))
     return newest[2]
 
 
-def sweep(folder: StateFolder) -> None:
+def sweep(folder: StateFolder, at_work: Collection[str] = ()) -> None:
     """Remove what killed attempts left behind; what another process still works on stays.
 
     Only the owner may call this, before and after a session's work.
+
+    Args:
+        folder: The state folder.
+        at_work: Stages that another machine may work on, whose locks are not seen from here.
     """
+    kept = {digest[:PREFIX] for digest in at_work}
     for left in folder.artifacts.glob(".tmp-*"):
-        with try_stage_lock(folder, left.name.removeprefix(".tmp-")) as is_free:
+        name = left.name.removeprefix(".tmp-")
+        if name[:PREFIX] in kept:
+            continue
+        with try_stage_lock(folder, name) as is_free:
             if is_free and not set_aside(folder, left):
                 shutil.rmtree(left, ignore_errors=True)
+    remove_spent(folder, lambda digest: published_by(folder, digest).ordinal)
     remove_free_locks(folder)
 
 

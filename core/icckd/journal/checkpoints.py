@@ -7,7 +7,7 @@ checkpoints/<stage>/.<attempt>/     one that was being written
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from icckd.journal.artifacts import is_complete
@@ -42,12 +42,18 @@ def is_whole(checkpoint: Path) -> bool:
         return False
 
 
-def sweep_checkpoints(folder: StateFolder) -> None:
+def sweep_checkpoints(folder: StateFolder, at_work: Collection[str] = ()) -> None:
     """Remove what no attempt will resume from: half-written ones, and all of a complete stage.
 
     Only the owner may call this, before and after a session's work.
+
+    Args:
+        folder: The state folder.
+        at_work: Stages that another machine may work on, whose locks are not seen from here.
     """
     for stage in stages_at_rest(folder):
+        if stage.name in at_work:
+            continue
         with try_stage_lock(folder, stage.name) as is_free:
             if is_free and is_complete(folder, stage.name):
                 shutil.rmtree(stage, ignore_errors=True)

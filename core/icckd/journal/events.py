@@ -55,7 +55,8 @@ class Fact(BaseModel):
 class AttemptHeader(Fact):
     """First line of an attempt journal: which stage, where, with what.
 
-    `ordinal` orders attempts by when they were ordered, whatever clocks said. `files` are those of
+    `ordinal` orders attempts by when they were ordered, whatever clocks said, and is the token by
+    which they publish (`icckd.journal.fencing`). `files` are those of
     a task, or modules of plug-ins, by name with their digests.
     """
 
@@ -179,10 +180,13 @@ class Failure(Fact):
 
 
 class AttemptClosed(Fact):
-    """Last line of an attempt journal; `count` is the number of lines before it."""
+    """Last line of an attempt journal; `count` is the number of lines before it.
+
+    An attempt is `superseded` when another one of its stage counts: nothing of it is read.
+    """
 
     k: Literal["z"] = "z"
-    state: Literal["complete", "failed", "cancelled"]
+    state: Literal["complete", "failed", "cancelled", "superseded"]
     count: Count
     seconds: float
     failure: Failure | None = None

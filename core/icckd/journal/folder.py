@@ -10,6 +10,7 @@
   restored/<archive>.json           what an archive that was restored here did not hold
   requests/<request>.json           what viewers ask of the running session
   locks/<stage>.lock                held by the process that works on a stage
+  locks/<stage>.token               the newest order of an unfinished stage
 """
 
 import errno

@@ -366,12 +366,13 @@ inner join attempt using (stage)
 inner join attempt_state on attempt_state.attempt = attempt.attempt
 left join attempt_end on attempt_end.attempt = attempt.attempt
 where need.study = ? and need.revision = ? and need.arm = ? and need.seed = ?
+    and attempt_state.state <> 'superseded'
 order by need.position, attempt_state.ordinal, attempt_state.started
 """
 
 
 def read_attempts(store: Store, study: StudyInfo, arm: str, seed: int) -> tuple[Attempt, ...]:
-    """Return every attempt at the stages of a trial, stage by stage, oldest first."""
+    """Return the attempts at the stages of a trial that count, stage by stage, oldest first."""
     return tuple(
         Attempt(
             attempt=row[0],

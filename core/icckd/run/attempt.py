@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
 from icckd import __version__
-from icckd.errors import StageCancelled, StagePaused
-from icckd.journal.artifacts import publish, workspace
+from icckd.errors import StageCancelled, StagePaused, StageSuperseded
+from icckd.journal.artifacts import Manifest, publish, workspace
 from icckd.journal.events import (
     ArtifactPublished,
     AttemptClosed,
@@ -33,12 +33,13 @@ from icckd.journal.events import (
     StageOutcomes,
     item_lines,
 )
+from icckd.journal.fencing import Claim
 from icckd.journal.file import DiskRetry, JournalWriter
 from icckd.journal.folder import JOURNAL, OUTPUT, StateFolder
 from icckd.journal.owner import boot_id
 from icckd.resources import VISIBLE, visible_gpus
 from icckd.resources.host import cpu_model
-from icckd.run.channel import WorkerChannel
+from icckd.run.channel import Channel
 from icckd.run.failures import failure_of, is_about_device
 from icckd.run.messages import Order
 from icckd.run.task import leave_folder, run_folder, task_of
@@ -75,7 +76,7 @@ class Attempt:
         self,
         order: Order,
         folder: StateFolder,
-        channel: WorkerChannel,
+        channel: Channel,
         *,
         members: int = 1,
         shares: "Attempt | None" = None,
@@ -129,6 +130,9 @@ class Attempt:
     @contextlib.contextmanager
     def printing(self) -> Iterator[None]:
         """Send what this process prints inside to the attempt's output."""
+        if self._channel.shows_output:
+            yield
+            return
         target = self._disk_retry(lambda: os.open(self.output, os.O_WRONLY | os.O_APPEND))
         with _output_to(target):
             yield
@@ -138,13 +142,11 @@ class Attempt:
         failure, journal = None, self._journal
         if error is None:
             try:
-                digest = self.order.stage.digest
-                manifest = self._disk_retry(lambda: publish(self._folder, digest, self.prepared))
+                manifest = self._disk_retry(self._publish)
                 journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
             except Exception as unpublished:
                 error = unpublished
-        is_left = isinstance(error, StagePaused | StageCancelled)
-        if isinstance(error, StagePaused | StageCancelled):
+        if isinstance(error, StagePaused | StageCancelled | StageSuperseded):
             journal.append(LogLine(text=error.message))
         elif error is not None:  # whatever it was, it is data: design law 8, docs/laws.md
             failure = _failure(self.order, error)
@@ -155,7 +157,7 @@ class Attempt:
             text = f"stalled for {self._disk_retry.seconds:.1f} s in all: the disk was full"
             journal.append(LogLine(level="warning", text=text))
         closed = AttemptClosed(
-            state="failed" if failure else "cancelled" if is_left else "complete",
+            state=_state_after(error),
             count=journal.count,
             seconds=time.monotonic() - self._start,
             failure=failure,
@@ -164,6 +166,11 @@ class Attempt:
         if closed.state == "complete":  # checkpoints go only after the journal is durable
             shutil.rmtree(self._folder.checkpoints / self.order.stage.digest, ignore_errors=True)
         return closed
+
+    def _publish(self) -> Manifest:
+        order = self.order
+        claim = Claim(attempt=order.attempt, ordinal=order.ordinal, is_forced=order.force)
+        return publish(self._folder, order.stage.digest, self.prepared, claim)
 
     def _give_up(self) -> list[LogLine]:
         """Remove the folder of an attempt without a result, or set that of a task aside.
@@ -177,6 +184,16 @@ class Attempt:
                     return [LogLine(text=told)]
         shutil.rmtree(self.prepared, ignore_errors=True)
         return []
+
+
+def _state_after(
+    error: Exception | None,
+) -> Literal["complete", "failed", "cancelled", "superseded"]:
+    if error is None:
+        return "complete"
+    if isinstance(error, StageSuperseded):
+        return "superseded"
+    return "cancelled" if isinstance(error, StagePaused | StageCancelled) else "failed"
 
 
 def _new_folder(order: Order, folder: StateFolder) -> Path:

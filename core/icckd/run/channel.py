@@ -5,12 +5,41 @@ import queue
 import sys
 import threading
 from collections.abc import Iterator
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, Protocol
 
 from icckd.run.messages import Order, WorkerMessage, read_session_line, worker_line
 
 STOP = threading.Event()
 """Set by SIGTERM: save a checkpoint at the end of the epoch, then die of that signal."""
+
+
+Said = Literal["started", "ended", "stalled", "skipped", "unusable"]
+
+
+class Channel(Protocol):
+    """What connects an attempt with the session that ordered it.
+
+    Attributes:
+        shows_output: Whether what a stage prints stays where this process prints, as for debugging;
+            else it goes to the attempt's output.log.
+    """
+
+    shows_output: bool
+
+    def session_died(self) -> bool:
+        """Whether nobody waits for the attempt any more."""
+
+    def should_save(self) -> bool:
+        """Whether the current stage is to be saved at the end of its epoch, and left."""
+
+    def is_closing(self) -> bool:
+        """Whether no further stage is to be begun."""
+
+    def is_skipped(self, order: Order) -> bool:
+        """Whether the session took an order back."""
+
+    def send(self, order: Order, what: Said, **fields: Any) -> None:
+        """Tell the session."""
 
 
 class WorkerChannel:
@@ -20,6 +49,8 @@ class WorkerChannel:
         lines: Brings the session's messages; a thread reads them until they end.
         out: Takes the worker's messages, unbuffered.
     """
+
+    shows_output = False
 
     def __init__(self, lines: IO[bytes], out: IO[bytes]) -> None:
         self._lines = lines
@@ -58,12 +89,7 @@ class WorkerChannel:
         """Whether the session took an order back."""
         return order.attempt in self._skipped
 
-    def send(
-        self,
-        order: Order,
-        what: Literal["started", "ended", "stalled", "skipped", "unusable"],
-        **fields: Any,
-    ) -> None:
+    def send(self, order: Order, what: Said, **fields: Any) -> None:
         """Tell the session; without one, end this process: the journals hold what happened."""
         line = worker_line(WorkerMessage(attempt=order.attempt, what=what, **fields))
         try:

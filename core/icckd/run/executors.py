@@ -1,14 +1,15 @@
 """Executors: what attempts the stages of a session, found by name.
 
-`local` is built in. Another package adds one with an entry point in its `pyproject.toml`:
+`BUILT_IN` has those of icckd. Another package adds one with an entry point in its `pyproject.toml`:
 
     [project.entry-points."icckd.executors"]
-    slurm = "my_package.slurm:SlurmExecutor"
+    kubernetes = "my_package.jobs:JobExecutor"
 
-and `icckd run STUDY --executor slurm` finds it. Its class has the methods of `Executor` and a class
-method `for_session`. Orders are carried out by a process that runs `icckd.run.worker`
-(`icckd.resources.processes.start_helper`), or calls `icckd.run.worker.serve`; `icckd.run.messages`
-has the lines that it exchanges.
+and `icckd run STUDY --executor kubernetes` finds it. Its class declares `capabilities`, and has the
+methods of `Executor`, of `AdoptingExecutor` if it adopts, and a class method `for_session`;
+`python -m icckd.testing executor kubernetes` tries what it declares. Orders are carried out by a
+process that runs `icckd.run.worker` (`icckd.resources.processes.start_helper`), or calls
+`icckd.run.worker.serve`; `icckd.run.messages` has the lines that it exchanges.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -42,6 +43,8 @@ class Report:
             there was nothing to do.
         by_itself: Whether what was `returned` is not to be put into a pack again.
         mates: Other members of its pack that ended by the same failure, or with its worker.
+        executed_as: The attempt that carries it out, where that is not the order's own: what runs a
+            job again must begin an attempt of another name.
     """
 
     order: Order
@@ -51,6 +54,30 @@ class Report:
     reason: str = ""
     by_itself: bool = False
     mates: int = 0
+    executed_as: str = ""
+
+    @property
+    def attempt(self) -> str:
+        """The attempt that carries the order out."""
+        return self.executed_as or self.order.attempt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capabilities:
+    """What an executor can do; the contract test tries what is declared.
+
+    Attributes:
+        cancels: `cancel` ends an attempt that is running; else only what has not begun is returned.
+        saves: `save` reaches a stage that is running.
+        adopts: What it runs outlives its session, and a later one finds it: it is an
+            `AdoptingExecutor`.
+        remote: It may run on other machines: what devices the session's machine has says nothing.
+    """
+
+    cancels: bool = True
+    saves: bool = True
+    adopts: bool = False
+    remote: bool = False
 
 
 class Executor(Protocol):
@@ -59,6 +86,10 @@ class Executor(Protocol):
     Every order submitted leads to exactly one report `ended`, `returned` or `lost`, whatever
     happens to its worker, unless the executor is killed.
     """
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do: an attribute of its class."""
 
     capacity: int
     """Lists at once; it may shrink during a session."""
@@ -95,6 +126,35 @@ class Executor(Protocol):
         """End everything now and free it; called last, possibly more than once."""
 
 
+class AdoptingExecutor(Executor, Protocol):
+    """An executor whose work outlives its session.
+
+    It keeps what it is about to submit, durably, before it submits that: a session that died at any
+    moment leaves nothing running that a later one could not find.
+    """
+
+    def adopt(self, wanted: Collection[str]) -> list[Order]:
+        """Take over orders of earlier sessions that run, wait or have ended unheard of.
+
+        From now on they are reported as if they had been submitted here. Called once, before
+        anything is submitted. What is not taken over must not begin any more.
+
+        Args:
+            wanted: Digests of the stages that this session is to attempt.
+        """
+
+    def at_work(self) -> frozenset[str]:
+        """Return the stages that something of it may be attempting, whoever ordered that."""
+
+    def leave(self, *, has_failed: bool) -> bool:
+        """Leave what runs to itself, and return whether it does; then `kill` ends none of it.
+
+        Args:
+            has_failed: Whether the session ends by an error; else the user may have settled that
+                work ends with the session.
+        """
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExecutorContext:
     """What an executor is made from.
@@ -104,12 +164,16 @@ class ExecutorContext:
         plan: What the session trains.
         jobs: Lists at once, as asked for by `--jobs`; None leaves it to the executor.
         notice: Tells the user something.
+        is_stopping: Whether the session was asked to save what runs and to leave.
+        seconds_of: Returns what a stage of a shape took, in seconds; None where nobody knows.
     """
 
     folder: StateFolder
     plan: Plan
     jobs: int | None
     notice: Callable[[str], None]
+    is_stopping: Callable[[], bool] = lambda: False
+    seconds_of: Callable[[str], float | None] = lambda shape: None
 
     @property
     def numerics(self) -> NumericsClass:
@@ -120,11 +184,18 @@ class ExecutorContext:
 class ExecutorClass(Protocol):
     """A class of executors, as the registry names it."""
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What its executors can do."""
+
     def for_session(self, context: ExecutorContext) -> Executor:
         """Return an executor for one session."""
 
 
-BUILT_IN = (EntryPoint(DEFAULT, "icckd.run.local:LocalExecutor", GROUP),)
+BUILT_IN = (
+    EntryPoint(DEFAULT, "icckd.run.local:LocalExecutor", GROUP),
+    EntryPoint("inline", "icckd.run.inline:InlineExecutor", GROUP),
+)
 
 
 def executor_names() -> list[str]:

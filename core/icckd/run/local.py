@@ -18,13 +18,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, ClassVar
 
 from icckd.errors import MachineError
 from icckd.journal.events import Cause
 from icckd.resources import VISIBLE, Gpu, usable_gpus, why_gone
 from icckd.resources.host import oom_kills
-from icckd.run.executors import ExecutorContext, Report
+from icckd.run.executors import Capabilities, ExecutorContext, Report
 from icckd.run.messages import (
     Order,
     WorkerMessage,
@@ -95,6 +95,8 @@ class LocalExecutor:
         logs: Folder of their output outside attempts.
         notice: Told about a GPU that is left out.
     """
+
+    capabilities: ClassVar = Capabilities()
 
     def __init__(
         self,

@@ -13,14 +13,17 @@ from pathlib import Path
 
 from icckd.journal.artifacts import is_complete
 from icckd.journal.events import AttemptClosed
+from icckd.journal.fencing import newest_ordinal
 from icckd.journal.folder import StateFolder
 from icckd.journal.locks import stage_lock
 from icckd.run.attempt import Attempt, load_engine
-from icckd.run.channel import WorkerChannel
+from icckd.run.channel import Channel
 from icckd.run.messages import Order
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _KEPT, _GROWTH, _LARGEST = 2**31 - 1, 64 << 20, 1 << 30
+
+NEWER = "a newer order of this stage was given"
 
 
 class _Member:
@@ -33,7 +36,7 @@ class _Member:
         self.closed: AttemptClosed | None = None
 
 
-def work_pack(orders: Sequence[Order], channel: WorkerChannel) -> bool:
+def work_pack(orders: Sequence[Order], channel: Channel) -> bool:
     """Carry out the orders of a pack; tell what became of each.
 
     A stage that another process works on is not waited for: it is given back, to be waited for by
@@ -64,7 +67,7 @@ def work_pack(orders: Sequence[Order], channel: WorkerChannel) -> bool:
         return any(m.closed is not None and m.closed.state == "cancelled" for m in begun)
 
 
-def _begins(member: _Member, folder: StateFolder, channel: WorkerChannel) -> bool:
+def _begins(member: _Member, folder: StateFolder, channel: Channel) -> bool:
     """Take the lock of a stage; return whether it is to be attempted. If not, tell the session."""
     order = member.order
     lock = member.held.enter_context(
@@ -76,13 +79,15 @@ def _begins(member: _Member, folder: StateFolder, channel: WorkerChannel) -> boo
         channel.send(order, "skipped", by_itself=True, reason="another worker is training it")
     elif not order.force and is_complete(folder, order.stage.digest):
         channel.send(order, "ended", state="complete", reason="trained by another worker")
+    elif newest_ordinal(folder, order.stage.digest) > order.ordinal:
+        channel.send(order, "skipped", reason=NEWER)
     else:
         return True
     member.held.close()
     return False
 
 
-def _train(members: Sequence[_Member], folder: StateFolder, channel: WorkerChannel) -> None:
+def _train(members: Sequence[_Member], folder: StateFolder, channel: Channel) -> None:
     """Train members that have begun; end those that are left when the pack as a whole fails."""
 
     def ended(number: int, error: Exception | None, mates: int = 0) -> None:
@@ -112,14 +117,24 @@ def _train(members: Sequence[_Member], folder: StateFolder, channel: WorkerChann
                 ended(number, error, len(left) - 1)
 
 
-def _tell(order: Order, closed: AttemptClosed, channel: WorkerChannel, mates: int) -> None:
+def _tell(order: Order, closed: AttemptClosed, channel: Channel, mates: int) -> None:
     if channel.is_skipped(order):
         channel.send(order, "skipped")
+    elif closed.state == "superseded":
+        send_superseded(order, channel)
     elif closed.failure is not None:
         cause, why = closed.failure.cause, closed.failure.message if mates else ""
         channel.send(order, "ended", state=closed.state, cause=cause, reason=why, mates=mates)
     elif closed.state == "complete":
         channel.send(order, "ended", state=closed.state)
+
+
+def send_superseded(order: Order, channel: Channel) -> None:
+    """Tell of an attempt that does not count: its stage is complete, or was ordered anew."""
+    if is_complete(StateFolder(Path(order.state_folder)), order.stage.digest):
+        channel.send(order, "ended", state="complete", reason="another attempt completed it")
+    else:
+        channel.send(order, "skipped", reason=NEWER)
 
 
 @functools.cache

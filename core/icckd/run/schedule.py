@@ -165,6 +165,10 @@ class Schedule:
         left = self._last * last.share / workers
         return left <= IN_RESERVE * (needed.longest + last.longest)
 
+    def take(self, digest: str) -> None:
+        """Take a pending stage that is attempted already: it is running from now on."""
+        self._set(digest, "running")
+
     def _kind_of_pack(self, digest: str) -> tuple[str, int]:
         """Return what the members of a pack have in common; all that is not packed has the same."""
         packing = self._stages[digest].packing

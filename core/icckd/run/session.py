@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Literal, Protocol, cast
 
 from icckd import __version__
 from icckd.errors import MachineError
@@ -27,13 +27,14 @@ from icckd.journal.events import (
     SessionHeader,
     StageState,
 )
+from icckd.journal.fencing import Claim, issue
 from icckd.journal.file import DiskRetry, JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.live_status import LiveStatus, LiveStatusFile
 from icckd.journal.owner import boot_id, next_session_ordinal
 from icckd.journal.requests import RequestKind, Wanted
 from icckd.run.code_state import capture_code
-from icckd.run.executors import Executor, Report
+from icckd.run.executors import AdoptingExecutor, Executor, Report
 from icckd.run.leaving import GRACE_SECONDS, Outlook, outlook
 from icckd.run.messages import Order
 from icckd.run.schedule import POLICIES, Schedule, Transition
@@ -49,6 +50,7 @@ POLL_SECONDS = 0.2
 ORDERS_PER_SESSION = 1_000_000
 Stopping = Literal["", "finish", "save", "kill"]
 INTERRUPTED_REASON = "interrupted; `icckd run` resumes where it stopped"
+LEFT_REASON = "left to go on by itself; `icckd run` finds it"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +123,9 @@ class Session:
         self._leave_at: float | None = None
         self._request = request
         self._executor = executor
+        adopts = executor.capabilities.adopts
+        self._adopting = cast(AdoptingExecutor, executor) if adopts else None
+        self._is_left = False
         self._listener = listener
         self._stopping = stopping
         self._schedule = Schedule(request.plan, request.complete)
@@ -130,6 +135,7 @@ class Session:
         self._attempts: dict[str, str] = {}
         self._begun: dict[str, float] = {}
         self._members: dict[str, int] = {}
+        self._executed_as: dict[str, str] = {}
         self._orders = 0
         self.name = f"{time.strftime('%Y%m%dT%H%M%S')}-{uuid.uuid4().hex[:8]}"
 
@@ -145,6 +151,7 @@ class Session:
 
     def run(self) -> int:
         """Train what is missing; return the exit code."""
+        self._adopt()
         self._sweep()
         self._ordinal = next_session_ordinal(self._folder)
         home = self._folder.sessions / self.name
@@ -165,6 +172,9 @@ class Session:
             try:
                 self._run_stages()
                 code = self._exit_code()
+            except BaseException:
+                self._leave(has_failed=True)
+                raise
             finally:
                 self._executor.kill()
                 self._record(self._schedule.cancel(*self._why_cancelled()))
@@ -174,9 +184,26 @@ class Session:
             self._sweep()
         return code
 
+    def _adopt(self) -> None:
+        """Take over what earlier sessions left running, of the stages that are missing."""
+        if self._adopting is None:
+            return
+        states = self._schedule.states
+        wanted = {digest for digest, state in states.items() if state == "pending"}
+        for order in self._adopting.adopt(wanted - self._request.retrain):
+            self._schedule.take(order.stage.digest)
+            self._attempts[order.stage.digest] = order.attempt
+
+    def _leave(self, *, has_failed: bool) -> bool:
+        """Leave running stages to an executor whose work outlives this session, if it is one."""
+        if self._adopting is not None and not self._is_left:
+            self._is_left = self._adopting.leave(has_failed=has_failed)
+        return self._is_left
+
     def _sweep(self) -> None:
-        sweep_checkpoints(self._folder)
-        sweep(self._folder)
+        at_work = frozenset() if self._adopting is None else self._adopting.at_work()
+        sweep_checkpoints(self._folder, at_work)
+        sweep(self._folder, at_work)
 
     def _run_stages(self) -> None:
         while not self._schedule.is_over():
@@ -205,13 +232,15 @@ class Session:
         self._orders += 1
         attempt = f"{stage.digest[:16]}-{uuid.uuid4().hex[:8]}"
         self._attempts[stage.digest] = attempt
+        ordinal = self._ordinal * ORDERS_PER_SESSION + self._orders
+        issue(self._folder, stage.digest, Claim(attempt=attempt, ordinal=ordinal))
         return Order(
             attempt=attempt,
             session=self.name,
             state_folder=str(self._folder.root),
             data_root=str(self._request.data_root),
             stage=stage,
-            ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
+            ordinal=ordinal,
             force=stage.digest in self._request.retrain,
             study_folder=str(study_folder(self._request.study)),
             plugins=plugins_of(self._request.study).references,
@@ -219,9 +248,10 @@ class Session:
         )
 
     def _handle_report(self, report: Report) -> None:
-        digest, attempt = report.order.stage.digest, report.order.attempt
-        if self._attempts.get(digest) != attempt:
+        digest, attempt = report.order.stage.digest, report.attempt
+        if self._attempts.get(digest) != report.order.attempt:
             return  # of an attempt that was cancelled, after its stage was asked for again
+        self._executed_as[report.order.attempt] = attempt
         if report.what == "stalled":
             self._record_stall(attempt, report.reason)
             return
@@ -248,7 +278,7 @@ class Session:
     def _record_failure(self, report: Report) -> None:
         """Record that an attempt ended without a result, and what becomes of its stage."""
         schedule, cause = self._schedule, report.cause
-        digest, attempt = report.order.stage.digest, report.order.attempt
+        digest, attempt = report.order.stage.digest, report.attempt
         assert cause
         if cause == "preempted" and self._control.paused:
             changes = schedule.returned(digest, "paused")
@@ -312,20 +342,29 @@ class Session:
         request.path.unlink(missing_ok=True)
         for change in result.changes:
             has_begun = change.state == "cancelled"
-            self._record([change], self._attempts.get(change.stage) if has_begun else None)
+            self._record([change], self._attempt_of(change.stage) if has_begun else None)
         cancelled = {c.stage for c in result.changes if c.state == "cancelled"}
         self._executor.cancel({self._attempts[d] for d in cancelled if d in self._attempts})
         if request.wanted.kind == "retry":
             for change in result.changes:
-                if attempt := self._attempts.pop(change.stage, None):
+                if attempt := self._attempt_of(change.stage):
                     self._record_stall(attempt, "")
+                    del self._attempts[change.stage]
         if self._control.paused and not was_paused:
             self._executor.save()
         if self._control.paused != was_paused:
             self._write_live_status()
 
+    def _attempt_of(self, digest: str) -> str | None:
+        """Return the attempt that carries out the order of a stage, if one was given."""
+        ordered = self._attempts.get(digest)
+        return None if ordered is None else self._executed_as.get(ordered, ordered)
+
     def _stop_if_asked(self) -> None:
         stopping = self._stopping()
+        if stopping in ("save", "kill") and self._leave(has_failed=False):
+            self._leave_running()
+            return
         if stopping == "kill" or self._is_overdue():
             self._tell_losses(self._running())
             self._leave_at = self._leave_at or time.monotonic()
@@ -339,6 +378,16 @@ class Session:
             self._executor.finish()
         if stopping == "save" and self._leave_at is None:
             self._save_and_leave()
+
+    def _leave_running(self) -> None:
+        """Say which stages go on without this session, and end it."""
+        self._finishing = True
+        self._leave_at = self._leave_at or time.monotonic()
+        count = len(self._attempts)
+        self._listener.notice(
+            f"interrupted: {count} ordered stages go on in their jobs; `icckd run` finds them"
+        )
+        self._record(self._schedule.cancel(*self._why_cancelled()))
 
     def _save_and_leave(self) -> None:
         """Save what runs; give up at once what would not be saved in time."""
@@ -364,9 +413,9 @@ class Session:
     def _running(self) -> dict[str, Outlook]:
         """Return the outlook of each stage that is trained now."""
         found = {
-            digest: outlook(self._folder, self._attempts[digest], digest)
+            digest: outlook(self._folder, attempt, digest)
             for digest, state in self._schedule.states.items()
-            if state == "running" and digest in self._attempts
+            if state == "running" and (attempt := self._attempt_of(digest))
         }
         return {digest: seen for digest, seen in found.items() if seen.has_begun}
 
@@ -381,7 +430,9 @@ class Session:
             )
 
     def _why_cancelled(self) -> tuple[str, ...]:
-        return (INTERRUPTED_REASON,) if self._leave_at is not None else ()
+        if self._leave_at is None:
+            return ()
+        return (LEFT_REASON if self._is_left else INTERRUPTED_REASON,)
 
     def _exit_code(self) -> int:
         states = set(self._schedule.states.values())

@@ -14,18 +14,20 @@ import faulthandler
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from icckd.journal.artifacts import is_complete
 from icckd.journal.events import AttemptClosed
+from icckd.journal.fencing import newest_ordinal
 from icckd.journal.folder import StateFolder
 from icckd.journal.locks import lock_path, stage_lock
 from icckd.resources.processes import answers, holders_text
 from icckd.run.attempt import Attempt, begin_engine, gpu_trouble, load_engine, own_gpus
-from icckd.run.channel import STOP, WorkerChannel
+from icckd.run.channel import STOP, Channel, WorkerChannel
 from icckd.run.messages import DEVICE_FAILED, Order
-from icckd.run.pack import work_pack
+from icckd.run.pack import NEWER, send_superseded, work_pack
 from icckd.run.task import run_task
 
 
@@ -53,15 +55,26 @@ def serve(lines: IO[bytes], out: IO[bytes]) -> None:
         if trouble := gpu_trouble(order):
             channel.send(order, "unusable", reason=trouble)
             _exit_device_failed()
-        if order.pack:
-            if work_pack(orders, channel):
-                _die_of_sigterm()
-        else:
-            work(order, channel)
+        left = carry_out(orders, channel)
+        if left == "saved":
+            _die_of_sigterm()
+        if left == "device failed":
+            _exit_device_failed()
 
 
-def work(order: Order, channel: WorkerChannel) -> None:
-    """Carry out one order while no other process works on its stage; tell what became of it."""
+Left = Literal["", "saved", "device failed"]
+"""Why the process that carried orders out should take no more."""
+
+
+def carry_out(orders: Sequence[Order], channel: Channel) -> Left:
+    """Carry out one order, or those of a pack; tell the session what became of each."""
+    if orders[0].pack:
+        return "saved" if work_pack(orders, channel) else ""
+    return _work(orders[0], channel)
+
+
+def _work(order: Order, channel: Channel) -> Left:
+    """Carry out one order while no other process works on its stage."""
     folder = StateFolder(Path(order.state_folder))
 
     def is_unwanted() -> bool:
@@ -75,15 +88,18 @@ def work(order: Order, channel: WorkerChannel) -> None:
             channel.send(order, "skipped")
         elif not order.force and is_complete(folder, order.stage.digest):
             channel.send(order, "ended", state="complete", reason="trained by another worker")
+        elif newest_ordinal(folder, order.stage.digest) > order.ordinal:
+            channel.send(order, "skipped", reason=NEWER)
         else:
             channel.send(order, "started")
             closed = _attempt(order, folder, channel, held)
             if closed.state == "cancelled":
-                _die_of_sigterm()
-            _send_end(order, closed, channel)
+                return "saved"
+            return _send_end(order, closed, channel)
+    return ""
 
 
-def _attempt(order: Order, folder: StateFolder, channel: WorkerChannel, lock: int) -> AttemptClosed:
+def _attempt(order: Order, folder: StateFolder, channel: Channel, lock: int) -> AttemptClosed:
     """Attempt one stage; return the last line of its journal, which says how it ended.
 
     Args:
@@ -104,18 +120,20 @@ def _attempt(order: Order, folder: StateFolder, channel: WorkerChannel, lock: in
         return made.end()
 
 
-def _send_end(order: Order, closed: AttemptClosed, channel: WorkerChannel) -> None:
+def _send_end(order: Order, closed: AttemptClosed, channel: Channel) -> Left:
+    if closed.state == "superseded":
+        send_superseded(order, channel)
+        return ""
     if closed.failure is None:
         channel.send(order, "ended", state=closed.state)
-        return
+        return ""
     cause = closed.failure.cause
     is_leaving = cause == "device" or bool(gpu_trouble(order))
     reason = closed.failure.message if cause == "device" else ""
     channel.send(
         order, "ended", state=closed.state, cause=cause, reason=reason, is_leaving=is_leaving
     )
-    if is_leaving:
-        _exit_device_failed()
+    return "device failed" if is_leaving else ""
 
 
 def _who_holds(order: Order, folder: StateFolder) -> str:

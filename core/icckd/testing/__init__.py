@@ -7,6 +7,9 @@
 makes one pytest test of each part and law; `python -m icckd.testing my_parts.py` does without
 pytest. Both try the parts for real: networks are built and trained, data loaded, runs resumed.
 docs/plugins.md says what the laws are. A helper process imports the plug-in, never this one.
+
+`executor_tests("my-executor")` does so for an executor, by the capabilities that it declares
+(docs/executors.md).
 """
 
 import atexit
@@ -24,7 +27,7 @@ from typing import Any
 from icckd.errors import SpecError, UsageError
 from icckd.resources.processes import Helper, start_helper
 
-__all__ = ["contract_tests"]
+__all__ = ["contract_tests", "executor_tests"]
 
 SECONDS = 600.0
 """Time that one law may take."""
@@ -76,6 +79,38 @@ def contract_tests(
             pytest.fail(f"{trial['part']}: {trial['text']}\n{tried['text']}", pytrace=False)
 
     return test_parts
+
+
+def executor_tests(name: str, folder: str | Path | None = None) -> Callable[..., None]:
+    """Return a test function for pytest, with one case for each law that an executor declares.
+
+    Args:
+        name: The executor, as `icckd run --executor` finds it.
+        folder: Where state folders are made, one that all its machines see; default: a temporary
+            folder of this machine.
+
+    Raises:
+        UsageError: There is no such executor, or pytest is not installed.
+        MachineError: Its package cannot be imported.
+    """
+    try:
+        import pytest
+    except ImportError as error:
+        raise UsageError(
+            "executor_tests makes tests for pytest, which is not installed",
+            hint="install pytest, or run python -m icckd.testing executor NAME",
+        ) from error
+    from icckd.testing.executors import case_of, laws_of_executor
+
+    laws = {law.__name__: law for law in laws_of_executor(name)}
+
+    @pytest.mark.parametrize("law", laws)
+    def test_executor(law: str) -> None:
+        home = None if folder is None else Path(folder) / f"{law}-{os.getpid()}"
+        with case_of(name, home) as case:
+            laws[law](case)
+
+    return test_executor
 
 
 class _Trials:

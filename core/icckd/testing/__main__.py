@@ -1,18 +1,30 @@
-"""`python -m icckd.testing my_parts.py`: tries the laws of a plug-in's parts, without pytest."""
+"""`python -m icckd.testing my_parts.py`: tries the laws of a plug-in's parts, without pytest.
+
+`python -m icckd.testing executor NAME` tries those of an executor.
+"""
 
 import argparse
+import os
 import sys
 import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from icckd.errors import IcckdError, UsageError
+from icckd.testing.executors import case_of, laws_of_executor
+from icckd.testing.laws import BrokenLawError, sentence
 from icckd.testing.trials import Asked, Trials
+
+EXECUTOR = "executor"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try all laws, print a line of each; return the exit code: 1 where one is broken."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
+        if words[:1] == [EXECUTOR] and len(words) > 1:
+            return _try_executor(words[1:])
         return _try_all(_asked(arguments))
     except IcckdError as error:
         print(f"error: {error.message}", file=sys.stderr)
@@ -88,6 +100,32 @@ def _try_all(asked: Asked) -> int:
         f" {counts['not tried']} were not tried"
     )
     return 1 if counts["broken"] else 0
+
+
+def _try_executor(words: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m icckd.testing {EXECUTOR}",
+        description="Try what icckd demands of an executor, by the capabilities that it declares.",
+    )
+    parser.add_argument("name", help="an executor, as icckd run --executor finds it")
+    parser.add_argument(
+        "--folder", type=Path, help="where state folders are made: one that all machines see"
+    )
+    given = parser.parse_args(words)
+    broken = 0
+    laws = laws_of_executor(given.name)
+    for number, law in enumerate(laws):
+        home = given.folder and given.folder / f"{number}-{os.getpid()}"
+        with case_of(given.name, home) as case:
+            try:
+                law(case)
+            except BrokenLawError as error:
+                broken += 1
+                print(f"  broken     {sentence(law)}\n             {error}", flush=True)
+            else:
+                print(f"  holds      {sentence(law)}", flush=True)
+    print(f"{len(laws) - broken} laws hold, {broken} are broken")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

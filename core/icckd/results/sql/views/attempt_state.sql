@@ -1,9 +1,10 @@
--- How each attempt stands: by its own last line, else by its session's word, else running while
--- that session is alive, else interrupted. An attempt whose worker died has failed.
+-- How each attempt stands: by its own last line, else by a session's word, else running while
+-- that session is alive, else interrupted. The session is the one that spoke of it last: it may have
+-- taken it over. An attempt whose worker died has failed; one that does not count is superseded.
 -- Grain: attempt.
 create or replace view attempt_state as
 with word as (
-    select distinct on (attempt) attempt, state, reason, cause
+    select distinct on (attempt) attempt, session, state, reason, cause
     from stage_event
     where attempt is not null
     order by attempt, session desc, sequence desc
@@ -33,8 +34,8 @@ judged as (
     left join attempt_end using (attempt)
     left join word using (attempt)
     left join resumption using (attempt)
-    left join live_session on attempt.session = live_session.session
-    left join session_end on attempt.session = session_end.session
+    left join live_session on live_session.session = coalesce(word.session, attempt.session)
+    left join session_end on session_end.session = coalesce(word.session, attempt.session)
     left join journal on journal.source = 'attempt' and journal.name = attempt.attempt
 )
 select

@@ -6,6 +6,7 @@
 create or replace view stage_state as
 with known as materialized (
     from attempt_state
+    where state <> 'superseded'             -- another attempt of the stage counts
 ),
 newest_plan as (
     select distinct on (stage.stage)
