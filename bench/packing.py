@@ -4,6 +4,9 @@
   over one network (channels last, fused SGD, nothing recorded) in the same process, interleaved.
 - study: the shipped study on an empty state folder, packed and not, alternately; CPU seconds of
   the session with its workers.
+- peers: the same study by the loop that the field writes (`peers.py`), at several settings, beside
+  `icckd run`, alternately. Epochs of that loop are measured and counted as often as the plan of the
+  study has them; it measures nothing on validation and test images, which is in its favour.
 - trainings: teachers and students of the shipped study under seeds that it does not use, packed and
   not: the mean difference of their accuracies with its 95 % interval.
 """
@@ -16,15 +19,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from peers import peer_student_epoch, peer_teacher_epoch
 from timing import interleaved, ratio, write_result
 from torch.nn import functional
 from torch.optim.sgd import sgd
 
 from icckd.run.pack import keep_memory
+from icckd.run.prepare import make_plan
 from icckd.study.load import load
 from icckd.study.training import Numerics
 from icckd.train.contract import JobContext, StudentJob, TeacherJob
@@ -139,15 +145,7 @@ def study(rounds: int = 2) -> Iterator[str]:
     load_before = os.getloadavg()[0]
     for number in range(rounds):
         for packing in list(found) if number % 2 == 0 else list(found)[::-1]:
-            with tempfile.TemporaryDirectory() as home:
-                before, start = children(), time.perf_counter()
-                subprocess.run(
-                    [sys.executable, "-m", "icckd.cli.main", "run", STUDY_FILE, "--device", "cpu",
-                     f"numerics.packing={packing}"],
-                    cwd=ROOT, env={**os.environ, "ICCKD_HOME": home}, check=True,
-                    capture_output=True,
-                )  # fmt: skip
-                found[packing].append((children() - before, time.perf_counter() - start))
+            found[packing].append(one_run(packing))
     yield f"The shipped study, {rounds} times each, alternately; load before {load_before:.1f}."
     yield ""
     yield "| packing | CPU seconds, median | all | wall seconds, median |"
@@ -161,6 +159,71 @@ def study(rounds: int = 2) -> Iterator[str]:
     pairs = [a[0] / b[0] for a, b in zip(found["off"], found["auto"], strict=True)]
     yield ""
     yield f"off / auto, CPU seconds: median of {rounds} ratios {statistics.median(pairs):.2f}"
+
+
+def one_run(packing: str) -> tuple[float, float]:
+    """Return CPU seconds, those of workers included, and seconds of the study by `icckd run`."""
+    with tempfile.TemporaryDirectory() as home:
+        before, start = children(), time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "icckd.cli.main", "run", STUDY_FILE, "--device", "cpu",
+             f"numerics.packing={packing}"],
+            cwd=ROOT, env={**os.environ, "ICCKD_HOME": home}, check=True, capture_output=True,
+        )  # fmt: skip
+        return children() - before, time.perf_counter() - start
+
+
+SETTINGS = {
+    "one thread, images loaded by the process itself": (1, 0),
+    "two threads, images loaded by the process itself": (2, 0),
+    "two threads, two loader processes (its default)": (2, 2),
+    "one thread, two loader processes": (1, 2),
+}
+
+
+def peers(rounds: int = 3) -> Iterator[str]:
+    """Yield the table of the peers' loop beside the product."""
+    plan = make_plan(STUDY, device="cpu", root=Path("data"))
+    epochs = Counter[str]()
+    for stage in plan.stages.values():
+        epochs[stage.kind] += stage.epochs
+    loops = {
+        name: {"teacher": peer_teacher_epoch(loaders), "student": peer_student_epoch(loaders)}
+        for name, (_, loaders) in SETTINGS.items()
+    }
+    cpu: dict[str, list[float]] = {"icckd": [], **{name: [] for name in SETTINGS}}
+    wall: dict[str, list[float]] = {name: [] for name in cpu}
+    load_before = os.getloadavg()[0]
+    for number in range(rounds + 1):  # the first warms up
+        taken: dict[str, tuple[float, float]] = {}
+        for name, (threads, _) in SETTINGS.items():
+            torch.set_num_threads(threads)
+            used = {kind: _used(loop) for kind, loop in loops[name].items()}
+            taken[name] = (
+                sum(epochs[kind] * used[kind][0] for kind in used),
+                sum(epochs[kind] * used[kind][1] for kind in used),
+            )
+        taken["icckd"] = one_run("auto") if number else (0.0, 0.0)
+        for name, (c, w) in taken.items() if number else ():
+            cpu[name].append(c)
+            wall[name].append(w)
+    yield f"{dict(epochs)} epochs; {rounds} rounds; load before {load_before:.1f}."
+    yield ""
+    yield "| the shipped study | CPU seconds | times icckd | seconds | times icckd |"
+    yield "|---|---|---|---|---|"
+    for name in cpu:
+        row = [name]
+        for kept in (cpu, wall):
+            ratios = [a / b for a, b in zip(kept[name], kept["icckd"], strict=True)]
+            row += [f"{statistics.median(kept[name]):.0f}", f"{statistics.median(ratios):.1f}"]
+        yield f"| {' | '.join(row)} |"
+
+
+def _used(run: Callable[[], object]) -> tuple[float, float]:
+    """Return CPU seconds, those of processes that ended included, and seconds of a call."""
+    before, start = time.process_time() + children(), time.perf_counter()
+    run()
+    return time.process_time() + children() - before, time.perf_counter() - start
 
 
 def children() -> float:
@@ -230,7 +293,7 @@ def trainings() -> Iterator[str]:
         )
 
 
-PARTS = {"steps": steps, "study": study, "trainings": trainings}
+PARTS = {"steps": steps, "study": study, "peers": peers, "trainings": trainings}
 
 
 def main() -> None:

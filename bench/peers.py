@@ -102,18 +102,20 @@ class PilDigits(Dataset[tuple[object, int, int]]):
         return (views if self._views > 1 else views[0]), self._labels[index], index
 
 
-def _loader(views: int) -> DataLoader[tuple[object, int, int]]:
-    return DataLoader(PilDigits(views), batch_size=64, shuffle=True, drop_last=True)
+def _loader(views: int, workers: int) -> DataLoader[tuple[object, int, int]]:
+    return DataLoader(
+        PilDigits(views), batch_size=64, shuffle=True, drop_last=True, num_workers=workers
+    )
 
 
 def _sgd(model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
-def peer_teacher_epoch() -> Callable[[], float]:
-    """Return a function that trains one epoch of a two-view teacher."""
+def peer_teacher_epoch(workers: int = 0) -> Callable[[], float]:
+    """Return a function that trains one epoch of a two-view teacher, with loader processes."""
     model, cache = PeerNet((16, 32, 64)), EmbeddingCache(CLASSES, 64, 64)
-    optimiser, loader = _sgd(model), _loader(2)
+    optimiser, loader = _sgd(model), _loader(2, workers)
 
     def epoch() -> float:
         model.train()
@@ -134,10 +136,10 @@ def peer_teacher_epoch() -> Callable[[], float]:
     return epoch
 
 
-def peer_student_epoch() -> Callable[[], float]:
-    """Return a function that distils one epoch of a student."""
+def peer_student_epoch(workers: int = 0) -> Callable[[], float]:
+    """Return a function that distils one epoch of a student, with loader processes."""
     teacher, student = PeerNet((16, 32, 64)).eval(), PeerNet((4, 8, 16))
-    optimiser, loader = _sgd(student), _loader(1)
+    optimiser, loader = _sgd(student), _loader(1, workers)
 
     def epoch() -> float:
         student.train()
