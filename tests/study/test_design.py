@@ -65,6 +65,24 @@ def test_one_at_a_time_takes_every_level():
     assert names(levels, "base", 'design = "one-at-a-time"')[-2:] == ["w=0.1", "w=1.0"]
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.train", "300"),
+        ("data.split_seed", "7"),
+        ("teacher.model.widths", "[8, 16, 32]"),
+        ("student.model.widths", "[8, 16, 32]"),
+        ("student.distiller.temperature", "2.0"),
+    ],
+)
+def test_an_arm_sets_one_thing_of_a_table_that_the_study_leaves_to_its_default(path, value):
+    other = f'[[arm]]\nname = "other"\nset = {{ "{path}" = {value} }}\n'
+
+    [_, arm] = arms(study(FULL + other))
+
+    assert [change.path for change in arm.changes] == [path]
+
+
 def test_leave_one_out_needs_a_part_and_its_off_state():
     weights = '[[factor]]\nname = "w"\npath = "teacher.intra.weight"\nlevels = [0.02, 0.1]\n'
 

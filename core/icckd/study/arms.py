@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from icckd.errors import SpecError
 from icckd.study.config_class import classes_of
@@ -402,6 +402,7 @@ def _method(study: Study, declared: _Declared) -> Method:
         place = f"{_place(study, declared)}arm {declared.name!r}: "
         if is_task_path(path):
             value = value_for(study.task, path, value, place)
+        _begin_by_default(study, tables, path)
         try:
             assign(tables, path, value)
         except SpecError as error:
@@ -428,11 +429,28 @@ def study_with(study: Study, tables: Mapping[str, Any], path: str, value: Any) -
     changed = _copied_along(tables, path)
     if is_task_path(path):
         value = value_for(study.task, path, value, "")
+    _begin_by_default(study, changed, path)
     assign(changed, path, value)
     for name, known in classes_of(study).items() if is_task_path(path) else ():
         table = changed[ONLY] if isinstance(study.task, Task) else changed[ONLY][name]
         table["config"] = known.complete(table["config"], ONLY)
     return Method.model_validate(resolve_presets(changed))
+
+
+def _begin_by_default(study: Study, tables: dict[str, Any], path: str) -> None:
+    """Give tables that a path leads through, and that the study leaves out, their default kind."""
+    here: Any = tables
+    settings: Any = study
+    for key, following in itertools.pairwise(path.split(".")):
+        settings = getattr(settings, key, None)
+        if not isinstance(settings, BaseModel):
+            return
+        kind = getattr(settings, "kind", None)
+        if key not in here and kind is not None and following != "kind":
+            here[key] = {"kind": kind, **settings.model_dump(mode="json", exclude_unset=True)}
+        here = here.setdefault(key, {})
+        if not isinstance(here, dict):
+            return
 
 
 def _copied_along(tables: Mapping[str, Any], path: str) -> dict[str, Any]:
