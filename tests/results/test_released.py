@@ -1,7 +1,7 @@
 """What each earlier version wrote is read for good: journals, archives, reports.
 
-`tests/freeze.py` makes a folder of `tests/data/released` once a release. What came before archives is
-in `tests/data/frozen` (`test_frozen_state.py`).
+`tests/freeze.py` makes a folder of `tests/data/released` once a release. What came before archives
+is in `tests/data/frozen` (`test_frozen_state.py`).
 """
 
 import json
