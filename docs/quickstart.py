@@ -84,8 +84,15 @@ HEAD = """# The first hour
 Written by [quickstart.py](quickstart.py), which runs these commands in an empty folder; our checks
 run it from an installed wheel. Times, paths and digests are normalised.
 
-    pip install icckd
+<!-- not run: installs from an index -->
+```sh
+pip install icckd
+```
 """
+RUN_BY = (
+    "<!-- run by tests/cli/test_quickstart.py::"
+    "test_the_first_hour_runs_and_prints_what_the_page_says -->"
+)
 END = """
 From here: a study of [your own script](from-a-script.md) (`icckd init --from train.py`), of
 [a folder of images](data.md) (`icckd init --data FOLDER`), or of
@@ -120,9 +127,9 @@ def walked(icckd: Path) -> str:
             words = [str(icckd), *shlex.split(step.command)[1:]]
             run = shown_on_screen if step.is_screen else printed
             found = normalised(run(words, folder), folder)
-            lines += [step.text, "", f"    $ {step.command}"]
-            lines += [f"    {line}".rstrip() for line in cut(found, step)]
-            lines.append("")
+            lines += [step.text, "", RUN_BY, "```console", f"$ {step.command}"]
+            lines += [line.rstrip() for line in cut(found, step)]
+            lines += ["```", ""]
     return "\n".join(lines).rstrip("\n") + "\n" + END
 
 
@@ -244,10 +251,12 @@ def comparable(page: str) -> list[str]:
     kept: list[str] = []
     step: Step | None = None
     for line in page.splitlines():
-        if line.startswith("    $ "):
-            step = next((s for s in STEPS if line == f"    $ {s.command}"), None)
-        elif step is None or not line.startswith("    "):
-            step = step if line.startswith("    ") or not line else None
+        if line.startswith("$ "):
+            step = next((s for s in STEPS if line == f"$ {s.command}"), None)
+        elif line == "```":
+            step = None
+        elif step is None:
+            pass
         elif step.is_screen or (step.head is not None and not _SAYS_NO_VERDICT.match(line)):
             continue
         words = re.sub(r"[-+±]?\d[\d.,]*", "N", line)
@@ -256,7 +265,7 @@ def comparable(page: str) -> list[str]:
 
 
 _SAYS_NO_VERDICT = re.compile(
-    r"    (study \w+(:|,)|live view|verdicts on|arm  |full  |icckd: |student\.top1 in)"
+    r"(study \w+(:|,)|live view|verdicts on|arm  |full  |icckd: |student\.top1 in)"
 )
 
 

@@ -1,20 +1,18 @@
 """Ablation plans on the command line: imported, planned, bound, run, covered, written back."""
 
 import json
-import re
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
 from icckd.study.load import load
+from tests.support.blocks import blocks_of
 from tests.support.desk import Desk
 from tests.support.pages import SEED, entry, misread, page
 from tests.support.terminal import Terminal
 
-DOCS = Path(__file__).parents[2] / "docs" / "plans.md"
 SHORT = ("teacher.training.epochs=2", "student.training.epochs=2", "--seeds", "0:1", "-j", "1")
 OPEN = page(
     entry("Filter", "margin-based filtering", "REMOVE"),
@@ -242,15 +240,13 @@ def test_the_flow_of_the_documentation_runs_and_its_report_answers_what_was_aske
     tmp_path, fresh_process
 ):
     desk = Desk(tmp_path)
-    text = DOCS.read_text()
-    shown = text[text.index("    <style>") : text.index("    </div>\n\n    icckd")] + "    </div>"
-    desk.write("\n".join(line[4:] for line in shown.split("\n")), "seed.md")
-    commands = re.findall(r"^    icckd (.+?)(?: {2,}#.*)?$", text, re.MULTILINE)[:4]
-    assert [command.split()[0] for command in commands] == ["import", "plan", "run", "coverage"]
+    example, *_ = blocks_of("docs/plans.md", "text")
+    desk.write(example.text.removesuffix("\n"), "seed.md")
+    commands = blocks_of("docs/plans.md", "sh")[0].commands()
+    assert [words[1] for words in commands] == ["import", "plan", "run", "coverage"]
     assert (desk.folder / "seed.md").read_text() == SEED
 
-    for command in commands:
-        words = command.split()
+    for _, *words in commands:
         if words[0] == "run":  # the same study, shortened
             done = desk.train(*words, *SHORT)
             assert "What arm no-margin does to teacher.top1" in done.stdout

@@ -1,20 +1,16 @@
 """The workflow files of docs/ci.md: they are YAML, and their reports can be run."""
 
-import re
 import shlex
 
 import pytest
 import yaml
 
-from tests.structure.test_structure import ROOT
+from tests.support.blocks import blocks_of
 from tests.support.desk import Desk
 from tests.support.junit import read_junit
 from tests.support.lab import planned
 
-WORKFLOWS = [
-    yaml.safe_load(block)
-    for block in re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "ci.md").read_text(), re.DOTALL)
-]
+WORKFLOWS = [yaml.safe_load(block.text) for block in blocks_of("docs/ci.md", "yaml")]
 
 
 def texts(value):

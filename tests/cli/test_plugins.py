@@ -3,16 +3,14 @@
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-PAGE = (Path(__file__).parents[2] / "docs" / "plugins.md").read_text()
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.M | re.S)
-FORMAT = PAGE.split("## A report format\n")[1].split("\n`icckd report")[0]
+from tests.support.blocks import blocks_of
+
+BLOCKS = blocks_of("docs/plugins.md")
 pytestmark = pytest.mark.slow
 
 
@@ -21,9 +19,8 @@ class Place:
 
     def __init__(self, folder):
         self.folder = folder
-        code, tests = (text for language, text in BLOCKS if language == "python")
-        [study] = [text for language, text in BLOCKS if language == "toml"]
-        formats = "\n".join(line.removeprefix("    ") for line in FORMAT.splitlines())
+        code, tests, formats = (b.text for b in BLOCKS if b.language == "python")
+        study = next(b.text for b in BLOCKS if "[study]" in b.text)
         (folder / "my_parts.py").write_text(f"{code}\n{formats}")
         (folder / "own-parts.toml").write_text(study)
         (folder / "test_own.py").write_text(tests)
@@ -65,11 +62,12 @@ def place(tmp_path_factory):
 
 
 def test_the_page_says_which_commands_and_they_work(place):
-    commands = re.findall(r"^    icckd (.*)$", PAGE, re.M)
-    assert commands[:3] == ["plan own-parts.toml", "run own-parts.toml", "report own-parts"]
+    [commands] = [b.commands() for b in BLOCKS if b.text.startswith("icckd plan")]
+    assert [words[1:] for words in commands[:3]] == [
+        ["plan", "own-parts.toml"], ["run", "own-parts.toml"], ["report", "own-parts"],
+    ]  # fmt: skip
     report = place.ok("report", "own-parts")
-    query = commands[3].removeprefix("sql ").strip('"')
-    answer = json.loads(place.ok("sql", "--format", "json", query))
+    answer = json.loads(place.ok("sql", "--format", "json", *commands[3][2:]))
 
     assert "distiller logit-error, metric overconfidence, model perceptron" in place.planned
     assert "data set parity" in place.planned
@@ -79,11 +77,9 @@ def test_the_page_says_which_commands_and_they_work(place):
 
 
 def test_the_parts_of_the_page_keep_all_laws_with_pytest_and_without(place):
-    commands = re.findall(r"^    python -m (.*)$", PAGE, re.M)
-    assert [shlex.split(command)[:2] for command in commands] == 2 * [
-        ["icckd.testing", "my_parts.py"]
-    ]
-    alone = place.python("-m", *shlex.split(commands[1]))
+    commands = [b.commands()[0] for b in BLOCKS if b.text.startswith("python -m")]
+    assert [words[2:4] for words in commands] == 2 * [["icckd.testing", "my_parts.py"]]
+    alone = place.python(*commands[1][1:])
     with_pytest = place.python("-m", "pytest", "-q", "-c", "/dev/null", "test_own.py")
 
     assert alone.returncode == 0, alone.stdout + alone.stderr

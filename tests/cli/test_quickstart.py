@@ -19,7 +19,7 @@ def quickstart():
 def test_the_page_has_every_step_of_the_script_in_order(quickstart):
     lines = SCRIPT.with_suffix(".md").read_text().splitlines()
 
-    assert [line[6:] for line in lines if line.startswith("    $ ")] == [
+    assert [line[2:] for line in lines if line.startswith("$ ")] == [
         step.command for step in quickstart["STEPS"]
     ]
     assert [step.text for step in quickstart["STEPS"] if step.text not in lines] == []
@@ -44,7 +44,7 @@ def test_what_differs_from_run_to_run_is_not_on_the_page(quickstart):
 
 def test_numbers_and_verdicts_may_differ_and_other_words_may_not(quickstart):
     def page(command, text):
-        return f"    $ {command}\n    {text}\n"
+        return f"```console\n$ {command}\n{text}\n```\n"
 
     comparable, report = quickstart["comparable"], "icckd report digits"
     assert comparable(page(report, "full  89.27 (6)")) == comparable(page(report, "full   9.1 (6)"))

@@ -1,18 +1,17 @@
 """Every command of docs/results-from-elsewhere.md does what the page says."""
 
 import json
-import re
 import runpy
-import shlex
 import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.imports.conftest import long_form, parquet, steps_of, wide, write_csv
+from tests.support.blocks import blocks_of
 
 WRITE = runpy.run_path(str(Path(__file__).parent / "writers" / "write.py"))
-PAGE = Path(__file__).parents[2] / "docs" / "results-from-elsewhere.md"
+PAGE = "docs/results-from-elsewhere.md"
 
 
 @pytest.mark.slow
@@ -43,10 +42,10 @@ def test_every_command_of_the_page_runs(desk):
         for n in range(40)
     ]
     write_csv(desk.folder / "answers.csv", answers)
-    commands = re.findall(r"^    icckd (.*)$", PAGE.read_text(), re.M)
+    commands = [words for block in blocks_of(PAGE, "sh") for words in block.commands()]
 
     for command in commands:
-        done = desk.run(*shlex.split(command))
+        done = desk.run(*command[1:])
         assert done.stdout or done.stderr, command
 
     assert len(commands) >= 21

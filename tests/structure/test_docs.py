@@ -1,9 +1,14 @@
-"""Every page of the documentation is in the table of contents."""
+"""Every page of the documentation is in the table of contents, every block says what runs it."""
 
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+import pytest
+from markdown_it import MarkdownIt
+
+from tests.support.blocks import PAGES, ROOT, SHOWN, blocks_of
+
+LANGUAGES = ("sh", "console", "toml", "python", "json", "yaml")
 DOCS = ROOT / "docs"
 
 
@@ -22,3 +27,44 @@ def test_every_page_stands_in_the_table_of_contents():
 
     absent = pages - listed(DOCS / "index.md") - {DOCS / "index.md"}
     assert sorted(str(p.relative_to(ROOT)) for p in absent) == [], "name it in docs/index.md"
+
+
+MOST_NOT_RUN = 17
+"""Blocks of the documentation that nothing runs. The number may fall; a larger one needs a reason
+that a reviewer takes."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_is_a_fence_that_names_its_language(page):
+    blocks = blocks_of(page)
+    wrong = [
+        str(block) for block in blocks if block.language not in LANGUAGES and not block.is_shown
+    ]
+    indented = [
+        f"{page.name}:{token.map[0] + 1}"
+        for token in MarkdownIt("commonmark").parse(page.read_text())
+        if token.type == "code_block"
+    ]
+
+    assert wrong + indented == [], "docs/adr/0043-documentation-is-run.md"
+
+
+def test_what_is_only_shown_holds_no_command():
+    shown = [block for page in PAGES for block in blocks_of(page, *SHOWN)]
+
+    commands = re.compile(r"^(\$ )?(icckd|pip|uv|uvx|python3?) ", re.MULTILINE)
+    assert [str(block) for block in shown if commands.search(block.text)] == []
+
+
+def test_a_test_that_runs_a_block_exists_and_reads_its_page():
+    for block in (block for page in PAGES for block in blocks_of(page) if block.run_by):
+        path, name = block.run_by.split("::")
+        source = (ROOT / path).read_text()
+        assert f"def {name}(" in source, block
+        assert Path(block.page).stem in source, f"{block}: {path} does not read it"
+
+
+def test_no_more_blocks_are_left_out_than_were():
+    left_out = [block for page in PAGES for block in blocks_of(page) if block.not_run]
+
+    assert len(left_out) <= MOST_NOT_RUN, [str(block) for block in left_out]

@@ -164,12 +164,23 @@ def test_relative_links_in_the_documents_lead_somewhere():
     assert missing == []
 
 
-def test_every_verb_is_in_the_readme():
+def test_every_verb_is_in_the_readme_and_explained():
     from icckd.cli.main import app
 
-    text = (ROOT / "README.md").read_text()
+    verbs = [command.name for command in app.registered_commands]
+    for page in ("README.md", "docs/verbs.md"):
+        text = (ROOT / page).read_text()
+        assert [verb for verb in verbs if f"icckd {verb}" not in text] == [], page
 
-    assert [c.name for c in app.registered_commands if f"icckd {c.name}" not in text] == []
+
+def test_the_readme_is_short_and_its_answer_is_a_recorded_one():
+    readme = (ROOT / "README.md").read_text()
+    answer = readme.split("```text\n")[1].split("```")[0]
+
+    assert len(readme.splitlines()) <= 120
+    assert len(answer.splitlines()) >= 10
+    recorded = (ROOT / "docs" / "results" / "ablations.md").read_text().splitlines()
+    assert [line for line in answer.splitlines() if line not in recorded] == []
 
 
 def test_nothing_is_unpickled_but_by_readers_that_run_no_code():

@@ -174,3 +174,12 @@ def test_a_curve_that_never_meets_the_target_ends_with_what_was_tried():
 
     with pytest.raises(IcckdError, match=f"within 1 %: {WEIGHT and '0.05 gave 0.1, 0.2 gave 0.1'}"):
         find_weights(expand(found), controls(MATCHED), measure, tolerance=1.0)
+
+
+def test_a_baseline_that_pulls_on_nothing_is_told_and_divides_nothing():
+    def measure(tried):
+        return {arm.name: {1000: 0.0} for arm in tried.arms}
+
+    found = study(MATCHED)
+    with pytest.raises(SpecError, match=r"'full' pulls on nothing: its teacher.intra_ratio is 0"):
+        find_weights(expand(found), controls(MATCHED), measure, tolerance=1.0)

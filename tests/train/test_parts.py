@@ -4,10 +4,11 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from tests.support.blocks import blocks_of
 
 DISTILLER = """
 from typing import Literal
@@ -231,10 +232,9 @@ def test_a_distiller_from_outside_trains_and_is_recorded(recorded, desk):
 
 
 def test_the_example_of_the_documentation_is_a_part(tmp_path):
-    page = (Path(__file__).parents[2] / "docs" / "extending.md").read_text()
-    section = page.split("## A distiller\n")[1].split("\n`kind = ")[0]
+    [example] = blocks_of("docs/extending.md", "python")
     desk = Desk(tmp_path)
-    desk.install("ours", section)
+    desk.install("ours", example.text)
     settings = {"data": 'kind = "digits"', "teacher": "views = 2", "metrics": "[]"}
 
     done = desk.study("plan", **settings, student='distiller = { kind = "mse", weight = 2.0 }')

@@ -137,6 +137,8 @@ def find_weights(
             probe = Probe(weight=search.weight, ratio=fmean(match.ratio))
             search.probes.append(probe)
             target = fmean(match.baseline)
+            if target <= 0:
+                raise _no_pull(baseline)
             if is_matched(probe, target, tolerance):
                 matches[search.control.name] = match
             else:
@@ -181,6 +183,14 @@ def _next_weight(search: _Search, target: float, tolerance: float) -> float:
     if weight is None:
         raise _not_found(search, tolerance)
     return weight
+
+
+def _no_pull(baseline: str) -> SpecError:
+    return SpecError(
+        f"the loss of the baseline {baseline!r} pulls on nothing: its {RATIO} is 0 on the"
+        " calibration seeds, and no weight of a control could match that",
+        hint="train longer, or lower the margin's threshold: no sample was an anchor",
+    )
 
 
 def _not_found(search: _Search, tolerance: float) -> IcckdError:
