@@ -1,4 +1,13 @@
-"""The user's own configuration: `~/.config/icckd/config.toml`, which no study file can change.
+"""What a user or a site configures, and no study file can change: studies are untrusted.
+
+`~/.config/icckd/config.toml` is the user's own; `config.toml` in the state folder stands for the
+place where it lies, and goes before it. Nothing of this decides a number or is in a digest.
+
+executor = "slurm"
+
+[slurm]
+partition = "gpu"
+prologue = ["module load cuda"]
 
 [alerts]
 on = ["verdict", "failure", "end"]
@@ -8,9 +17,12 @@ seconds = 10
 terminal = true
 """
 
+import difflib
 import os
+import re
 import tomllib
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -54,13 +66,86 @@ class Alerts:
             raise ValueError("command: it holds an empty word")
 
 
+_WORD = re.compile(r"[\w.,:;&|*()\[\]@/+=%~-]*")
+
+
 @dataclass(frozen=True, kw_only=True)
-class Configuration:
-    """What is configured; everything has a default."""
+class Slurm:
+    """How stages are submitted to Slurm.
+
+    Attributes:
+        partition: A partition; "" leaves it to Slurm, as all that follows.
+        account: An account.
+        qos: A quality of service.
+        constraint: Features that nodes must have, such as a model of CPU or GPU.
+        gres: Generic resources of a task, such as `gpu:1`.
+        memory: Of a task, such as `8G`.
+        cpus: CPUs of a task; 0 takes the threads of a stage.
+        time_minutes: Time limit of a task; 0 leaves it to the partition.
+        signal_seconds: How long before its time limit a task is told to save; Slurm may tell it up
+            to a minute earlier.
+        minimum_minutes: Least predicted length of a task: shorter lists of stages share one.
+        tasks: Most tasks at once, waiting ones too; 0 takes what Slurm allows, at most 1000.
+        prologue: Lines of bash that a task begins with.
+        options: Further options of sbatch, such as `--reservation=course`.
+        when_stopped: What becomes of tasks when the session is interrupted.
+        poll_seconds: How often what tasks say is read; Slurm itself is asked a fifth as often.
+        client_seconds: How long a command of Slurm may take.
+    """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    gres: str = ""
+    memory: str = ""
+    cpus: int = 0
+    time_minutes: int = 0
+    signal_seconds: int = 120
+    minimum_minutes: float = 10.0
+    tasks: int = 0
+    prologue: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    when_stopped: Literal["leave", "cancel"] = "leave"
+    poll_seconds: float = 2.0
+    client_seconds: float = 12.0
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        for name in ("partition", "account", "qos", "constraint", "gres", "memory"):
+            if not _WORD.fullmatch(getattr(self, name)):
+                raise ValueError(f"{name}: one word without spaces or quotes is wanted")
+        for name in ("cpus", "time_minutes", "signal_seconds", "minimum_minutes", "tasks"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}: 0 or more is wanted")
+        if not (0.05 <= self.poll_seconds <= 60 and 1 <= self.client_seconds <= 300):
+            raise ValueError("poll_seconds is from 0.05 to 60, client_seconds from 1 to 300")
+        if any("\n" in line for line in (*self.prologue, *self.options)):
+            raise ValueError("prologue and options: each is one line")
+        if not all(option.startswith("-") for option in self.options):
+            raise ValueError("options: each begins with a dash, as in --reservation=course")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Configuration:
+    """What is configured; everything has a default.
+
+    Attributes:
+        executor: What trains, unless the command says otherwise.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    executor: str = "local"
+    slurm: Slurm = field(default_factory=Slurm)
     alerts: Alerts = field(default_factory=Alerts)
+
+
+KEYS = tuple(each.name for each in fields(Configuration))
+"""Keys that a study file must not have."""
+HINT = "docs/cluster.md#settings has every key, docs/monitor.md#alerts those of alerts"
 
 
 def config_folder() -> Path | None:
@@ -74,29 +159,69 @@ def config_folder() -> Path | None:
         return None
 
 
-def configuration() -> Configuration:
-    """Return the user's configuration; without a file, the defaults.
+def configuration(state_folder: Path | None = None) -> Configuration:
+    """Return what the user configures and, before that, the state folder; else the defaults.
+
+    Args:
+        state_folder: The state folder; without one only the user is asked.
 
     Raises:
-        UsageError: The file cannot be read, or holds what it must not.
+        UsageError: A file cannot be read, or holds what it must not.
     """
-    folder = config_folder()
-    path = folder / FILE if folder is not None else None
-    hint = "docs/monitor.md, Alerts, has every key"
+    tables: dict[str, Any] = {}
+    for folder in (config_folder(), state_folder):
+        if folder is not None:
+            tables = _merged(tables, _tables_in(folder / FILE))
+    return _validated(tables, None) if tables else Configuration()
+
+
+def _tables_in(path: Path) -> dict[str, Any]:
+    """Return what a file holds, which was found right."""
     try:
-        text = "" if path is None else path.read_text(encoding="utf-8")
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        return Configuration()
+        return {}
+    except tomllib.TOMLDecodeError as error:
+        raise UsageError(f"the configuration {path} is not TOML: {error}", hint=HINT) from error
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"the configuration {path} cannot be read: {error}", hint=hint) from error
+        raise UsageError(f"the configuration {path} cannot be read: {error}", hint=HINT) from error
+    _validated(tables, path)
+    return tables
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = _merged(under, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _validated(tables: Mapping[str, Any], path: Path | None) -> Configuration:
     from pydantic import TypeAdapter, ValidationError  # most users have no file to check
 
     try:
-        return TypeAdapter(Configuration).validate_python(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the configuration {path} is not TOML: {error}", hint=hint) from error
+        return TypeAdapter(Configuration).validate_python(tables)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         why = first["msg"].removeprefix("Value error, ")
-        raise UsageError(f"the configuration {path}: {key}: {why}", hint=hint) from error
+        near = _nearest(first["loc"]) if first["type"] == "unexpected_keyword_argument" else ""
+        raise UsageError(
+            f"the configuration {path or FILE}: {key}: {why}",
+            hint=f"did you mean {near!r}? {HINT}" if near else HINT,
+        ) from error
+
+
+def _nearest(way: tuple[int | str, ...]) -> str:
+    """Return the key that somebody may have meant, or ""."""
+    table: Any = Configuration
+    for part in way[:-1]:
+        table = {each.name: each.default_factory for each in fields(table)}.get(str(part))
+        if table is None or not is_dataclass(table):
+            return ""
+    known = [each.name for each in fields(table)]
+    return next(iter(difflib.get_close_matches(str(way[-1]), known, n=1)), "")

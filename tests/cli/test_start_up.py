@@ -13,7 +13,7 @@ SLOW_TO_IMPORT = {
 NOT_NEEDED = {
     ("--help",): ("pydantic", "numpy", "duckdb", "rich", "jinja2", "icckd.study.settings"),
     ("status",): ("numpy", "rich", "jinja2", "icckd.study.model", "icckd.train.losses"),
-    ("ls",): ("numpy", "rich", "jinja2", "icckd.study.model", "icckd.train.losses"),
+    ("ls",): ("rich", "jinja2", "icckd.report.document"),
     ("plan", "small.toml"): ("rich", "jinja2", "icckd.report.document"),
     ("report", "small"): ("rich", "icckd.run.session"),
     ("sql", "select 1"): ("numpy", "rich", "jinja2", "icckd.study.model"),

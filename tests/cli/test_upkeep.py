@@ -7,7 +7,9 @@ import pytest
 
 from icckd.journal.audit import audit
 from icckd.journal.folder import StateFolder
+from icckd.journal.room import read_room
 from tests.support.desk import Desk
+from tests.support.lab import planned
 
 
 @pytest.fixture(scope="module")
@@ -96,3 +98,35 @@ def test_results_only_leaves_the_models_out(finished, tmp_path):
     assert not list(other.state.rglob("*.safetensors"))
     assert other.run("report").stdout == finished.run("report").stdout
     shutil.rmtree(other.state)
+
+
+def test_ls_tells_last_run_trials_verdicts_and_size_of_each_study(lab, monkeypatch, tmp_path):
+    with lab.finished("s1", planned(seeds=range(5)), study="large", ordinal=1) as first:
+        first.train_all()
+    with lab.finished("s2", planned(seeds=(0, 1), salt="x"), study="begun", ordinal=2) as second:
+        second.train(second.stage("full", 0))
+    desk = Desk(tmp_path, environment={"TZ": "UTC"})
+
+    lines = desk.run("ls").stdout.splitlines()
+    said = json.loads(desk.run("ls", "--format", "json").stdout)
+    sorted_by = {
+        key: [row["study"] for row in json.loads(
+            desk.run("ls", "--format", "json", "--sort", key).stdout)]
+        for key in ("planned", "last-run", "name", "trials", "size")
+    }  # fmt: skip
+
+    assert lines[0].split("  ")[0] == "study"
+    assert "4 x 2" in lines[1]
+    assert "8 pending of 8" in lines[1]
+    assert "2 undecided" in lines[1]
+    assert "20 complete of 20" in lines[2]
+    assert "2 helps" in lines[2]
+    assert sorted_by == {
+        "planned": ["begun", "large"], "last-run": ["begun", "large"], "name": ["begun", "large"],
+        "trials": ["large", "begun"], "size": ["large", "begun"],
+    }  # fmt: skip
+    assert said[1]["verdicts"] == {"helps": 2}
+    assert said[1]["trials"]["complete"] == said[1]["trials"]["total"] == 20
+    sizes = {row.studies: row.bytes for row in read_room(lab.folder, None).studies}
+    assert [row["bytes"] for row in said] == [sizes["begun",], sizes["large",]]
+    assert said[0]["last_run"] > said[1]["last_run"] > said[1]["planned"]

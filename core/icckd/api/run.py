@@ -7,13 +7,12 @@ from rich.console import Console
 
 from icckd.api.progress import notebook_listener, terminal_listener
 from icckd.api.results import StudyResults, results
-from icckd.api.running import TrainOptions, train, with_device
+from icckd.api.running import TrainOptions, settled, train
 from icckd.api.signals import Signals
 from icckd.api.study import PathText, Study, checked_device, state_folder, study_settings
 from icckd.errors import Interrupted, UsageError
 from icckd.report.text import display
 from icckd.results.query import Results
-from icckd.run.executors import DEFAULT
 from icckd.run.prepare import Device
 from icckd.run.schedule import Transition
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
@@ -27,7 +26,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
     *,
     device: Device = "auto",
     jobs: int | None = None,
-    executor: str = DEFAULT,
+    executor: str = "",
     force: bool = False,
     retrain_mixed: bool = False,
     accept_code: bool = False,
@@ -46,7 +45,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         study: The study, or a study file.
         device: Where to train; `auto` takes GPUs if torch can use any.
         jobs: Workers at once; None means as many as fit the machine.
-        executor: What trains; `local` means processes on this machine.
+        executor: What trains; "" means what is configured, else `local`: processes of this machine.
         force: Whether finished stages are trained again.
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
@@ -74,7 +73,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         bound_only=bound_only,
     )
     try:
-        options = with_device(options, host.say)
+        options = settled(options, folder, host.say)
         arguments = ("icckd.run", settings.study.name)
         code = train(options, settings, host, folder=folder, arguments=arguments)
     finally:

@@ -55,7 +55,7 @@ class TrainOptions:
         force: Whether finished stages are trained again.
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
-        executor: Name of what trains.
+        executor: Name of what trains; "" takes the configured one.
         bound_only: Whether ablations that plans ask for and nobody has bound are left out.
         grace: Seconds that a session which is to leave waits for stages to be saved.
         requested_at: See above.
@@ -66,7 +66,7 @@ class TrainOptions:
     force: bool = False
     retrain_mixed: bool = False
     accept_code: bool = False
-    executor: str = DEFAULT
+    executor: str = ""
     bound_only: bool = False
     grace: float = GRACE_SECONDS
     requested_at: float = field(default_factory=time.time)
@@ -115,7 +115,7 @@ def train(
     Returns:
         The exit code.
     """
-    alerts = configuration().alerts
+    alerts = configuration(folder.root).alerts
     plan = plan_to_run(options, study, folder, host.say, stopped)
     find_executor(options.executor)
     with own_results(folder, host.say) as results:
@@ -183,6 +183,7 @@ def plan_to_run(
         accept_code=options.accept_code,
         accepted_files=accepted_files(study, folder, accept_code=options.accept_code),
         surveyed=left_out,
+        is_remote=find_executor(options.executor or DEFAULT).capabilities.remote,
     )
 
 
@@ -225,8 +226,14 @@ def run_session(
         listener = stack.enter_context(host.listener(results, request))
         if alerts is not None:
             listener = stack.enter_context(alerting(listener, results, request, alerts))
+        estimates = results.estimates()
         context = ExecutorContext(
-            folder=folder, plan=request.plan, jobs=options.jobs, notice=listener.notice
+            folder=folder,
+            plan=request.plan,
+            jobs=options.jobs,
+            notice=listener.notice,
+            is_stopping=lambda: host.stopping() in ("save", "kill"),
+            seconds_of=lambda shape: estimates[shape].seconds if shape in estimates else None,
         )
         executor = make_executor(options.executor, context)
         session = Session(
@@ -235,17 +242,26 @@ def run_session(
         return session.run(), session
 
 
-def with_device(options: Options, say: Say) -> Options:
-    """Return the options with `auto` resolved; errors as `device_for`."""
-    return replace(options, device=device_for(options.device, say))
+def settled(options: Options, folder: StateFolder, say: Say) -> Options:
+    """Return the options with executor and device settled; errors as `device_for`."""
+    executor = options.executor or configuration(folder.root).executor
+    device = device_for(options.device, say, executor=executor)
+    return replace(options, executor=executor, device=device)
 
 
-def device_for(wanted: Device, say: Say) -> Device:
+def device_for(wanted: Device, say: Say, *, executor: str = DEFAULT) -> Device:
     """Return the kind of device to train on; tell what the user should know about the choice.
+
+    Where stages run on other machines, what this one has says nothing: `auto` means the CPU there.
 
     Raises:
         MachineError: A GPU is asked for, and none can be used.
+        UsageError: There is no such executor.
     """
+    if find_executor(executor).capabilities.remote:
+        if wanted == "auto":
+            say(f"{executor} trains on CPUs: --device cuda asks for GPUs of its machines")
+        return "cuda" if wanted == "cuda" else "cpu"
     choice = choose_device(wanted)
     for notice in choice.notices:
         say(notice)

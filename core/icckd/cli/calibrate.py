@@ -4,7 +4,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from icckd.api.running import own_results, run_session, with_device
+from icckd.api.running import own_results, run_session, settled
 from icckd.cli.run import CommandHost, RunOptions, say
 from icckd.errors import UsageError
 from icckd.journal.folder import StateFolder
@@ -46,7 +46,7 @@ def calibrate_here(path: Path, only: str | None, options: RunOptions, *, toleran
     study = load(path)
     design = expand(study)
     controls = matched_controls(study, design, only)
-    options = with_device(options, say)
+    options = settled(options, StateFolder.current(), say)
     find_executor(options.executor)
     calibration = calibration_study(study)
     folder = StateFolder.current()
@@ -74,7 +74,13 @@ class _Rounds:
 
     def __call__(self, tried: Design) -> Ratios:
         round_ = replace(tried, trials=trials_of(tried.arms, self.study.study.seeds.all()))
-        plan = plan_design(self.study, round_, device=self.options.device, root=data_root())
+        plan = plan_design(
+            self.study,
+            round_,
+            device=self.options.device,
+            root=data_root(),
+            is_remote=find_executor(self.options.executor).capabilities.remote,
+        )
         done = complete_stages(self.folder, self.results.complete_stages())
         request = RunRequest(
             study=self.study,

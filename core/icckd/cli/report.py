@@ -321,15 +321,35 @@ def list_studies(
         str | None,
         typer.Argument(metavar="[STUDY]", help="List the revisions of this study, name or file."),
     ] = None,
+    sort: Annotated[
+        Literal["planned", "last-run", "name", "trials", "size"],
+        typer.Option(help="What comes first: the newest plan, the last run, the largest, ..."),
+    ] = "planned",
+    output: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="How to print the studies.")
+    ] = "table",
 ) -> None:
-    """List the studies here, or the revisions of one, newest first."""
-    from icckd.report.standing import write_revisions, write_studies
+    """List the studies here, or the revisions of one, newest first.
+
+    A study has its last run, trials, verdicts, and bytes; what studies share counts for each.
+    """
+    from icckd.journal.room import read_room
+    from icckd.report.standing import SORTS, studies_as_json, write_revisions, write_studies
 
     with open_folder() as results:
-        if study is None:
-            write_studies(results, sys.stdout)
-        else:
+        if study is not None:
             write_revisions(results, study_name(study), sys.stdout)
+            return
+        sizes: dict[str, int] = {}
+        for room in read_room(results.folder, None).studies:
+            for name in room.studies:
+                sizes[name] = sizes.get(name, 0) + room.bytes
+        rows = [(each, sizes.get(each.study.name, 0)) for each in results.overviews()]
+        rows.sort(key=SORTS[sort])
+        if output == "json":
+            print(studies_as_json(rows))
+        else:
+            write_studies(rows, sys.stdout)
 
 
 def show(

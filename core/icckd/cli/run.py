@@ -17,7 +17,7 @@ from pathlib import Path
 import typer
 
 from icckd.api import running
-from icckd.api.running import TrainOptions, plan_to_run, with_device
+from icckd.api.running import TrainOptions, plan_to_run, settled
 from icckd.api.signals import Signals
 from icckd.cli import streams, take_ctrl_c
 from icckd.cli.common import tell_next, write_new
@@ -41,7 +41,7 @@ from icckd.results.seeds import (
     study_as_planned,
 )
 from icckd.results.types import Comparison, StudyInfo
-from icckd.run.executors import DEFAULT, find_executor
+from icckd.run.executors import find_executor
 from icckd.run.prepare import with_more_seeds
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
@@ -87,7 +87,7 @@ def run_here(options: RunOptions) -> int:
     if options.added_seeds is not None:
         return run_with_added_seeds(options, options.added_seeds)
     study = load_to_run(options.study, options.overrides, options.sweeps)
-    code = train(with_device(options, say), study)
+    code = train(settled(options, StateFolder.current(), say), study)
     print_summary(options, study.study.name)
     return code
 
@@ -145,7 +145,7 @@ def run_and_watch(options: RunOptions) -> int:
         confirm_sweep(options)
     study, options = (
         load_to_run(options.study, options.overrides, options.sweeps),
-        with_device(options, say),
+        settled(options, StateFolder.current(), say),
     )
     find_executor(options.executor)
     folder = StateFolder.current()
@@ -190,7 +190,7 @@ def _arguments(options: RunOptions) -> list[str]:
         *(["--yes"] if options.sweeps else []),
         "--no-tui",
         f"--device={options.device}",
-        *([f"--executor={options.executor}"] if options.executor != DEFAULT else []),
+        f"--executor={options.executor}",
         *([f"--jobs={options.jobs}"] if options.jobs else []),
         *(["--force"] if options.force else []),
         *(["--retrain-mixed"] if options.retrain_mixed else []),
@@ -332,7 +332,7 @@ def run_with_added_seeds(options: RunOptions, added: AddedSeeds) -> int:
     if added.until is not None and not by_extension and _ALWAYS not in options.overrides:
         options = replace(options, overrides=(*options.overrides, _ALWAYS))
         study = load_to_run(options.study, options.overrides, options.sweeps)
-    options = with_device(options, say)
+    options = settled(options, StateFolder.current(), say)
     count, stopped = _seeds_run(study)
     if added.until is None:
         ran = count or study.study.seeds.count

@@ -27,7 +27,12 @@ SeedRange = Annotated[
 ]
 Jobs = Annotated[int | None, typer.Option("-j", "--jobs", min=1, max=1024, help="Workers at once.")]
 Executor = Annotated[
-    str, typer.Option(metavar="NAME", help="What trains; local: processes on this machine.")
+    str,
+    typer.Option(
+        metavar="NAME",
+        help="What trains: local (processes on this machine), inline, slurm; else as configured.",
+        show_default=False,
+    ),
 ]
 
 
@@ -121,7 +126,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
     seeds: SeedRange = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    executor: Executor = "local",
+    executor: Executor = "",
     force: Annotated[bool, typer.Option(help="Train finished stages again.")] = False,
     retrain_mixed: Annotated[
         bool,
@@ -251,7 +256,7 @@ def calibrate(
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
-    executor: Executor = "local",
+    executor: Executor = "",
     data: DataFolder = None,
     tolerance: Annotated[
         float, typer.Option(min=0.1, max=10.0, help="How far the ratio may be off, in percent.")

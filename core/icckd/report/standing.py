@@ -2,10 +2,13 @@
 
 import json
 import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, TextIO
 
-from icckd.report.numbers import duration, scale_for
-from icckd.report.text import display, origin_suffix
+from icckd.report.numbers import bytes_text, duration, scale_for
+from icckd.report.text import aligned, display, origin_suffix
+from icckd.results.overview import Overview
 from icckd.results.query import Results
 from icckd.results.types import Attempt, LogEntry, Progress, StateCounts, StudyInfo, TrialStatus
 from icckd.study.paths import changes
@@ -36,15 +39,70 @@ def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
             out.writelines(f"      {display(line)}\n" for line in _why(results, study, trial))
 
 
-def write_studies(results: Results, out: TextIO) -> None:
-    """Write a line for the newest revision of each study, the one planned last first."""
-    for study in results.studies():
-        shown = results.reported(study.name)
+SORTS: Mapping[str, Callable[[tuple[Overview, int]], Any]] = {
+    "planned": lambda row: -row[0].study.planned_at,
+    "last-run": lambda row: -row[0].last_run,
+    "name": lambda row: row[0].study.name,
+    "trials": lambda row: -row[0].trials.total,
+    "size": lambda row: -row[1],
+}
+"""By what studies are listed: the newest, or the largest, first."""
+
+
+def write_studies(rows: Sequence[tuple[Overview, int]], out: TextIO) -> None:
+    """Write a line for each study: the newest revision, and the verdicts that reports show.
+
+    Args:
+        rows: Each study with its bytes in the state folder.
+        out: Where to.
+    """
+    table = [["study", "revision", "last run", "arms x seeds", "trials", "verdicts", "size", ""]]
+    for row, size in rows:
+        study, shown = row.study, row.reported
         other = "" if shown.key == study.key else f"; newest complete revision {shown.revision}"
-        out.write(
-            f"{display(study.name)}  {display(study.revision[:8])}"
-            f"  {_plan_and_state(results, study)}{display(other)}\n"
+        state = {"ended": "", "live": "running now"}.get(row.session, row.session)
+        table.append(
+            [
+                display(study.name),
+                display(study.revision[:8]),
+                time.strftime("%Y-%m-%d %H:%M", time.localtime(row.last_run)),
+                f"{len(study.arms)} x {len(study.seeds)}",
+                _counts(row.trials),
+                _verdicts(row),
+                bytes_text(size),
+                display(f"{state}{origin_suffix(study)}{other}".removeprefix("; ")),
+            ]
         )
+    out.writelines(f"{line}\n" for line in aligned(table, gap=2))
+
+
+def studies_as_json(rows: Sequence[tuple[Overview, int]]) -> str:
+    """Return the same as JSON; times are Unix seconds, sizes bytes."""
+    found = [
+        {
+            "study": row.study.name,
+            "question": row.study.question,
+            "revision": row.study.revision,
+            "reported_revision": row.reported.revision,
+            "planned": row.study.planned_at,
+            "last_run": row.last_run,
+            "session": row.session,
+            "arms": len(row.study.arms),
+            "seeds": list(row.study.seeds),
+            "trials": {**asdict(row.trials), "total": row.trials.total},
+            "verdicts": row.verdicts,
+            "imported": row.study.observed is not None,
+            "bytes": size,
+        }
+        for row, size in rows
+    ]
+    return json.dumps(found, indent=2)
+
+
+def _verdicts(row: Overview) -> str:
+    """Return how many questions have which verdict: "2 helps, 1 undecided"."""
+    order = ("helps", "hurts", "equivalent", "undecided")
+    return ", ".join(f"{n} {name}" for name in order if (n := row.verdicts.get(name))) or "-"
 
 
 def write_revisions(results: Results, name: str | None, out: TextIO) -> None:

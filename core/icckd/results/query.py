@@ -28,6 +28,7 @@ from icckd.results.trials import (
     read_attempts,
     read_cost,
     read_estimates,
+    read_every_outcome,
     read_log,
     read_outcomes,
     read_progress,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:  # NumPy and the statistics are imported by the answers that n
     from icckd.results.compare import Kept
     from icckd.results.frames import Frame
     from icckd.results.items import ItemChanges, ItemRuns
+    from icckd.results.overview import Overview
     from icckd.results.pairing import Right
     from icckd.results.series import TrialSeries
     from icckd.study.plan import Plan
@@ -62,7 +64,9 @@ if TYPE_CHECKING:  # NumPy and the statistics are imported by the answers that n
 T = TypeVar("T")
 # While stages run these tables grow, and only these answers change: outcomes wait for their end.
 _GROWING = frozenset({"metric", "log_line", "journal"})
-_CHANGING = frozenset({"progress", "trials", "series", "curves", "log", "queue", "provenance"})
+_CHANGING = frozenset(
+    {"overviews", "progress", "trials", "series", "curves", "log", "queue", "provenance"}
+)
 
 
 def open_results(
@@ -165,6 +169,17 @@ class Results:
 
     def _revisions(self) -> tuple[StudyInfo, ...]:
         return self._once(("studies",), lambda: read_studies(self._store))
+
+    def overviews(self) -> tuple[Overview, ...]:
+        """Return every study at a glance, the one planned last first."""
+        from icckd.results.overview import read_overviews
+
+        def overviews() -> tuple[Overview, ...]:
+            for key, outcomes in read_every_outcome(self._store).items():
+                self._answers.setdefault(("outcomes", *key), outcomes)
+            return read_overviews(self, self._store)
+
+        return self._once(("overviews",), overviews)
 
     def progress(self, study: StudyInfo) -> Progress:
         """Return where a study stands."""
@@ -369,7 +384,7 @@ class Results:
 
     def outcomes(self, study: StudyInfo) -> Outcomes:
         """Return every outcome by metric, arm and seed, a column of the study or not."""
-        return self._once(("outcomes", study.key), lambda: read_outcomes(self._store, study))
+        return self._once(("outcomes", *study.key), lambda: read_outcomes(self._store, study))
 
     def right(self, study: StudyInfo) -> Right:
         """Return which test images every model was right about, where that is recorded."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
@@ -76,10 +76,10 @@ inner join live_session using (session)
 where stage_now.state = 'running'
 """
 _OUTCOMES = """
-select metric, arm, seed, value
+select study, revision, metric, arm, seed, value
 from every_outcome
-where study = ? and revision = ?
-order by metric, arm, seed
+{}
+order by study, revision, metric, arm, seed
 """
 _ESTIMATES = "select shape, seconds, memory_bytes, disk_bytes, count from stage_cost"
 
@@ -118,13 +118,24 @@ def read_cost(store: Store, session: str, seconds: float) -> Cost:
 
 def read_outcomes(store: Store, study: StudyInfo) -> Outcomes:
     """Return every outcome by metric, arm and seed."""
-    found: dict[str, dict[str, dict[int, float]]] = {}
-    last: tuple[str, str] | None = None
+    return _outcomes(store, "where study = ? and revision = ?", study.key).get(study.key, {})
+
+
+def read_every_outcome(store: Store) -> Mapping[tuple[str, str], Outcomes]:
+    """Return the outcomes of all revisions by name and revision: one question, not one for each."""
+    return _outcomes(store)
+
+
+def _outcomes(
+    store: Store, where: str = "", key: Sequence[str] = ()
+) -> dict[tuple[str, str], dict[str, dict[str, dict[int, float]]]]:
+    found: dict[tuple[str, str], dict[str, dict[str, dict[int, float]]]] = {}
+    last: tuple[str, str, str, str] | None = None
     by_seed: dict[int, float] = {}
-    for metric, arm, seed, value in store.select(_OUTCOMES, list(study.key)):
-        if (metric, arm) != last:  # they come together
-            last, by_seed = (metric, arm), {}
-            found.setdefault(metric, {})[arm] = by_seed
+    for study, revision, metric, arm, seed, value in store.select(_OUTCOMES.format(where), key):
+        if (study, revision, metric, arm) != last:  # they come together
+            last, by_seed = (study, revision, metric, arm), {}
+            found.setdefault((study, revision), {}).setdefault(metric, {})[arm] = by_seed
         by_seed[seed] = value
     return found
 

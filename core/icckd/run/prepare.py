@@ -49,6 +49,7 @@ def make_plan(  # noqa: PLR0913  # what a plan depends on, by keyword
     accept_code: bool = False,
     accepted_files: Mapping[str, Mapping[str, str]] | None = None,
     surveyed: Callable[[Survey], None] = lambda found: None,
+    is_remote: bool = False,
 ) -> Plan:
     """Return the plan of a study on this machine, without importing torch.
 
@@ -62,6 +63,7 @@ def make_plan(  # noqa: PLR0913  # what a plan depends on, by keyword
         accept_code: Whether source that is not known to give equal numbers is taken to do so.
         accepted_files: By task, the digests of files under which earlier runs of it stand.
         surveyed: Called with what each folder of images holds.
+        is_remote: Whether stages run on other machines: then no device is looked for here.
 
     Raises:
         SpecError: The study's arms are not sound, a smallest effect is less than a test image, or
@@ -82,6 +84,7 @@ def make_plan(  # noqa: PLR0913  # what a plan depends on, by keyword
         accept_code=accept_code,
         accepted_files=accepted_files,
         surveyed=surveyed,
+        is_remote=is_remote,
     )
 
 
@@ -95,6 +98,7 @@ def plan_design(  # noqa: PLR0913  # as make_plan
     accept_code: bool = False,
     accepted_files: Mapping[str, Mapping[str, str]] | None = None,
     surveyed: Callable[[Survey], None] = lambda found: None,
+    is_remote: bool = False,
 ) -> Plan:
     """Return the plan of a design of a study; arguments and errors as `make_plan`."""
     for weights in weights_files(design):
@@ -112,7 +116,7 @@ def plan_design(  # noqa: PLR0913  # as make_plan
                 refuse_effect_below_an_image(asked, outcomes[asked.metric], counts.test)
 
     context = PlanContext(
-        numerics=numerics_class(study.numerics, resolve_device(device)),
+        numerics=numerics_class(study.numerics, _kind_of(device, is_remote=is_remote)),
         fingerprints=tuple(
             (data, _fingerprint(data, root, absent, judged)) for data in datasets(design)
         ),
@@ -129,6 +133,10 @@ def plan_design(  # noqa: PLR0913  # as make_plan
     for known in classes_of(study).values():
         known.process.close()
     return plan
+
+
+def _kind_of(device: Device, *, is_remote: bool) -> Literal["cpu", "cuda"]:
+    return "cuda" if device == "cuda" and is_remote else resolve_device(device)
 
 
 def packing_of(study: Study, design: Design) -> Literal["auto", "on", "off"]:

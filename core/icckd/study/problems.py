@@ -17,6 +17,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from icckd.configuration import FILE as CONFIG_FILE
+from icckd.configuration import KEYS as CONFIGURED
 from icckd.errors import SpecError
 from icckd.study.model import ArmName, Method, Name, SettingPath, Study
 from icckd.study.origin import Origin, Way
@@ -112,6 +114,11 @@ def _unknown(
     key = str(way[-1])
     close = difflib.get_close_matches(key, [str(each) for each in missing], n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}?" if close else nearest(key, keys_at(root, way[:-1]))
+    if len(way) == 1 and key in CONFIGURED:
+        hint = (
+            f"write it into {CONFIG_FILE} of your own configuration or of the state folder: a study"
+            " is anybody's, and may not settle where and how it is run (docs/cluster.md#settings)"
+        )
     if len(way) > 1 and key in root.model_fields:
         hint = f"{key!r} is a table of its own: put it above [{way[0]}], or write [{key}]"
     return SpecError(f"{origin.at(*way)}unknown key {dotted(way)!r}", hint=hint)
