@@ -8,6 +8,7 @@ every build; links to other sites by `sphinx-build -b linkcheck -c docs . build/
 import sys
 from pathlib import Path
 
+from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
@@ -61,3 +62,4 @@ class FromCode(SphinxDirective):
 def setup(app: Sphinx) -> None:
     """Make the block known."""
     app.add_directive("from-code", FromCode)
+    app.add_lexer("csv", TextLexer)  # Pygments has none; its fences say what they are all the same

@@ -7,8 +7,10 @@ their page: on pages that train, with the shipped studies made short.
 """
 
 import ast
+import csv
 import json
 import re
+import subprocess
 import sys
 import tomllib
 from collections import Counter
@@ -16,8 +18,9 @@ from collections import Counter
 import pytest
 
 import icckd
+from icckd import variables
 from icckd.errors import IcckdError
-from tests.docs.places import SLOW_PAGES, Place, prepared, with_rest
+from tests.docs.places import SLOW_PAGES, Place, prepared, shortened, with_rest
 from tests.structure.test_docs import MOST_NOT_RUN
 from tests.support.blocks import PAGES, ROOT, Block, blocks_of
 from tests.support.terminal import Terminal
@@ -52,12 +55,28 @@ def lane(page: str) -> object:
 def test_the_blocks_of_a_page_run_in_their_order(page, lab, tmp_path, fresh_process, monkeypatch):
     place = prepared(page, tmp_path, lab)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variables.DATA, str(tmp_path / "data"))  # `--data` sets it in this process
 
     for block in own(page):
         try:
-            RUN[block.language](block, place)
+            if block.file:
+                save(block, place)
+            else:
+                RUN[block.language](block, place)
         except (AssertionError, IcckdError, ValueError, KeyError) as error:
             raise AssertionError(f"{block}: {error}\n{block.text}") from error
+
+
+def save(block: Block, place: Place) -> None:
+    """Save a block as a reader would, a study shortened."""
+    is_study = block.file.endswith(".toml")
+    place.desk.write(shortened(block.text) if is_study else block.text, block.file)
+    if is_study:
+        assert icckd.Study.load(place.desk.folder / block.file).arms
+    elif block.language == "python":
+        ast.parse(block.text)  # a command that follows runs it
+    else:
+        RUN[block.language](block, place)
 
 
 def run_commands(block: Block, place: Place) -> None:
@@ -66,7 +85,12 @@ def run_commands(block: Block, place: Place) -> None:
         while "=" in words[0]:
             name, _, value = words.pop(0).partition("=")
             place.desk.environment[name] = value
+        if words[0] == "python" and (place.desk.folder / words[1]).is_file():
+            subprocess.run([sys.executable, *words[1:]], cwd=place.desk.folder, check=True)
+            continue
         assert words[0] == "icckd", f"nothing here runs {words[0]}"
+        for study in place.desk.folder.glob("*.toml"):  # those that `icckd init` wrote
+            study.write_text(shortened(study.read_text()))
         if words[1] == "watch":
             look(place, *words[1:])
         elif words[1] in TRAINS - {"check"}:
@@ -116,7 +140,13 @@ def read_json(block: Block, place: Place) -> None:
         Wanted.model_validate(found)
 
 
-RUN = {"sh": run_commands, "python": execute, "toml": load_toml, "json": read_json}
+def read_csv(block: Block, place: Place) -> None:
+    head, *rows = csv.reader(block.text.splitlines())
+    assert rows
+    assert all(len(row) == len(head) for row in rows)
+
+
+RUN = {"csv": read_csv, "sh": run_commands, "python": execute, "toml": load_toml, "json": read_json}
 
 
 def test_blocks_that_are_run_and_that_are_not_are_counted():

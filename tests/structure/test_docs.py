@@ -8,7 +8,7 @@ from markdown_it import MarkdownIt
 
 from tests.support.blocks import PAGES, ROOT, SHOWN, blocks_of
 
-LANGUAGES = ("sh", "console", "toml", "python", "json", "yaml")
+LANGUAGES = ("sh", "console", "toml", "python", "json", "yaml", "csv")
 DOCS = ROOT / "docs"
 
 
@@ -68,3 +68,29 @@ def test_no_more_blocks_are_left_out_than_were():
     left_out = [block for page in PAGES for block in blocks_of(page) if block.not_run]
 
     assert len(left_out) <= MOST_NOT_RUN, [str(block) for block in left_out]
+
+
+READ_FIRST = [
+    DOCS / f"{name}.md"
+    for name in ("index", "quickstart", "tutorial", "study-in-short", "reading-a-report")
+]
+"""What a new user reads, in the order of docs/index.md."""
+WORDS_A_MINUTE = 200
+MINUTES = 15
+
+
+def test_what_a_new_user_reads_takes_a_quarter_of_an_hour():
+    index = READ_FIRST[0].read_text()
+    unseen = re.compile(
+        r"<!--.*?-->|```\{toctree\}.*?```|^```.*?$|\]\([^)]*\)", re.DOTALL | re.MULTILINE
+    )
+    minutes = {
+        page.stem: len(unseen.sub(" ", page.read_text()).split()) / WORDS_A_MINUTE
+        for page in READ_FIRST
+    }
+    print(f"\n{sum(minutes.values()):.1f} minutes at {WORDS_A_MINUTE} words a minute:", minutes)
+
+    assert re.findall(r"^\d\. \[[^]]+\]\((.*?)\.md\)", index, re.MULTILINE) == [
+        page.stem for page in READ_FIRST[1:]
+    ]
+    assert sum(minutes.values()) <= MINUTES

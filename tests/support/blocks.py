@@ -5,6 +5,11 @@ A block is a fence that names its language. What runs it follows from the langua
 
     <!-- run by tests/cli/test_plugins.py::test_name -->
     <!-- not run: reason -->
+
+A block that a reader is to save as a file has its name before it, and is saved for the commands
+that follow:
+
+    <!-- file: study.toml -->
 """
 
 import re
@@ -22,7 +27,8 @@ PAGES = [
 SHOWN = ("text",)
 """Languages of what is no command and no code: formulas, layouts, what a command prints."""
 _FENCE = re.compile(r"^( *)(`{3,})([^\n`]*)\n(.*?)^\1\2$", re.DOTALL | re.MULTILINE)
-_MARK = re.compile(r"<!-- (run by|not run:) (.+?) -->\n+ *$")
+_MARK = re.compile(r"<!-- (run by|not run:|file:) (.+?) -->\n+ *$")
+_FIELDS = {"run by": "run_by", "not run:": "not_run", "file:": "file"}
 _COMMENT = re.compile(r"(?:^|\s+)#.*$")
 
 
@@ -37,6 +43,7 @@ class Block:
         text: What is in it, without the page's indentation.
         run_by: The test that runs it; "" for those of `tests/docs/test_blocks.py`.
         not_run: Why it is not run; "" where it is.
+        file: Under which name it is saved; "" where it is not.
     """
 
     page: str
@@ -45,6 +52,7 @@ class Block:
     text: str
     run_by: str = ""
     not_run: str = ""
+    file: str = ""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -75,7 +83,7 @@ def blocks_of(page: str | Path, *languages: str) -> list[Block]:
     for fence in _FENCE.finditer(text):
         indent, _, language, inner = fence.groups()
         mark = _MARK.search(text, 0, fence.start())
-        said = {} if mark is None else {"run_by" if mark[1] == "run by" else "not_run": mark[2]}
+        said = {} if mark is None else {_FIELDS[mark[1]]: mark[2]}
         found.append(
             Block(
                 page=str(path.relative_to(ROOT)),
