@@ -39,7 +39,10 @@ def answers(
     if study.rule == "":
         return ()
     found = {(row.arm, row.metric): row for row in rows}
-    scales = {row.metric: scale_of([r for r in rows if r.metric == row.metric]) for row in rows}
+    of_metric: dict[str, list[Comparison]] = {}
+    for row in rows:
+        of_metric.setdefault(row.metric, []).append(row)
+    scales = {metric: scale_of(same) for metric, same in of_metric.items()}
     arms = {arm.name: arm for arm in study.arms}
     return tuple(
         _answer(study, arms[each.arm], found[each.arm, each.metric], scales, seconds)
