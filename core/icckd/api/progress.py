@@ -5,6 +5,7 @@ import importlib
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
@@ -26,8 +27,8 @@ from icckd.study.records import Stage
 TICK_SECONDS = 0.5
 REFRESHES_APART = 50
 """Least time between two refreshes of the database, in times of what one takes."""
-STAGE_APART = 20
-"""A stage's accuracy is looked up where the stage took so many times as long as looking."""
+LOOKS_APART = 20
+"""Least time between two looks at what stages came to, in times of what one takes."""
 RUNNING_SHOWN = 3
 ARMS_SHOWN = 4
 
@@ -36,11 +37,13 @@ ARMS_SHOWN = 4
 def terminal_listener(results: Results, request: RunRequest) -> Iterator[Listener]:
     """Yield the listener that fits standard error."""
     console = Console(stderr=True, highlight=False)
-    if not console.is_terminal:
-        yield PlainLines(results, request, console)
-        return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
-        yield LiveLine(results, request, console, live)
+    with contextlib.ExitStack() as stack:
+        shown: PlainLines = PlainLines(results, request, console)
+        if console.is_terminal:
+            live = stack.enter_context(Live(console=console, auto_refresh=False, transient=True))
+            shown = LiveLine(results, request, console, live)
+        yield shown
+        shown.say_changes()
 
 
 @contextlib.contextmanager
@@ -48,19 +51,43 @@ def notebook_listener(results: Results, request: RunRequest) -> Iterator[Listene
     """Yield a listener that shows a bar below the cell of a notebook that runs the study."""
     bar = NotebookBar(results, request)
     yield bar
+    bar.say_changes()
     bar.show()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Change:
+    """A transition that is to be told.
+
+    Attributes:
+        change: The transition.
+        stage: Its stage.
+        at: The time of day.
+        took: How long the stage took, in words.
+        left: Stages that were left then.
+    """
+
+    change: Transition
+    stage: Stage
+    at: str
+    took: str
+    left: int
+
+
 class PlainLines:
-    """A plain line for every stage that starts or ends, with what it came to and the time left."""
+    """A plain line for every stage that starts or ends, with what it came to and the time left.
+
+    What changes at once, as the stages of a pack, is looked up and told together.
+    """
 
     def __init__(self, results: Results, request: RunRequest, console: Console) -> None:
         self._results = results
         self._console = console
         self._plan = request.plan
         self._started: dict[str, float] = {}
+        self._changes: list[_Change] = []
         self._left = sum(digest not in request.complete for digest in request.plan.stages)
-        self._next_refresh = 0.0
+        self._next_refresh = self._next_look = 0.0
         self._refresh_seconds = 0.0
         self._name = request.study.study.name
         self._say_begin()
@@ -71,32 +98,48 @@ class PlainLines:
             self._print(f"live view: icckd watch {self._name}")
 
     def transition(self, change: Transition, stage: Stage) -> None:
-        """Print a line: state, stage, how long it took, its accuracy, what is left, why."""
-        now, took, reached = time.monotonic(), "", ""
+        """Keep a change until it is told: at the next tick, or when looking is cheap again."""
+        now, took = time.monotonic(), ""
         if change.state == "running":
             self._started[stage.digest] = now
         elif stage.digest in self._started:
-            seconds = now - self._started.pop(stage.digest)
-            took = f" in {duration(seconds)}"
-            if change.state == "complete" and seconds > STAGE_APART * self._refresh_seconds:
-                reached = self._reached(stage)
+            took = f" in {duration(now - self._started.pop(stage.digest))}"
         if change.state in ("complete", "failed", "blocked", "cancelled"):
             self._left -= 1
-        reason = f": {display(change.reason)}" if change.reason else ""
-        if change.state == "failed":
-            reason = self._failure(stage) or reason
-        left = f" ({self._left} left{self._time_left()})" if change.state != "running" else ""
-        self._print(
-            f"{time.strftime('%H:%M:%S')} {change.state:<9} {_title(self._plan, stage)}"
-            f"{took}{reached}{left}{reason}"
-        )
+        at = time.strftime("%H:%M:%S")
+        self._changes.append(_Change(change=change, stage=stage, at=at, took=took, left=self._left))
+
+    def say_changes(self) -> None:
+        """Print a line each: state, stage, how long it took, its accuracy, what is left, why."""
+        changes, self._changes = self._changes, []
+        if any(each.change.state in ("complete", "failed") for each in changes):
+            start = time.monotonic()
+            self._results.refresh()
+            end = time.monotonic()
+            self._next_look = end + LOOKS_APART * (end - start)
+        time_left = self._time_left() if any(c.change.state != "running" for c in changes) else ""
+        for each in changes:
+            change, stage = each.change, each.stage
+            reached = self._reached(stage) if change.state == "complete" and each.took else ""
+            reason = f": {display(change.reason)}" if change.reason else ""
+            if change.state == "failed":
+                reason = self._failure(stage) or reason
+            about = time_left if each.left else ""
+            left = f" ({each.left} left{about})" if change.state != "running" else ""
+            self._print(
+                f"{each.at} {change.state:<9} {_title(self._plan, stage)}"
+                f"{each.took}{reached}{left}{reason}"
+            )
 
     def notice(self, text: str) -> None:
+        self.say_changes()
         self._print(f"{time.strftime('%H:%M:%S')} {display(text)}")
 
     def tick(self) -> None:
-        """Bring the database up to date twice a second, or as often as costs 2 % of a core."""
+        """Tell what changed; bring the database up to date twice a second, or for 2 % of a core."""
         start = time.monotonic()
+        if self._changes and start >= self._next_look:
+            self.say_changes()
         if start >= self._next_refresh:
             self._results.refresh()
             self._after_refresh()
@@ -107,7 +150,6 @@ class PlainLines:
 
     def _reached(self, stage: Stage) -> str:
         """Return what a stage came to: its primary outcome, or its accuracy, or ""."""
-        self._results.refresh()
         study = self._results.study(self._name)
         metric = study.primary if study.primary.startswith(f"{stage.kind}.") else ""
         metric = metric or f"{stage.kind}.top1"
@@ -120,7 +162,6 @@ class PlainLines:
 
     def _failure(self, stage: Stage) -> str:
         """Return why a stage failed, and what helps, as far as its journal tells."""
-        self._results.refresh()
         study = self._results.study(self._name)
         trial = self._plan.users(stage.digest)[0]
         attempts = self._results.attempts(study, trial.arm, trial.seed)
