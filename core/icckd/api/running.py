@@ -117,7 +117,7 @@ def train(
     """
     alerts = configuration(folder.root).alerts
     plan = plan_to_run(options, study, folder, host.say, stopped)
-    find_executor(options.executor)
+    executor = find_executor(options.executor)
     with own_results(folder, host.say) as results:
         host.begin()
         results.refresh()
@@ -133,6 +133,8 @@ def train(
             done = complete_stages(folder, results.complete_stages()) - retrain
             for notice in source_notices(plan, done):
                 host.say(notice)
+            if not executor.capabilities.remote:
+                refuse_without_torch(plan, done)
             request = RunRequest(
                 study=study,
                 plan=plan,
@@ -197,6 +199,24 @@ def _to_retrain(options: TrainOptions, plan: Plan, results: Results, say: Say) -
     if not mixed:
         say("no finished stage was made by another torch or device model: nothing to train again")
     return mixed
+
+
+def refuse_without_torch(plan: Plan, done: Collection[str]) -> None:
+    """Refuse to train here what icckd trains, where torch is not installed.
+
+    Raises:
+        MachineError: It is not, and stages are missing.
+    """
+    missing = [s for s in plan.stages.values() if s.digest not in done and not s.is_task]
+    if missing and importlib.util.find_spec("torch") is None:
+        raise MachineError(
+            f"{len(missing)} stages are to be trained here, and torch is not installed",
+            hint=f"{WITH_TORCH}; without it icckd plans, watches and reports",
+        )
+
+
+WITH_TORCH = "pip install torch torchvision (docs/install.md)"
+"""What to do where only the light installation is there."""
 
 
 @contextlib.contextmanager

@@ -135,6 +135,18 @@ def _run() -> None:
         raise
     except OSError as error:
         raise _refused(error) from error
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in _OF_TRAINING:
+            raise
+        from icckd.api.running import WITH_TORCH
+
+        raise MachineError(
+            f"this needs {error.name}, which is not installed", hint=WITH_TORCH
+        ) from error
+
+
+_OF_TRAINING = ("torch", "torchvision")
+"""What the light installation does without."""
 
 
 def _refused(error: OSError) -> IcckdError:

@@ -105,7 +105,11 @@ def du(
     except RuntimeError:  # nobody has a home folder: nothing is cached
         cache = None
     room = read_room(folder, cache)
-    rows = [row for row in room.studies if name is None or name in row.studies]
+    rows = [
+        row
+        for row in room.studies
+        if (name is None and (row.studies or row.bytes)) or name in row.studies
+    ]
     if name is not None and not rows:
         known = ", ".join(row.studies[0] for row in room.studies if len(row.studies) == 1)
         raise UsageError(f"there is no study {name!r} here", hint=f"there are: {known or 'none'}")
