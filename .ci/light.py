@@ -1,7 +1,7 @@
-"""Write requirements-light.txt: what icckd needs where nothing is trained, pinned as in requirements.txt.
+"""Write requirements-light.txt: what icckd needs where nothing is trained, pinned.
 
-    python .ci/light.py            writes the file
-    python .ci/light.py --check    fails when it is not what pyproject.toml and requirements.txt say
+python .ci/light.py            writes the file
+python .ci/light.py --check    fails when it is not what pyproject.toml and requirements.txt say
 """
 
 import re

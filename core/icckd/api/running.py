@@ -5,8 +5,9 @@ progress is shown, what a signal leads to.
 """
 
 import contextlib
+import importlib.util
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
@@ -19,6 +20,7 @@ from icckd.api.source import (
     task_file_notices,
 )
 from icckd.configuration import Alerts, configuration
+from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import owner_lock
 from icckd.report.text import display
@@ -134,7 +136,7 @@ def train(
             for notice in source_notices(plan, done):
                 host.say(notice)
             if not executor.capabilities.remote:
-                refuse_without_torch(plan, done)
+                _refuse_without_torch(plan, done)
             request = RunRequest(
                 study=study,
                 plan=plan,
@@ -201,7 +203,7 @@ def _to_retrain(options: TrainOptions, plan: Plan, results: Results, say: Say) -
     return mixed
 
 
-def refuse_without_torch(plan: Plan, done: Collection[str]) -> None:
+def _refuse_without_torch(plan: Plan, done: Collection[str]) -> None:
     """Refuse to train here what icckd trains, where torch is not installed.
 
     Raises:

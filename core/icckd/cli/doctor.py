@@ -1,4 +1,7 @@
-"""`icckd doctor`: what NVML and torch see, which device would train, and what to do about it."""
+"""`icckd doctor`: what NVML and torch see, which device would train, and what to do about it.
+
+What else matters on this machine is looked at by `icckd.cli.surroundings`.
+"""
 
 import json
 import os
@@ -10,6 +13,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from icckd.cli.studies import Device
+from icckd.cli.surroundings import Check, look_around
 from icckd.errors import MachineError
 
 
@@ -19,9 +23,10 @@ def doctor(
         Literal["table", "json"], typer.Option("--format", help="How to print.")
     ] = "table",
 ) -> None:
-    """Show GPUs, torch and CPUs, and which device would train.
+    """Show what this machine has, which device would train, and what to do.
 
-    Exit code 4 if it could not.
+    GPUs, torch, CPUs, disk, rights, clock, terminal, locale, versions. Exit code 4 if it could not
+    train on the device asked for.
     """
     found = examine(device)
     lines = [json.dumps(_as_json(found), indent=2)] if output == "json" else list(_lines(found))
@@ -42,6 +47,7 @@ class Findings:
         choice: The device that a run would take; None where it would end with an error.
         refusal: That error.
         cpus: CPUs of this machine, and those that this process may use.
+        around: What else was looked at.
     """
 
     view: Any
@@ -51,6 +57,7 @@ class Findings:
     choice: Any | None
     refusal: MachineError | None
     cpus: tuple[int, int]
+    around: list[Check]
 
     def advice(self) -> list[str]:
         """Return what to do, most urgent first."""
@@ -80,6 +87,7 @@ class Findings:
                     *notices,
                     *([mixed] if len(models) > 1 else []),
                     *([order] if is_unclear and len(kinds) > 1 else []),
+                    *(f"{check.what}: {check.advice}" for check in self.around if check.advice),
                 ]
             )
         )
@@ -105,6 +113,7 @@ def examine(wanted: Device) -> Findings:
         choice=choice,
         refusal=refusal,
         cpus=(os.cpu_count() or 1, available_cpus()),
+        around=look_around(),
     )
 
 
@@ -135,6 +144,7 @@ def _as_json(found: Findings) -> dict[str, Any]:
         "why": choice.why if choice else str(found.refusal),
         "gpus": [gpu.uuid for gpu in choice.gpus] if choice else [],
         "cpus": {"all": found.cpus[0], "usable": found.cpus[1]},
+        "around": [asdict(check) for check in found.around],
         "advice": found.advice(),
     }
 
@@ -152,6 +162,12 @@ def _lines(found: Findings) -> Iterator[str]:
     yield f"  {found.cpus[1]} CPUs usable of {found.cpus[0]}"
     if (threads := found.variables["OMP_NUM_THREADS"]) is not None:
         yield f"  OMP_NUM_THREADS={_safe(threads)} does not matter: workers set their own"
+    yield ""
+    yield "around it"
+    width = max(len(check.what) for check in found.around)
+    for check in found.around:
+        sign = "!" if check.advice else " "
+        yield f"{sign} {check.what.ljust(width)}  {_safe(check.found)}"
     yield ""
     yield "what to do"
     yield from (f"  - {_safe(text)}" for text in found.advice() or ["nothing"])
