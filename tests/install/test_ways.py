@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from tests.freeze import RUNS
+from tests.support.blocks import blocks_of
 from tests.support.studies import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -212,15 +213,18 @@ def test_what_needs_torch_says_so_in_one_error(light, command, told):
     assert "cancelled" not in error
 
 
-# uvx, and the image.
+# The page itself, and the image.
 
 
 @pytest.mark.long
-def test_uvx_runs_the_wheel_without_installing_it(built, tmp_path):
-    done = run("uvx", "--from", built[0][".whl"], "icckd", "plan", "shipped:ablations",
-               "--device", "cpu", cwd=tmp_path)  # fmt: skip
+def test_the_commands_of_the_page_work_in_a_clean_copy(tmp_path):
+    copy = sources(tmp_path / "copy")
+    blocks = [b for b in blocks_of("docs/install.md", "sh") if "clean_copy" in b.run_by]
 
-    assert "study icc-ablations: 6 arms" in done.stdout
+    assert len(blocks) == 3
+    for block in blocks:
+        done = run("bash", "-euc", block.text, cwd=copy)
+        assert "study icc-ablations: 6 arms" in done.stdout, block
 
 
 def dockerfile():

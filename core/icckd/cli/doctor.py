@@ -8,13 +8,15 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from icckd.cli.studies import Device
-from icckd.cli.surroundings import Check, look_around
 from icckd.errors import MachineError
+
+if TYPE_CHECKING:
+    from icckd.cli.surroundings import Check
 
 
 def doctor(
@@ -57,7 +59,7 @@ class Findings:
     choice: Any | None
     refusal: MachineError | None
     cpus: tuple[int, int]
-    around: list[Check]
+    around: "list[Check]"
 
     def advice(self) -> list[str]:
         """Return what to do, most urgent first."""
@@ -95,6 +97,7 @@ class Findings:
 
 def examine(wanted: Device) -> Findings:
     """Return what this machine can train on; torch is asked in child processes."""
+    from icckd.cli.surroundings import look_around
     from icckd.resources import ask_torch, available_cpus, choose_device, view_gpus
 
     view = view_gpus()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
 
 import typer
 
-from icckd.cli import take_ctrl_c
+from icckd.cli import completion, take_ctrl_c
 from icckd.errors import MachineError, UsageError
 from icckd.report.files import write_whole
 from icckd.report.formats import (
@@ -40,7 +40,11 @@ P = ParamSpec("P")
 T = TypeVar("T")
 StudyName = Annotated[
     str | None,
-    typer.Argument(metavar="[STUDY]", help="A study's name or file; default: the newest."),
+    typer.Argument(
+        metavar="[STUDY]",
+        help="A study's name or file; default: the newest.",
+        autocompletion=completion.studies,
+    ),
 ]
 Revision = Annotated[
     str | None,
@@ -49,7 +53,12 @@ Revision = Annotated[
     ),
 ]
 StudyOption = Annotated[
-    str | None, typer.Option("--study", help="A study's name or file; default: the newest.")
+    str | None,
+    typer.Option(
+        "--study",
+        help="A study's name or file; default: the newest.",
+        autocompletion=completion.studies,
+    ),
 ]
 AnswerFormat = Literal["table", "md", "csv", "json"]
 Tool = Literal["tensorboard", "wandb", "mlflow", "trackio"]
@@ -319,7 +328,11 @@ def status(study: StudyName = None) -> None:
 def list_studies(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="List the revisions of this study, name or file."),
+        typer.Argument(
+            metavar="[STUDY]",
+            help="List the revisions of this study, name or file.",
+            autocompletion=completion.studies,
+        ),
     ] = None,
     sort: Annotated[
         Literal["planned", "last-run", "name", "trials", "size"],
@@ -354,7 +367,12 @@ def list_studies(
 
 def show(
     target: Annotated[
-        str, typer.Argument(metavar="ARM[/SEED]", help="An arm, or one trial of it.")
+        str,
+        typer.Argument(
+            metavar="ARM[/SEED]",
+            help="An arm, or one trial of it.",
+            autocompletion=completion.arms,
+        ),
     ],
     study: StudyOption = None,
 ) -> None:
@@ -375,7 +393,10 @@ def show(
 
 def logs(
     target: Annotated[
-        str | None, typer.Argument(metavar="[ARM[/SEED]]", help="Only this arm or trial.")
+        str | None,
+        typer.Argument(
+            metavar="[ARM[/SEED]]", help="Only this arm or trial.", autocompletion=completion.arms
+        ),
     ] = None,
     study: StudyOption = None,
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines from the end.")] = 50,
@@ -412,9 +433,19 @@ def logs(
 
 def diff(
     first: Annotated[
-        str, typer.Argument(metavar="A", help="ARM, STUDY:ARM, STUDY@REV:ARM; each with /SEED")
+        str,
+        typer.Argument(
+            metavar="A",
+            help="ARM, STUDY:ARM, STUDY@REV:ARM; each with /SEED",
+            autocompletion=completion.arms,
+        ),
     ],
-    second: Annotated[str, typer.Argument(metavar="B", help="The same, to set against it.")],
+    second: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="The same, to set against it.", autocompletion=completion.arms
+        ),
+    ],
     study: StudyOption = None,
 ) -> None:
     """Explain in what two arms or trials differ.
@@ -434,11 +465,18 @@ def compare(
     arms: Annotated[
         list[str],
         typer.Argument(
-            metavar="[STUDY[@REV]:]ARM...", help="Two or more; the first is the reference."
+            metavar="[STUDY[@REV]:]ARM...",
+            help="Two or more; the first is the reference.",
+            autocompletion=completion.arms,
         ),
     ],
     metric: Annotated[
-        list[str] | None, typer.Option("--metric", help="Outcomes; default: those of the studies.")
+        list[str] | None,
+        typer.Option(
+            "--metric",
+            help="Outcomes; default: those of the studies.",
+            autocompletion=completion.metrics,
+        ),
     ] = None,
     study: StudyOption = None,
 ) -> None:

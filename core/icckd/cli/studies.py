@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 
 import typer
 
+from icckd.cli.completion import arms, studies, study_files
 from icckd.errors import UsageError
 from icckd.variables import expanded
 
 StudyFile = Annotated[
-    Path, typer.Argument(metavar="STUDY", parser=expanded, help="A study file (TOML).")
+    Path,
+    typer.Argument(
+        metavar="STUDY", parser=expanded, help="A study file (TOML).", autocompletion=study_files
+    ),
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -252,7 +256,8 @@ def check(
 def calibrate(
     study: StudyFile,
     arm: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Only this control; default: all.")
+        str | None,
+        typer.Option(metavar="NAME", help="Only this control; default: all.", autocompletion=arms),
     ] = None,
     device: Device = "auto",
     jobs: Jobs = None,
@@ -275,7 +280,8 @@ def calibrate(
 
 def watch(
     study: Annotated[
-        str | None, typer.Argument(metavar="[STUDY]", help="A study's name or file.")
+        str | None,
+        typer.Argument(metavar="[STUDY]", help="A study's name or file.", autocompletion=studies),
     ] = None,
     read_only: Annotated[
         bool, typer.Option("--read-only", help="Send the session no requests.")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from icckd.cli import completion
 from icckd.cli.report import state_folder, study_name
 from icckd.errors import UsageError
 from icckd.variables import expanded
@@ -88,7 +89,11 @@ def clean(
 def du(
     study: Annotated[
         str | None,
-        typer.Argument(metavar="[STUDY]", help="Only this study, by name or file."),
+        typer.Argument(
+            metavar="[STUDY]",
+            help="Only this study, by name or file.",
+            autocompletion=completion.studies,
+        ),
     ] = None,
     output: Printed = "table",
 ) -> None:
@@ -173,7 +178,12 @@ def _room_as_json(room: "Room", rows: "list[StudyRoom]", *, is_all: bool) -> dic
 
 
 def archive(
-    study: Annotated[str, typer.Argument(metavar="STUDY", help="A study's name or file.")],
+    study: Annotated[
+        str,
+        typer.Argument(
+            metavar="STUDY", help="A study's name or file.", autocompletion=completion.studies
+        ),
+    ],
     out: Annotated[
         Path,
         typer.Option(
