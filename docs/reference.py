@@ -94,12 +94,20 @@ def key_rows(schema: dict[str, Any]) -> Iterator[tuple[str, ...]]:
     required = schema.get("required", ())
     for name, found in schema.get("properties", {}).items():
         default = "required" if name in required else code(default_of(found))
-        meaning = found.get("description", "")
-        if not meaning and "$ref" in found:
-            meaning = SCHEMA["$defs"][found["$ref"].rpartition("/")[2]].get("description", "")
+        meaning = found.get("description", "") or meaning_of(name, found)
         if known := found.get("x-aliases"):
             meaning += f" (papers: {', '.join(known[:4])})"
         yield code(name), type_of(found), default, found.get("x-unit", ""), meaning
+
+
+def meaning_of(name: str, found: dict[str, Any]) -> str:
+    """Return the meaning of a key that has no description of its own: that of its table."""
+    if name == "kind":
+        return "which of them it is"
+    tables = tables_in(found)
+    if len(tables) > 1:
+        return "one of several, by its `kind`"
+    return " ".join(SCHEMA["$defs"][each].get("description", "") for each in tables)
 
 
 def default_of(found: dict[str, Any]) -> str:

@@ -85,6 +85,13 @@ def test_a_part_without_an_off_value_is_refused_with_the_table_that_declares_one
     assert "[task.off]" in told.hint
 
 
+def test_a_bad_entry_is_told_what_an_entry_is_and_not_what_a_class_is():
+    text = STUDY.replace("[task]\n", '[task]\nentry = "train"\n', 1)
+
+    told = error_of(text).message
+    assert 'wanted "train.py:name" (a file and a name in it) or "package.module:name"' in told
+
+
 def test_an_arm_cannot_change_what_config_does_not_have_or_its_type():
     replace = 'replacement = ["fast"]'
     assert "did you mean 'task.config.lr'" in error_of(ablation("task.config.lrr")).hint

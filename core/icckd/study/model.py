@@ -97,8 +97,8 @@ DesignKind = Literal["explicit", "leave-one-out", "one-at-a-time", "factorial", 
 class Seeds(Settings):
     """`count` seeds from `first` on; equal seeds are pairs."""
 
-    first: int = Field(default=0, ge=0, le=2**31)
-    count: int = Field(ge=1, le=10_000)
+    first: int = Field(default=0, ge=0, le=2**31, description="the smallest seed")
+    count: int = Field(ge=1, le=10_000, description="how many, one after the other")
 
     def all(self) -> tuple[int, ...]:
         """Return every seed in order."""
@@ -108,8 +108,8 @@ class Seeds(Settings):
 class Convergence(Settings):
     """Validation accuracy, in percent, that counts as converged."""
 
-    teacher: float = Field(default=90.0, gt=0, le=100)
-    student: float = Field(default=90.0, gt=0, le=100)
+    teacher: float = Field(default=90.0, gt=0, le=100, description="in percent")
+    student: float = Field(default=90.0, gt=0, le=100, description="in percent")
 
 
 class Sequential(Settings):
@@ -140,19 +140,21 @@ def _without_defaults(
 class StudyHeader(Settings):
     """The `[study]` table."""
 
-    name: Name
-    question: Text = ""
-    baseline: ArmName
+    name: Name = Field(description="what it is called: lower-case letters, digits and . _ -")
+    question: Text = Field(default="", description="printed above the answers")
+    baseline: ArmName = Field(description="the arm that the others are compared with")
     primary: str = Field(
         default="student.top1", description="the outcome that answers the question"
     )
     metrics: Many[str] = Field(default=(), description="further outcomes for the table")
-    seeds: Seeds
+    seeds: Seeds = Field(description="how often everything is repeated; equal seeds are pairs")
     calibration_seeds: Seeds | None = Field(
         default=None, description="seeds outside the study, for the weights of matched controls"
     )
-    students_per_teacher: int = Field(default=1, ge=1, le=1000)
-    design: DesignKind = "explicit"
+    students_per_teacher: int = Field(
+        default=1, ge=1, le=1000, description="averaged before arms are compared"
+    )
+    design: DesignKind = Field(default="explicit", description="how factors become arms")
     forbid: Many[dict[str, Any]] = Field(default=(), description="level combinations left out")
     convergence: Convergence = Convergence()
     family: Many[ArmName] | None = Field(
@@ -196,12 +198,14 @@ class StudyHeader(Settings):
 class Ablation(Settings):
     """One ablation in AblationBench's words; yields one arm, or one for each replacement."""
 
-    name: Text
-    arm: ArmName
-    part: SettingPath
-    action: Literal["REMOVE", "REPLACE", "ADD"]
-    replacement: Many[Any] | None = None
-    metrics: Many[str] = ()
+    name: Text = Field(description="what is done, for a reader")
+    arm: ArmName = Field(description="the arm's name; of several values, its beginning")
+    part: SettingPath = Field(description="the setting or table that is ablated, by its path")
+    action: Literal["REMOVE", "REPLACE", "ADD"] = Field(
+        description="turn it off, give it other values, or add what the baseline has off"
+    )
+    replacement: Many[Any] | None = Field(default=None, description="values; an arm for each")
+    metrics: Many[str] = Field(default=(), description="outcomes to show because of this ablation")
     primary: Many[str] = Field(
         default=(), description="outcomes that answer for this ablation, instead of study.primary"
     )
@@ -248,18 +252,24 @@ class Ablation(Settings):
 class ArmSpec(Settings):
     """An arm written out: the configuration as written, with some settings changed."""
 
-    name: ArmName
-    about: Text = ""
-    set: dict[SettingPath, Any] = Field(default_factory=dict)
-    control_for: ArmName | None = None
+    name: ArmName = Field(description="what it is called")
+    about: Text = Field(default="", description="what it is, for a reader")
+    set: dict[SettingPath, Any] = Field(
+        default_factory=dict, description="what it changes, by paths; nothing else may differ"
+    )
+    control_for: ArmName | None = Field(
+        default=None, description="the arm that it is a control for"
+    )
 
 
 class Factor(Settings):
     """Something varied on purpose. The first level is the reference."""
 
-    name: Name
-    path: SettingPath
-    levels: Many[Any] = Field(min_length=1, max_length=1000)
+    name: Name = Field(description="what it is called; arms are named by it and their level")
+    path: SettingPath = Field(description="the setting or table that is varied")
+    levels: Many[Any] = Field(
+        min_length=1, max_length=1000, description="its values, the reference first"
+    )
     when: dict[str, Any] | None = Field(
         default=None, description="vary only where these factors have these levels"
     )
@@ -271,8 +281,8 @@ LongText = Annotated[str, StringConstraints(max_length=8000)]
 class LeftOut(Settings):
     """An item of a requested ablation that no arm has, and why."""
 
-    item: Any
-    reason: Text
+    item: Any = Field(description="as the plan has it")
+    reason: Text = Field(description="why no arm has it")
 
 
 class Requested(Settings):
@@ -281,11 +291,11 @@ class Requested(Settings):
     Without `arm` it is open: nobody has said yet which setting its part is.
     """
 
-    name: LongText = Field(min_length=1)
+    name: LongText = Field(min_length=1, description="the ablation, in the plan's words")
     part: LongText = Field(description="the ablated part, in the plan's words")
-    action: Literal["REMOVE", "REPLACE", "ADD"]
+    action: Literal["REMOVE", "REPLACE", "ADD"] = Field(description="what the plan asks to do")
     items: Many[Any] = Field(default=(), description="what the plan puts in the part's place")
-    metrics: Many[LongText] = ()
+    metrics: Many[LongText] = Field(default=(), description="in the plan's words")
     source: Text = Field(default="", description="the plan that asks for it")
     arm: Many[str] | None = Field(
         default=None, description="arms that answer it; [] where none is to, without it it is open"

@@ -97,7 +97,9 @@ class WeightsFile(Settings):
     places: ClassVar[frozenset[str]] = frozenset({"file"})
 
     file: str = Field(min_length=1, max_length=4096, description="path, as seen by the worker")
-    sha256: Annotated[str, matching(r"^[0-9a-f]{64}$", "64 digits from 0 to f")]
+    sha256: Annotated[str, matching(r"^[0-9a-f]{64}$", "64 digits from 0 to f")] = Field(
+        description="of the file, as `icckd convert` prints it"
+    )
 
 
 MODELS: Registry["Model"] = Registry("model")

@@ -96,9 +96,9 @@ class TaskMetric(Settings):
     one the function of an `entry` reports it by `run.log` or `run.summary`.
     """
 
-    unit: UnitText = "1"
-    direction: Direction = "none"
-    about: ShortText = ""
+    unit: UnitText = Field(default="1", description="of the number, for tables; % for percent")
+    direction: Direction = Field(default="none", description="which values are better")
+    about: ShortText = Field(default="", description="what it is, for a reader")
     csv: ShortText | None = Field(default=None, description="file or pattern in the run folder")
     jsonl: ShortText | None = Field(default=None, description="file or pattern in the run folder")
     json_: ShortText | None = Field(
@@ -171,20 +171,22 @@ class TaskMetric(Settings):
         return self
 
 
+Entry = Annotated[
+    str,
+    matching(
+        ENTRY_PATTERN,
+        '"train.py:name" (a file and a name in it) or "package.module:name"',
+        most=400,
+    ),
+]
+
+
 class Task(Settings):
     """Code of the user that one stage runs: a function, or any command."""
 
-    entry: (
-        Annotated[
-            str,
-            matching(
-                ENTRY_PATTERN,
-                '"train.py:train" (file and function) or "package.module:train"',
-                most=400,
-            ),
-        ]
-        | None
-    ) = None
+    entry: Entry | None = Field(
+        default=None, description="function of `config` and `run`: a file and its name in it"
+    )
     command: Many[Word] | None = Field(
         default=None, min_length=1, description="words of a command, run without a shell"
     )
@@ -206,17 +208,9 @@ class Task(Settings):
         default="json", description="format of the file {config}"
     )
     config: dict[str, Any] = Field(default_factory=dict, description="what arms may change")
-    config_class: (
-        Annotated[
-            str,
-            matching(
-                ENTRY_PATTERN,
-                '"train.py:Config" (file and class) or "package.module:Config"',
-                most=400,
-            ),
-        ]
-        | None
-    ) = Field(default=None, description="dataclass or pydantic model that config is of")
+    config_class: Entry | None = Field(
+        default=None, description="dataclass or pydantic model that config is of"
+    )
     off: dict[str, Any] = Field(
         default_factory=dict, description='what REMOVE and the level "off" put in'
     )

@@ -21,18 +21,18 @@ class AdamOptimizer(Settings):
     """Kingma and Ba 2015 (torch.optim.Adam); weight decay is added to the gradient."""
 
     kind: Literal["adam"]
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean gradient")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean square")
+    epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the mean square")
 
 
 class AdamWOptimizer(Settings):
     """Loshchilov and Hutter 2019 (torch.optim.AdamW); weights shrink by lr * weight decay."""
 
     kind: Literal["adamw"]
-    beta1: float = Field(default=0.9, ge=0, lt=1)
-    beta2: float = Field(default=0.999, ge=0, lt=1)
-    epsilon: float = Field(default=1e-8, gt=0)
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="decay of the mean gradient")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="decay of the mean square")
+    epsilon: float = Field(default=1e-8, gt=0, description="added to the root of the mean square")
 
 
 Optimizer = Annotated[SgdOptimizer | AdamOptimizer | AdamWOptimizer, Field(discriminator="kind")]
@@ -48,8 +48,10 @@ class MultistepSchedule(Settings):
     """Learning rate is multiplied by `factor` when each milestone epoch is done."""
 
     kind: Literal["multistep"]
-    milestones: Many[Annotated[int, Field(ge=1)]] = Field(min_length=1)
-    factor: float = Field(default=0.1, gt=0, lt=1)
+    milestones: Many[Annotated[int, Field(ge=1)]] = Field(
+        min_length=1, description="epochs after which the rate falls"
+    )
+    factor: float = Field(default=0.1, gt=0, lt=1, description="what the rate is multiplied by")
 
 
 class StepSchedule(Settings):
@@ -57,7 +59,7 @@ class StepSchedule(Settings):
 
     kind: Literal["step"]
     every: int = Field(ge=1, description="epochs between two steps")
-    factor: float = Field(default=0.1, gt=0, lt=1)
+    factor: float = Field(default=0.1, gt=0, lt=1, description="what the rate is multiplied by")
 
 
 class ConstantSchedule(Settings):
@@ -89,7 +91,9 @@ class Training(Settings):
     preset: PresetName | None = Field(
         default=None, description="a published schedule; keys beside it override its values"
     )
-    epochs: int = Field(default=30, ge=1, le=100_000)
+    epochs: int = Field(
+        default=30, ge=1, le=100_000, description="times that every training image is seen"
+    )
     batch_size: int = Field(default=64, ge=2, le=65_536, description="images per step")
     lr: float = Field(
         default=0.05,
@@ -100,7 +104,12 @@ class Training(Settings):
     momentum: float = Field(
         default=0.9, ge=0, lt=1, description="of sgd", json_schema_extra=known_as(off=0.0)
     )
-    weight_decay: float = Field(default=5e-4, ge=0, json_schema_extra=known_as(off=0.0))
+    weight_decay: float = Field(
+        default=5e-4,
+        ge=0,
+        description="pull of the weights towards 0",
+        json_schema_extra=known_as(off=0.0),
+    )
     decayed: Literal["all", "weights"] = Field(
         default="all", description="parameters that decay; weights: neither norms nor biases"
     )

@@ -78,7 +78,9 @@ class Cifar100Data(SmallImages):
     is_downloaded = True
 
     kind: Literal["cifar100"]
-    labels: Literal["fine", "coarse"] = "fine"
+    labels: Literal["fine", "coarse"] = Field(
+        default="fine", description="the 100 classes, or the 20 that hold five each"
+    )
     validation: int = Field(default=5000, ge=10, le=40000, description="validation images")
     split_seed: SplitSeed = 0
     augment: Augmentation = Augmentation(padding=4, flip=True)

@@ -55,7 +55,9 @@ class DigitsData(SmallImages):
     is_downloaded = True
 
     kind: Literal["digits"] = "digits"
-    labels: Literal["fine", "coarse"] = "coarse"
+    labels: Literal["fine", "coarse"] = Field(
+        default="coarse", description="the ten digits, or five classes of two"
+    )
     train: int = Field(default=450, ge=20, le=1700, description="training images")
     validation: int = Field(default=347, ge=10, le=1700, description="validation images")
     split_seed: SplitSeed = 0

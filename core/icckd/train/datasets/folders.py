@@ -114,7 +114,9 @@ class ImageFolderData(Data):
 
     kind: Literal["image-folder"]
     folder: str = Field(
-        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$", max_length=500
+        pattern=r"^[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*$",
+        max_length=500,
+        description="below --data or ICCKD_DATA_DIR: a folder of images for each class",
     )
     size: int = Field(default=64, ge=4, le=1024, description="pixels of a side, after resizing")
     validation: float = Field(default=0.1, gt=0, lt=1, description="share of the images")

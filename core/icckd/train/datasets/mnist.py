@@ -54,7 +54,9 @@ class MnistData(SmallImages):
     folder: ClassVar[str] = "MNIST/raw"
 
     kind: Literal["mnist"]
-    labels: Literal["fine", "coarse"] = "fine"
+    labels: Literal["fine", "coarse"] = Field(
+        default="fine", description="the ten classes, or five of two each"
+    )
     validation: int = Field(default=5000, ge=10, le=50_000, description="validation images")
     split_seed: SplitSeed = 0
     augment: Augmentation = Augmentation(padding=2)

@@ -35,7 +35,7 @@ class SyntheticData(SmallImages):
     drawn = "synthetic images, version 2"
 
     kind: Literal["synthetic"]
-    classes: int = Field(default=4, ge=2, le=1000)
+    classes: int = Field(default=4, ge=2, le=1000, description="classes to tell apart")
     subclasses: int = Field(default=2, ge=1, le=100, description="sub-classes of each class")
     size: int = Field(default=12, ge=4, le=256, description="pixels of a side")
     noise: float = Field(default=1.0, ge=0, le=100, description="deviation; a pattern's is 1")

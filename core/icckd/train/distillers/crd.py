@@ -42,7 +42,7 @@ class CrdDistiller(Term):
     negatives: int = Field(default=16_384, ge=1, le=2**31, description="m of the contrast")
     temperature: float = Field(default=0.07, gt=0, description="divides the cosine scores")
     momentum: float = Field(default=0.5, ge=0, lt=1, description="of the stored embeddings")
-    weight: float = Field(default=0.8, ge=0)
+    weight: float = Field(default=0.8, ge=0, description="weight of the distillation term")
 
 
 @distiller(CrdDistiller, order=9)

@@ -110,7 +110,7 @@ class PktDistiller(Term):
     compares = 2
 
     kind: Literal["pkt"]
-    weight: float = Field(default=30_000.0, ge=0)
+    weight: float = Field(default=30_000.0, ge=0, description="weight of the distillation term")
 
 
 @distiller(PktDistiller, order=7)
@@ -163,7 +163,7 @@ class CcDistiller(Term):
     dimensions: int = Field(default=128, ge=1, le=65_536, description="width of both embeddings")
     gamma: float = Field(default=0.4, gt=0, description="of the kernel")
     order: int = Field(default=2, ge=1, le=16, description="last term of the kernel's series")
-    weight: float = Field(default=0.02, ge=0)
+    weight: float = Field(default=0.02, ge=0, description="weight of the distillation term")
 
 
 @distiller(CcDistiller, order=5)

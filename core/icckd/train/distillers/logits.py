@@ -276,7 +276,7 @@ class DistDistiller(Term):
     temperature: float = Field(default=4.0, gt=0, description="T of the softmax")
     inter_weight: float = Field(default=1.0, ge=0, description="of the relation within an image")
     intra_weight: float = Field(default=1.0, ge=0, description="of the relation within a class")
-    weight: float = Field(default=2.0, ge=0)
+    weight: float = Field(default=2.0, ge=0, description="weight of the distillation term")
 
 
 @distiller(DistDistiller, order=13)

@@ -53,7 +53,7 @@ class AtDistiller(Term):
 
     kind: Literal["at"]
     power: int = Field(default=2, ge=1, le=8, description="p of the mean over channels of |F|^p")
-    weight: float = Field(default=1000.0, ge=0)
+    weight: float = Field(default=1000.0, ge=0, description="weight of the distillation term")
 
 
 @distiller(AtDistiller, order=3)
@@ -98,7 +98,7 @@ class SpDistiller(Term):
     compares = 2
 
     kind: Literal["sp"]
-    weight: float = Field(default=3000.0, ge=0)
+    weight: float = Field(default=3000.0, ge=0, description="weight of the distillation term")
 
 
 @distiller(SpDistiller, order=4)
@@ -142,7 +142,7 @@ class FitnetDistiller(Term):
 
     kind: Literal["fitnet"]
     stage: int = Field(default=2, ge=1, le=64, description="stage of the hint, counted from 1")
-    weight: float = Field(default=100.0, ge=0)
+    weight: float = Field(default=100.0, ge=0, description="weight of the distillation term")
 
     def obstacle(self, student: NetworkShape, teacher: NetworkShape) -> str | None:
         """Return why the hint stage has no regressor, or None if it has one."""

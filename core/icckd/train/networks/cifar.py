@@ -7,6 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Literal
 
+from pydantic import Field
+
 from icckd.study.data import ImageShape
 from icckd.study.network import Model, NetworkShape, Outline, model
 from icckd.train.lazy import Module, Tensor, functional, nn, torch
@@ -62,7 +64,7 @@ class CifarModel(Model):
     about = "the networks of the CIFAR-100 distillation literature"
 
     kind: Literal["cifar"]
-    name: CifarName
+    name: CifarName = Field(description="as the field calls them; see models.md")
 
     def shape(self, image: ImageShape) -> NetworkShape:
         """Return what the network gives for an image."""

@@ -26,7 +26,7 @@ class CnnModel(Model):
             Annotated[int, Field(ge=1, le=4096)],
         ],
         Strict(False),  # as `Many`: the file has a list
-    ] = (16, 32, 64)
+    ] = Field(default=(16, 32, 64), description="channels of the three blocks")
 
     def shape(self, image: ImageShape) -> NetworkShape:
         """Return what the network gives for an image."""

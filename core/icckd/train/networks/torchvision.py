@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
+from pydantic import Field
+
 from icckd.errors import StageError
 from icckd.study.data import ImageShape
 from icckd.study.network import Model, NetworkShape, Outline, WeightsFile, model
@@ -99,7 +101,7 @@ class TorchvisionModel(Model):
     about = "torchvision's networks for ImageNet"
 
     kind: Literal["torchvision"]
-    name: TorchvisionName
+    name: TorchvisionName = Field(description="as torchvision calls them; see models.md")
     weights: WeightsFile | Off = "off"
 
     @property
