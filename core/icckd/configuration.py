@@ -18,6 +18,7 @@ terminal = true
 """
 
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -129,6 +130,52 @@ class Slurm:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Autoscale:
+    """What the autoscaler of a Ray cluster may add: so many nodes of this size.
+
+    Attributes:
+        nodes: How many; 0 says that it adds none.
+        cpus: CPUs of each.
+        gpus: GPUs of each.
+        memory_gib: Memory of each, in GiB.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    nodes: int = 0
+    cpus: int = 0
+    gpus: int = 0
+    memory_gib: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        if not all(0 <= n < math.inf for n in (self.nodes, self.cpus, self.gpus, self.memory_gib)):
+            raise ValueError("numbers from 0 are wanted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ray:
+    """The Ray cluster of the executor `ray`.
+
+    Attributes:
+        address: Of its head node, `HOST:PORT`, or `auto`; "" starts a Ray for each session.
+        memory_gib: What Ray sets aside for each list of stages, in GiB; it limits nothing.
+        autoscale: What its autoscaler may add.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    address: str = ""
+    memory_gib: float = 0.0
+    autoscale: Autoscale = field(default_factory=Autoscale)
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        if not 0 <= self.memory_gib < math.inf:
+            raise ValueError("memory_gib: 0 or more is wanted")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Configuration:
     """What is configured; everything has a default.
 
@@ -140,6 +187,7 @@ class Configuration:
 
     executor: str = "local"
     slurm: Slurm = field(default_factory=Slurm)
+    ray: Ray = field(default_factory=Ray)
     alerts: Alerts = field(default_factory=Alerts)
 
 

@@ -27,6 +27,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
     device: Device = "auto",
     jobs: int | None = None,
     executor: str = "",
+    address: str = "",
     force: bool = False,
     retrain_mixed: bool = False,
     accept_code: bool = False,
@@ -46,6 +47,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         device: Where to train; `auto` takes GPUs if torch can use any.
         jobs: Workers at once; None means as many as fit the machine.
         executor: What trains; "" means what is configured, else `local`: processes of this machine.
+        address: Of the cluster that it uses; "" means the configured one.
         force: Whether finished stages are trained again.
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
@@ -67,6 +69,7 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         device=checked_device(device),
         jobs=jobs,
         executor=executor,
+        address=address,
         force=force,
         retrain_mixed=retrain_mixed,
         accept_code=accept_code,

@@ -58,6 +58,7 @@ class TrainOptions:
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
         executor: Name of what trains; "" takes the configured one.
+        address: Of the cluster that it uses; "" takes the configured one.
         bound_only: Whether ablations that plans ask for and nobody has bound are left out.
         grace: Seconds that a session which is to leave waits for stages to be saved.
         requested_at: See above.
@@ -69,6 +70,7 @@ class TrainOptions:
     retrain_mixed: bool = False
     accept_code: bool = False
     executor: str = ""
+    address: str = ""
     bound_only: bool = False
     grace: float = GRACE_SECONDS
     requested_at: float = field(default_factory=time.time)
@@ -254,6 +256,7 @@ def run_session(
             plan=request.plan,
             jobs=options.jobs,
             notice=listener.notice,
+            address=options.address,
             is_stopping=lambda: host.stopping() in ("save", "kill"),
             seconds_of=lambda shape: estimates[shape].seconds if shape in estimates else None,
         )

@@ -191,6 +191,7 @@ def _arguments(options: RunOptions) -> list[str]:
         "--no-tui",
         f"--device={options.device}",
         f"--executor={options.executor}",
+        *([f"--address={options.address}"] if options.address else []),
         *([f"--jobs={options.jobs}"] if options.jobs else []),
         *(["--force"] if options.force else []),
         *(["--retrain-mixed"] if options.retrain_mixed else []),

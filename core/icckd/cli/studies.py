@@ -34,7 +34,15 @@ Executor = Annotated[
     str,
     typer.Option(
         metavar="NAME",
-        help="What trains: local (processes on this machine), inline, slurm; else as configured.",
+        help="What trains: local (processes here), inline, ray, slurm; or as configured.",
+        show_default=False,
+    ),
+]
+Address = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="Of the cluster of the executor ray; else as configured.",
         show_default=False,
     ),
 ]
@@ -131,6 +139,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
     device: Device = "auto",
     jobs: Jobs = None,
     executor: Executor = "",
+    address: Address = "",
     force: Annotated[bool, typer.Option(help="Train finished stages again.")] = False,
     retrain_mixed: Annotated[
         bool,
@@ -224,6 +233,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         retrain_mixed=retrain_mixed,
         accept_code=accept_code,
         executor=executor,
+        address=address,
         bound_only=bound_only,
         added_seeds=added_seeds,
         grace=grace,
@@ -253,7 +263,7 @@ def check(
     sys.exit(check_here(study, tuple(overrides or ()), device, seconds=seconds))
 
 
-def calibrate(
+def calibrate(  # noqa: PLR0913  # every option of the command is an argument
     study: StudyFile,
     arm: Annotated[
         str | None,
@@ -262,6 +272,7 @@ def calibrate(
     device: Device = "auto",
     jobs: Jobs = None,
     executor: Executor = "",
+    address: Address = "",
     data: DataFolder = None,
     tolerance: Annotated[
         float, typer.Option(min=0.1, max=10.0, help="How far the ratio may be off, in percent.")
@@ -274,7 +285,14 @@ def calibrate(
     from icckd.cli.calibrate import calibrate_here
     from icckd.cli.run import RunOptions
 
-    options = RunOptions(study=study, overrides=(), device=device, jobs=jobs, executor=executor)
+    options = RunOptions(
+        study=study,
+        overrides=(),
+        device=device,
+        jobs=jobs,
+        executor=executor,
+        address=address,
+    )
     calibrate_here(study, arm, options, tolerance=tolerance)
 
 

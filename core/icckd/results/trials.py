@@ -56,6 +56,7 @@ left join session_end using (session)
 left join live_session using (session)
 where study.study = ? and study.revision = ?
 """
+_WAITING = "select reason from stalled_attempt order by reason limit 1"
 _NEWEST = """
 select max(journal.newest)
 from journal
@@ -184,6 +185,8 @@ def read_progress(
     stages = [_Stage(*row) for row in store.select(_STAGES, list(study.key))]
     started, has_ended, is_live, paused, stalled = store.select(_SESSION, list(study.key))[0]
     workers = store.select(_WORKERS)[0][0] if is_live else 0
+    if is_live and not workers and not stalled:  # nothing has begun: what is waited for says why
+        stalled = next((why for (why,) in store.select(_WAITING)), "")
     status: SessionStatus = "live" if is_live else "ended" if has_ended else "interrupted"
     return Progress(
         trials=_counts([trial.state for trial in trials]),

@@ -166,6 +166,7 @@ class ExecutorContext:
         notice: Tells the user something.
         is_stopping: Whether the session was asked to save what runs and to leave.
         seconds_of: Returns what a stage of a shape took, in seconds; None where nobody knows.
+        address: Of the cluster, as asked for by `--address`; "" leaves it to the executor.
     """
 
     folder: StateFolder
@@ -174,6 +175,7 @@ class ExecutorContext:
     notice: Callable[[str], None]
     is_stopping: Callable[[], bool] = lambda: False
     seconds_of: Callable[[str], float | None] = lambda shape: None
+    address: str = ""
 
     @property
     def numerics(self) -> NumericsClass:
@@ -195,6 +197,7 @@ class ExecutorClass(Protocol):
 BUILT_IN = (
     EntryPoint(DEFAULT, "icckd.run.local:LocalExecutor", GROUP),
     EntryPoint("inline", "icckd.run.inline:InlineExecutor", GROUP),
+    EntryPoint("ray", "icckd.run.ray_executor:RayExecutor", GROUP),
 )
 
 

@@ -228,6 +228,11 @@ class LocalExecutor:
         self._starter.close()
         self._selector.close()
 
+    @property
+    def workers(self) -> int:
+        """Processes that have not ended, or whose end `wait` has not seen yet."""
+        return len(self._workers)
+
     def _start_worker(self, orders: Sequence[Order], avoided: Collection[str]) -> _Worker:
         slot = next(n for n in itertools.count() if n not in self._workers)
         gpu = self._pick_gpu(avoided)

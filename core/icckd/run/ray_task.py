@@ -1,0 +1,236 @@
+"""What the executor `ray` runs on a node: a task of Ray that attempts one list of orders.
+
+A task keeps no training in its own process, which is one of Ray's: it has a `LocalExecutor` of one
+worker (`icckd.run.local`) attempt the list, and yields what that reports while it happens. What a
+crash, a signal or the kernel does to a worker is seen there, and told with its cause. The executor
+stays from one task to the next of the same process of Ray, for the sake of its server, which has
+torch loaded (`icckd.run.worker_start`); its workers do not, so that nothing is held between tasks
+that Ray takes for free.
+
+What a session tells a running task (take an order back, save, finish, end) is in the mailbox of its
+session, an actor beside the driver: it is gone when the driver's node is, and the tasks with it.
+
+Everything that is told is text: orders are the lines of `icckd.run.messages`, the rest is JSON.
+Nothing of icckd is pickled: Ray finds `attempt_list` by its name.
+"""
+
+import asyncio
+import json
+import os
+import socket
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from icckd import __version__
+from icckd.errors import MachineError
+from icckd.resources import VISIBLE, usable_gpus
+from icckd.run.executors import Report
+from icckd.run.local import LocalExecutor
+from icckd.run.messages import Order, read_session_line
+from icckd.run.ray_messages import END, FINISH, SAVE, TaskJob
+
+POLL_SECONDS = 0.2
+PROBE_SECONDS = 5.0
+"""How long a node may take to show a file that another one wrote: caches of NFS."""
+END_SECONDS = 10.0
+"""How long a worker that has nothing to do may take to end."""
+
+
+class Mailbox:
+    """What running tasks are told, each by the name of its list. An actor of Ray."""
+
+    def __init__(self) -> None:
+        self._letters: defaultdict[str, list[str]] = defaultdict(list)
+        self._news: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+
+    async def put(self, name: str, letter: str) -> None:
+        """Leave a letter for a task, which may still have to begin."""
+        self._letters[name].append(letter)
+        self._news.pop(name, asyncio.Event()).set()
+
+    async def after(self, name: str, seen: int) -> list[str]:
+        """Return the letters after the first `seen`; wait until there are any."""
+        while len(self._letters[name]) <= seen:
+            await self._news[name].wait()
+        return self._letters[name][seen:]
+
+    async def forget(self, name: str) -> None:
+        """Drop the letters of a task that has ended, and let go of one that waits for more."""
+        self._letters[name].append(END)
+        self._news.pop(name, asyncio.Event()).set()
+        await asyncio.sleep(0)
+        self._letters.pop(name, None)
+
+
+def attempt_list(job: str, orders: str, mailbox: Any) -> Iterator[str]:
+    """Attempt a list of orders; yield what happens, as JSON.
+
+    First comes `{"node": ..., "node_id": ...}`; then `{"attempt": ..., "what": ..., ...}` for each
+    report of the local executor; or `{"trouble": ..., "hint": ...}`, after which nothing comes.
+
+    Args:
+        job: A `TaskJob`, as JSON.
+        orders: A line of `icckd.run.messages.orders_line`.
+        mailbox: Handle of the `Mailbox`.
+    """
+    given = TaskJob(**json.loads(job))
+    node, node_id = socket.gethostname(), ray.get_runtime_context().get_node_id()
+    yield json.dumps({"node": node, "node_id": node_id})
+    try:
+        check_node(given)
+        letters = _Letters(mailbox, given.name)
+        executor = _executor(given, node)
+        for report in _attempts(executor, read_session_line(orders.encode()).orders, letters):
+            yield _told(report, node)
+    except MachineError as error:
+        yield json.dumps({"trouble": f"node {node}: {error}", "hint": error.hint})
+
+
+def _attempts(
+    executor: LocalExecutor, orders: Sequence[Order], letters: "_Letters"
+) -> Iterator[Report]:
+    """Have a list attempted; leave no worker behind, whatever happens."""
+    left = {order.attempt for order in orders}
+    is_over = False
+    try:
+        executor.submit(orders)
+        while left:
+            for letter in letters.new():
+                is_over |= letter == END
+                _obey(executor, letter)
+            if is_over:
+                return
+            for report in executor.wait(POLL_SECONDS):
+                if report.what not in ("started", "stalled"):
+                    left.discard(report.order.attempt)
+                yield report
+        executor.retire()
+        end = time.monotonic() + END_SECONDS
+        while executor.workers and time.monotonic() < end:
+            executor.wait(POLL_SECONDS)
+    finally:
+        if executor.workers or executor.idle() == 0:
+            _forget(executor)
+
+
+def _obey(executor: LocalExecutor, letter: str) -> None:
+    if letter == SAVE:
+        executor.save()
+    elif letter == FINISH:
+        executor.finish()
+    elif letter != END:
+        executor.cancel(json.loads(letter))
+
+
+def _told(report: Report, node: str) -> str:
+    """Return a report as it travels: its order is named by its attempt."""
+    fields = {name: value for name, value in asdict(report).items() if name != "order"}
+    if report.what == "lost":
+        fields["reason"] = f"{report.reason} on {node}"
+    return json.dumps({"attempt": report.order.attempt, **fields})
+
+
+class _Letters:
+    """The letters of a task, asked for one call ahead."""
+
+    def __init__(self, mailbox: Any, name: str) -> None:
+        self._mailbox = mailbox
+        self._name = name
+        self._seen = 0
+        self._asked = self._ask()
+
+    def new(self) -> list[str]:
+        """Return the letters that came since; a mailbox that is gone wants the stage saved."""
+        if self._asked is None or not self._asked.done():
+            return []
+        try:
+            letters: list[str] = self._asked.result()
+        except Exception:  # whatever Ray says of an actor that is gone
+            self._asked = None
+            return [SAVE]
+        self._seen += len(letters)
+        self._asked = self._ask()
+        return letters
+
+    def _ask(self) -> Any:
+        return self._mailbox.after.remote(self._name, self._seen).future()
+
+
+def check_node(job: TaskJob) -> None:
+    """Check that this node can do what is asked.
+
+    Raises:
+        MachineError: It has another icckd, or does not see the state folder.
+    """
+    if job.version != __version__:
+        raise MachineError(
+            f"icckd {__version__} is installed here, the session has {job.version}",
+            hint="install the same version on every node",
+        )
+    path = Path(job.state_folder) / job.probe
+    end = time.monotonic() + PROBE_SECONDS
+    while _text(path) != job.token:
+        if time.monotonic() > end:
+            raise MachineError(
+                f"the state folder {job.state_folder} is not the session's here:"
+                f" {job.probe} cannot be read",
+                hint="mount the same folder under the same path on every node, or have artifacts"
+                " stored on an object store (docs/cluster.md)",
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _text(path: Path) -> str:
+    try:
+        os.scandir(path.parent).close()  # has NFS look again
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+_kept: dict[str, LocalExecutor] = {}
+"""The executor of this process of Ray, by what it was made for; one at most."""
+
+
+def _executor(job: TaskJob, node: str) -> LocalExecutor:
+    """Return the executor of this process, made if there is none that fits.
+
+    Raises:
+        MachineError: Its logs have no place, or there is no GPU.
+    """
+    gpus = os.environ.get(VISIBLE, "")
+    environment = dict(job.environment)
+    key = json.dumps([job.state_folder, job.device, job.threads, environment, gpus])
+    if key not in _kept:
+        for other in list(_kept.values()):
+            _forget(other)
+        for name in [name for name in os.environ if name.startswith("ICCKD_")]:
+            del os.environ[name]
+        os.environ.update(environment)
+        logs = Path(job.state_folder) / Path(job.probe).parent / f"{node}-{os.getpid()}"
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise MachineError(f"no log can be written: {error}") from error
+        usable = usable_gpus() if job.device == "cuda" else ()
+        if job.device == "cuda" and not usable:
+            raise MachineError(
+                f"the GPU that Ray gave ({VISIBLE}={gpus!r}) cannot be used",
+                hint="icckd doctor on that node says why",
+            )
+        _kept[key] = LocalExecutor(
+            capacity=1, device=job.device, gpus=usable, threads=job.threads, logs=logs
+        )
+    return _kept[key]
+
+
+def _forget(executor: LocalExecutor) -> None:
+    executor.kill()
+    for key in [key for key, kept in _kept.items() if kept is executor]:
+        del _kept[key]

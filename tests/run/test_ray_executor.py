@@ -1,0 +1,78 @@
+"""The executor `ray` where no Ray is needed to see what it does."""
+
+import socket
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from icckd.configuration import configuration
+from icckd.errors import MachineError, UsageError
+from icckd.run import ray_executor
+from icckd.run.executors import ExecutorContext, make_executor
+from icckd.run.ray_messages import CPU, GPU, MEMORY, amounts, room
+from tests.support.executors import plan_of
+
+
+@pytest.fixture
+def context(folder, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_executor, "find_spec", lambda name: object())
+
+    def made(address=""):
+        plan = plan_of(folder)
+        return ExecutorContext(folder=folder, plan=plan, jobs=1, notice=print, address=address)
+
+    return made
+
+
+def test_without_ray_the_error_says_what_to_install(context, monkeypatch):
+    monkeypatch.setattr(ray_executor, "find_spec", lambda name: None)
+    with pytest.raises(MachineError, match="needs Ray, which is not installed") as error:
+        make_executor("ray", context())
+    assert "icckd[ray]" in error.value.hint
+
+
+def test_an_address_of_rays_client_is_refused_with_what_to_do_instead(context):
+    with pytest.raises(UsageError, match="is one of Ray's client") as error:
+        make_executor("ray", context("ray://10.0.0.1:10001"))
+    assert "on a node of the cluster" in error.value.hint
+
+
+@pytest.mark.parametrize("where", ["option", "state folder", "variable"])
+def test_an_address_that_nobody_answers_is_an_error_at_once(context, folder, monkeypatch, where):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    if where == "state folder":
+        (folder.root / "config.toml").write_text(f'[ray]\naddress = "{address}"\n')
+    if where == "variable":
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(MachineError, match=f"nobody answers at the Ray address {address}"):
+        make_executor("ray", context(address if where == "option" else ""))
+
+
+@pytest.mark.parametrize(
+    "text", ["[ray]\nmemory_gib = -1\n", "[ray.autoscale]\ncpus = -2\n", "[ray]\nadress = 'x'\n"]
+)
+def test_a_wrong_setting_of_ray_is_refused(folder, text):
+    (folder.root / "config.toml").write_text(text)
+    with pytest.raises(UsageError, match="ray"):
+        configuration(folder.root)
+
+
+@given(
+    st.fixed_dictionaries({CPU: st.integers(1, 64), GPU: st.integers(0, 8)}),
+    st.fixed_dictionaries({CPU: st.integers(0, 256), GPU: st.integers(0, 16)}),
+)
+def test_as_many_tasks_fit_as_can_be_taken_from_a_node_one_by_one(needs, node):
+    left, count = dict(node), 0
+    while all(left[what] >= needs[what] for what in needs):
+        left = {what: left[what] - needs[what] for what in needs}
+        count += 1
+    assert room(node, needs) == count
+
+
+def test_resources_are_told_in_words():
+    told = amounts({CPU: 2.0, GPU: 1, MEMORY: 3 * 2**30, "node:127.0.0.1": 1.0})
+    assert told == "2 CPUs, 1 GPU, 3.0 GiB of memory"
+    assert amounts({MEMORY: 0}) == "nothing"
