@@ -8,9 +8,12 @@ every build; links to other sites by `sphinx-build -b linkcheck -c docs . build/
 import sys
 from pathlib import Path
 
+from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from pygments.lexers.special import TextLexer
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+from sphinx.writers.html5 import HTML5Translator
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
@@ -29,6 +32,7 @@ include_patterns = ["docs/**.md", "bench/results/*.md", "*.md"]
 exclude_patterns = [".*", "build", "dist", "core", "tests", "studies", "data", "icckd_tui"]
 
 myst_enable_extensions = ["dollarmath", "attrs_block"]
+myst_dmath_allow_space = False  # "$PAGER or $EDITOR" is no formula
 myst_heading_anchors = 4
 suppress_warnings = [
     "myst.header",  # a page of records may begin below its title
@@ -36,9 +40,12 @@ suppress_warnings = [
 nitpicky = True
 linkcheck_timeout = 20
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"icckd {release}"
 html_extra_path = ["site"]
+html_static_path = ["_static"]
+html_css_files = ["math.css"]
 html_copy_source = False
 html_theme_options = {
     "light_css_variables": {"content-padding": "2em"},
@@ -59,7 +66,20 @@ class FromCode(SphinxDirective):
         return self.parse_text_to_nodes(text, allow_section_headings=True)
 
 
+def inline_math(writer: HTML5Translator, node: nodes.math) -> None:
+    """Write a formula as MathML, which browsers draw themselves: no script is fetched for it."""
+    writer.body.append(tex2mathml(node.astext()))
+    raise nodes.SkipNode
+
+
+def block_math(writer: HTML5Translator, node: nodes.math_block) -> None:
+    """Write a formula of its own line as MathML."""
+    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> None:
     """Make the block known."""
     app.add_directive("from-code", FromCode)
+    app.add_html_math_renderer("mathml", (inline_math, None), (block_math, None))
     app.add_lexer("csv", TextLexer)  # Pygments has none; its fences say what they are all the same
