@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import invalidate_caches
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +24,11 @@ from numpy.typing import NDArray
 from icckd import __version__
 from icckd.journal.artifacts import publish, workspace
 from icckd.journal.events import ArtifactPublished, AttemptClosed, AttemptHeader, StageOutcomes
+from icckd.journal.fencing import Claim
 from icckd.journal.file import JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.owner import boot_id
-from icckd.run.executors import ExecutorContext, Report
+from icckd.run.executors import Capabilities, ExecutorContext, Report
 from icckd.run.messages import Order
 
 NAME = "drawn"
@@ -61,6 +63,7 @@ def installed() -> Iterator[None]:
 class DrawnExecutor:
     """Ends every stage of a list at once, with what the truth of the moment shows."""
 
+    capabilities: ClassVar = Capabilities(cancels=False, saves=False)
     capacity = 1024
 
     def __init__(self, context: ExecutorContext) -> None:
@@ -137,7 +140,8 @@ def draw_stage(folder: StateFolder, order: Order, arm: str, seed: int) -> None:
             )
         prepared = workspace(folder, order.attempt)
         (prepared / "model.safetensors").write_bytes(b"drawn, not trained")
-        manifest = publish(folder, stage.digest, prepared)
+        claim = Claim(attempt=order.attempt, ordinal=order.ordinal)
+        manifest = publish(folder, stage.digest, prepared, claim)
         journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
         journal.append(
             AttemptClosed(state="complete", count=journal.count, seconds=0.01), durable=True

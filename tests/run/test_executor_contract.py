@@ -98,3 +98,15 @@ def test_a_name_that_two_packages_give_is_refused(installed, tmp_path, monkeypat
 
     with pytest.raises(UsageError, match=r"several .* 'local': icckd.run.local.*, other:Executor"):
         find_executor("local")
+
+
+def test_an_executor_that_does_not_say_what_it_is_capable_of_is_refused(tmp_path, monkeypatch):
+    about = tmp_path / "older-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: older\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[icckd.executors]\nolder = older:Executor\n")
+    (tmp_path / "older.py").write_text("class Executor:\n    capacity = 1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(MachineError, match="'older' of older:Executor does not say what it is cap"):
+        find_executor("older")

@@ -211,7 +211,7 @@ def make_executor(name: str, context: ExecutorContext) -> Executor:
 
     Raises:
         UsageError: No executor has this name, or several have.
-        MachineError: Its package cannot be imported.
+        MachineError: Its package cannot be imported, or was written for another icckd.
     """
     return find_executor(name).for_session(context)
 
@@ -229,12 +229,18 @@ def find_executor(name: str) -> ExecutorClass:
         )
     [entry] = found.values()
     try:
-        return cast(ExecutorClass, entry.load())
+        loaded = entry.load()
     except Exception as error:  # whatever the other package raises while it is imported
         raise MachineError(
             f"executor {name!r} cannot be loaded from {entry.value}: {error}",
             hint="reinstall the package that provides it",
         ) from error
+    if not isinstance(getattr(loaded, "capabilities", None), Capabilities):
+        raise MachineError(
+            f"executor {name!r} of {entry.value} does not say what it is capable of",
+            hint="its package was written for another version of icckd; see docs/executors.md",
+        )
+    return cast(ExecutorClass, loaded)
 
 
 def _entries() -> list[EntryPoint]:
