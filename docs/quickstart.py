@@ -94,10 +94,10 @@ RUN_BY = (
     "test_the_first_hour_runs_and_prints_what_the_page_says -->"
 )
 END = """
-From here: a study of [your own script](from-a-script.md) (`icckd init --from train.py`), of
-[a folder of images](data.md) (`icckd init --data FOLDER`), or of
-[your own code](your-own-method.md) (`icckd init --template task`). What a study can say is in
-[study file](study-file.md), what the verdicts mean in [statistics](statistics.md).
+From here: the [tutorial](tutorial.md), which writes the study file itself; or a study of
+[your own script](howto/script.md) (`icckd init --from train.py`), of
+[a folder of images](howto/images.md) (`icckd init --data FOLDER`), or of
+[your own code](your-own-method.md) (`icckd init --template task`).
 """
 
 

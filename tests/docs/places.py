@@ -18,12 +18,13 @@ from tests.support.pages import entry, page
 
 SLOW_PAGES = {
     "docs/export.md",
+    "docs/figures.md",
     "docs/howto/elsewhere.md",
     "docs/howto/script.md",
     "docs/metrics.md",
 }
 """Pages that take seconds: they load TensorBoard or torch, or train very little."""
-_OF_A_STUDY_THAT_RAN = {"docs/ci.md", "docs/export.md", "docs/state-folder.md"}
+_OF_A_STUDY_THAT_RAN = {"docs/ci.md", "docs/export.md", "docs/figures.md", "docs/state-folder.md"}
 
 
 @dataclass
