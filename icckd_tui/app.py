@@ -20,7 +20,7 @@ from icckd import variables
 from icckd.errors import MachineError, UsageError
 from icckd_tui.data import Update
 from icckd_tui.events import TONES, alert_text
-from icckd_tui.feed import Feed, Source, source_in
+from icckd_tui.feed import Feed, Source, mirrored, source_in
 from icckd_tui.input import TerminalBackground
 from icckd_tui.keys import keys_of
 from icckd_tui.screens.base import MonitorScreen
@@ -70,6 +70,7 @@ class WatchApp(App[Answer]):
         theme: The name of a theme; None for the one of the environment.
         player: Moves a replay.
         alerts: What the terminal alerts to; empty for nothing.
+        storage_read: Says how long ago storage that machines share was read.
     """
 
     CSS_PATH = "app.tcss"
@@ -91,6 +92,7 @@ class WatchApp(App[Answer]):
         theme: str | None = None,
         player: Player | None = None,
         alerts: tuple[str, ...] = (),
+        storage_read: Callable[[], str] = str,
     ) -> None:
         super().__init__()
         self._alerts = alerts
@@ -110,6 +112,7 @@ class WatchApp(App[Answer]):
             submit=submit,
             player=player,
             has_host=source.host is not None,
+            storage_read=storage_read,
         )
         self._study_screen = StudyScreen(self.state)
         self.install_screen(self._study_screen, "study")
@@ -286,15 +289,17 @@ def run_watch(
 
         return requests.submit(folder, request)
 
-    app = WatchApp(
-        source_in(folder),
-        study,
-        request_stop=request_stop,
-        submit=None if read_only else submit,
-        glyphs=glyphs,
-        alerts=alerts,
-    )
-    return _run(app)
+    with mirrored(folder) as storage_read:
+        app = WatchApp(
+            source_in(folder),
+            study,
+            request_stop=request_stop,
+            submit=None if read_only else submit,
+            glyphs=glyphs,
+            alerts=alerts,
+            storage_read=storage_read,
+        )
+        return _run(app)
 
 
 def _run(app: WatchApp) -> Answer:

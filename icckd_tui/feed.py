@@ -10,8 +10,8 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from statistics import fmean
@@ -103,6 +103,24 @@ def source_in(folder: StateFolder) -> Source:
         sandbox=sandbox,
         views=views,
     )
+
+
+@contextmanager
+def mirrored(folder: StateFolder) -> Iterator[Callable[[], str]]:
+    """Bring a state folder up to date with what machines share while it is watched.
+
+    Yields:
+        What says how long ago that was; "" where nothing is shared.
+    """
+    from icckd.configuration import configuration
+
+    if not (shared := configuration(folder.root).storage).url:
+        yield str
+        return
+    from icckd.storage.mirror import MirrorThread  # whoever shares nothing imports no storage
+
+    with MirrorThread(shared, folder) as thread:
+        yield thread.age
 
 
 def _existing_parent(folder: Path) -> Path:

@@ -61,6 +61,7 @@ class AppState:
         submit: Sends a request to the session and returns its name; None for a read-only view.
         player: Moves a replay; None elsewhere.
         has_host: Whether the machine is sampled.
+        storage_read: Says how long ago storage that machines share was read; "" where none is.
         update: The newest update about the study: a frame, or why it cannot be read.
         frame: The newest frame.
         host: The newest sample of the machine.
@@ -77,6 +78,7 @@ class AppState:
     submit: Callable[[Wanted], str] | None = None
     player: Player | None = None
     has_host: bool = False
+    storage_read: Callable[[], str] = str
     choices: Choices = field(default_factory=Choices)
     update: StudyUpdate | None = None
     frame: Frame | None = None

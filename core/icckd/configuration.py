@@ -15,6 +15,9 @@ command = ["notify-send", "icckd"]
 webhook = "https://example.org/hook"
 seconds = 10
 terminal = true
+
+[storage]
+url = "s3://bucket/prefix"
 """
 
 import difflib
@@ -26,6 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
+from urllib.parse import urlsplit
 
 from icckd.errors import UsageError
 
@@ -34,6 +38,7 @@ FILE = "config.toml"
 What = Literal["verdict", "failure", "end"]
 """What alerts are about: a verdict falls, a stage fails, a study's session ends."""
 MOST_SECONDS = 60.0
+LEAST_PUSH_SECONDS, MOST_PUSH_SECONDS = 0.1, 600.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +181,42 @@ class Ray:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StorageSettings:
+    """What machines share: docs/storage.md. Credentials come from the environment, never from here.
+
+    Attributes:
+        url: `s3://bucket/prefix`, or `file:///folder`; "" is none.
+        endpoint: Address of a server that is not AWS.
+        region: Of the bucket.
+        seconds: Time between two segments of a journal; a change of state is pushed at once.
+        takeover_seconds: A session whose counter stands still for so long may be taken over.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    url: str = ""
+    endpoint: str = ""
+    region: str = ""
+    seconds: float = 5.0
+    takeover_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        parts, server = urlsplit(self.url), urlsplit(self.endpoint)
+        if "@" in parts.netloc + server.netloc or parts.query or parts.fragment:
+            raise ValueError("url: credentials and queries do not belong here")
+        is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/")
+        if self.url and not is_folder and not (parts.scheme == "s3" and parts.netloc):
+            raise ValueError("url: s3://bucket/prefix or file:///folder is wanted")
+        if self.endpoint and server.scheme not in ("https", "http"):
+            raise ValueError("endpoint: an address of https:// or http:// is wanted")
+        if not LEAST_PUSH_SECONDS <= self.seconds <= MOST_PUSH_SECONDS:
+            raise ValueError(f"seconds: {LEAST_PUSH_SECONDS:g} to {MOST_PUSH_SECONDS:g} are wanted")
+        if self.takeover_seconds < 2 * self.seconds:
+            raise ValueError("takeover_seconds: at least twice `seconds` is wanted")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Configuration:
     """What is configured; everything has a default.
 
@@ -189,6 +230,7 @@ class Configuration:
     slurm: Slurm = field(default_factory=Slurm)
     ray: Ray = field(default_factory=Ray)
     alerts: Alerts = field(default_factory=Alerts)
+    storage: StorageSettings = field(default_factory=StorageSettings)
 
 
 KEYS = tuple(each.name for each in fields(Configuration))

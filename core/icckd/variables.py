@@ -85,7 +85,7 @@ def plugin_seconds() -> float:
 
 
 def allows_network() -> str:
-    """Return `ICCKD_ALLOW_NETWORK_HOME`: "" or "0" for no, "1", or the host that is off."""
+    """Return `ICCKD_ALLOW_NETWORK_HOME`: "" or "0" is no."""
     return os.environ.get(ALLOW_NETWORK, "").strip()
 
 

@@ -187,7 +187,9 @@ class MonitorScreen(Screen[None]):
         return small or self._maximized or self.frame is None
 
     def compose(self) -> ComposeResult:
-        yield StudyBar(glyphs=self.glyphs, clock=self.state.clock, id="bar")
+        yield StudyBar(
+            glyphs=self.glyphs, clock=self.state.clock, id="bar", read=self.state.storage_read
+        )
         yield Banner(id="banner")
         with Container(id="panes"):
             yield from self.panes()

@@ -156,11 +156,21 @@ _TABS_FROM = 120  # columns from which on all screens are named in the footer
 
 
 class StudyBar(LinesWidget):
-    """Shows the study's progress and, once a second, the age of its newest record."""
+    """Shows the study's progress and, once a second, the age of its newest record.
 
-    def __init__(self, *, glyphs: Glyphs, clock: Callable[[], float], id: str) -> None:  # noqa: A002
+    `read` says how long ago shared storage was read; "" where nothing is shared.
+    """
+
+    def __init__(
+        self,
+        *,
+        glyphs: Glyphs,
+        clock: Callable[[], float],
+        id: str,  # noqa: A002
+        read: Callable[[], str] = str,
+    ) -> None:
         super().__init__(glyphs=glyphs, id=id)
-        self._clock = clock
+        self._clock, self._read = clock, read
         self._frame: Frame | None = None
         self._notes: tuple[str, ...] = ()
 
@@ -184,9 +194,8 @@ class StudyBar(LinesWidget):
         spans: Spans = (Span(" icckd", "strong"),)
         width = self.size.width
         if self._frame is not None and width:
-            notes = tuple(
-                span for note in self._notes for span in (Span(f" {note} ", "key"), Span(" "))
-            )
+            told = (*self._notes, *filter(None, (self._read(),)))
+            notes = tuple(span for note in told for span in (Span(f" {note} ", "key"), Span(" ")))
             room = max(40, width - width_of(notes))
             progress = self._frame.progress
             decided = bar_text(self._frame)

@@ -469,11 +469,9 @@ def test_a_session_of_another_machine_on_a_network_file_system_is_not_run_over(l
         pass
     with try_owner_lock(lab.folder) as is_ours:
         assert not is_ours
-    assert caught.value.hint.endswith("ICCKD_ALLOW_NETWORK_HOME=far-away")
-    monkeypatch.setenv("ICCKD_ALLOW_NETWORK_HOME", "far-away")
-    with owner_lock(lab.folder):
+    assert "if far-away is off: icckd run --take-over" in caught.value.hint
+    with owner_lock(lab.folder, take_over=True):
         pass
-    monkeypatch.setenv("ICCKD_ALLOW_NETWORK_HOME", "1")
     with (elsewhere / JOURNAL).open("ab") as file:
         file.write(encode("Z", 1, 9e9, {"exit_code": 0, "count": 1}))
     with owner_lock(lab.folder):

@@ -9,7 +9,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from icckd.api.alerts import alerting
 from icckd.api.forecast import forecast
@@ -19,7 +19,7 @@ from icckd.api.source import (
     source_notices,
     task_file_notices,
 )
-from icckd.configuration import Alerts, configuration
+from icckd.configuration import Alerts, StorageSettings, configuration
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import owner_lock
@@ -44,6 +44,9 @@ from icckd.study.plan import Plan
 from icckd.study.requested import refuse_open
 from icckd.train.data.files import Survey
 
+if TYPE_CHECKING:
+    from icckd.storage.sessions import SharedStudy
+
 Say = Callable[[str], None]
 
 
@@ -60,6 +63,7 @@ class TrainOptions:
         executor: Name of what trains; "" takes the configured one.
         address: Of the cluster that it uses; "" takes the configured one.
         bound_only: Whether ablations that plans ask for and nobody has bound are left out.
+        take_over: Whether another machine that owns the study has ended for sure.
         grace: Seconds that a session which is to leave waits for stages to be saved.
         requested_at: See above.
     """
@@ -72,6 +76,7 @@ class TrainOptions:
     executor: str = ""
     address: str = ""
     bound_only: bool = False
+    take_over: bool = False
     grace: float = GRACE_SECONDS
     requested_at: float = field(default_factory=time.time)
 
@@ -119,10 +124,13 @@ def train(
     Returns:
         The exit code.
     """
-    alerts = configuration(folder.root).alerts
+    settings = configuration(folder.root)
     plan = plan_to_run(options, study, folder, host.say, stopped)
     executor = find_executor(options.executor)
-    with own_results(folder, host.say) as results:
+    with (
+        own_results(folder, host.say, take_over=options.take_over) as results,
+        _shared(settings.storage, folder, study, options, host.say) as shared,
+    ):
         host.begin()
         results.refresh()
         refuse_imported(results.studies(), study.study.name)
@@ -134,7 +142,7 @@ def train(
             host.say(note)
         while True:
             results.refresh()
-            done = complete_stages(folder, results.complete_stages()) - retrain
+            done = _complete(folder, results, plan, shared) - retrain
             for notice in source_notices(plan, done):
                 host.say(notice)
             if not executor.capabilities.remote:
@@ -150,7 +158,9 @@ def train(
                 stopped=stopped or {},
             )
             estimates, start = results.estimates(), time.monotonic()
-            code, session = run_session(folder, results, request, options, host, alerts)
+            code, session = run_session(
+                folder, results, request, options, host, alerts=settings.alerts, shared=shared
+            )
             if code == 0 and (missing := [s for d, s in plan.stages.items() if d not in done]):
                 results.refresh()
                 cost = results.cost(session.name, time.monotonic() - start)
@@ -224,11 +234,45 @@ WITH_TORCH = "pip install torch torchvision (docs/install.md)"
 
 
 @contextlib.contextmanager
-def own_results(folder: StateFolder, say: Say) -> Iterator[Results]:
-    """Own a state folder, made if need be; yield results read from its database."""
+def _shared(
+    settings: StorageSettings, folder: StateFolder, study: Study, options: TrainOptions, say: Say
+) -> "Iterator[SharedStudy | None]":
+    """Own the study on storage that machines share; yield None where none is configured."""
+    if not settings.url:
+        yield None
+        return
+    from icckd.storage.sessions import share_study  # whoever shares nothing imports no storage
+
+    name = study.study.name
+    with share_study(settings, folder, name, say=say, take_over=options.take_over) as shared:
+        yield shared
+
+
+def _complete(
+    folder: StateFolder, results: Results, plan: Plan, shared: "SharedStudy | None"
+) -> frozenset[str]:
+    """Return the stages that need no training."""
+    closed = results.complete_stages()
+    here = complete_stages(folder, closed)
+    return here if shared is None else shared.complete(closed, here & set(plan.stages))
+
+
+@contextlib.contextmanager
+def own_results(folder: StateFolder, say: Say, *, take_over: bool = False) -> Iterator[Results]:
+    """Own a state folder, made if need be; yield results read from its database.
+
+    Args:
+        folder: The state folder.
+        say: Tells the user something.
+        take_over: Whether another machine that worked here has ended for sure.
+    """
     folder.create()
+
+    def waiting() -> None:
+        say("another run owns this state folder; waiting")
+
     with (
-        owner_lock(folder, waiting=lambda: say("another run owns this state folder; waiting")),
+        owner_lock(folder, waiting=waiting, take_over=take_over),
         Store.open_file(folder, notice=say) as store,
     ):
         yield Results(store)
@@ -240,7 +284,9 @@ def run_session(
     request: RunRequest,
     options: TrainOptions,
     host: Host,
+    *,
     alerts: Alerts | None = None,
+    shared: "SharedStudy | None" = None,
 ) -> tuple[int, Session]:
     """Run a session to its end; return its exit code, and the session.
 
@@ -262,7 +308,13 @@ def run_session(
         )
         executor = make_executor(options.executor, context)
         session = Session(
-            folder, request, executor, listener, host.stopping, grace_seconds=options.grace
+            folder,
+            request,
+            executor,
+            listener,
+            host.stopping,
+            grace_seconds=options.grace,
+            shared=shared,
         )
         return session.run(), session
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec, TypeVar
 import typer
 
 from icckd.cli import completion, take_ctrl_c
+from icckd.configuration import configuration
 from icckd.errors import MachineError, UsageError
 from icckd.report.files import write_whole
 from icckd.report.formats import (
@@ -82,7 +83,7 @@ def folder_named(path: str) -> Path:
 
 
 def state_folder() -> "StateFolder":
-    """Return the current state folder.
+    """Return the current state folder, with what machines share, if that is configured.
 
     Raises:
         UsageError: There is no state folder.
@@ -90,6 +91,10 @@ def state_folder() -> "StateFolder":
     from icckd.journal.folder import StateFolder
 
     folder = StateFolder.current()
+    if (shared := configuration(folder.root).storage).url:
+        from icckd.storage.mirror import pull_once  # whoever shares nothing imports no storage
+
+        pull_once(shared, folder, _say)
     if not folder.exists():
         raise UsageError(
             f"there is no study in {folder.root}",

@@ -198,6 +198,7 @@ def _arguments(options: RunOptions) -> list[str]:
         f"--grace={options.grace:g}",
         *(["--accept-code"] if options.accept_code else []),
         *(["--bound-only"] if options.bound_only else []),
+        *(["--take-over"] if options.take_over else []),
         *(_added_seeds_arguments(added) if added else []),
     ]
 

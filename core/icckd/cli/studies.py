@@ -183,6 +183,10 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
             "--stop-hopeless", help="With --until: no more seeds for arms that are surely worse."
         ),
     ] = False,
+    take_over: Annotated[
+        bool,
+        typer.Option("--take-over", help="Another machine owns the study and has ended for sure."),
+    ] = False,
     grace: Annotated[
         float,
         typer.Option(
@@ -235,6 +239,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         executor=executor,
         address=address,
         bound_only=bound_only,
+        take_over=take_over,
         added_seeds=added_seeds,
         grace=grace,
         sweeps=tuple(sweep or ()),

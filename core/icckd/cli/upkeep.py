@@ -11,10 +11,12 @@ import typer
 
 from icckd.cli import completion
 from icckd.cli.report import state_folder, study_name
+from icckd.configuration import configuration
 from icckd.errors import UsageError
 from icckd.variables import expanded
 
 if TYPE_CHECKING:
+    from icckd.journal.folder import StateFolder
     from icckd.journal.room import Room, StudyRoom
     from icckd.train.weights import Wanted
 
@@ -34,17 +36,28 @@ def fsck(
     from icckd.results import fsck as upkeep
 
     folder = state_folder()
-    found = upkeep.check(folder, _tell_progress())
+    elsewhere = _shared_stages(folder)
+    found = upkeep.check(folder, _tell_progress(), elsewhere)
     for finding in found.findings:
         print(f"{finding.verdict:<8} {display(finding.where)}: {display(finding.text)}")
     if repair and not found.is_whole:
         for finding in upkeep.repair(folder, found):
             print(f"mended   {display(finding.where)}")
-        found = upkeep.check(folder, _tell_progress())
+        found = upkeep.check(folder, _tell_progress(), elsewhere)
     looked = f"{found.journals} journals, {found.lines} lines, {found.artifacts} artifacts"
     wrong = [finding for finding in found.findings if finding.verdict != "note"]
     print(f"whole: {looked}" if found.is_whole else f"not whole: {len(wrong)} problems in {looked}")
     sys.exit(0 if found.is_whole else 1)
+
+
+def _shared_stages(folder: "StateFolder") -> frozenset[str]:
+    """Return the stages whose artifacts lie in storage that machines share."""
+    if not (shared := configuration(folder.root).storage).url:
+        return frozenset()
+    from icckd.storage.artifacts import published_stages  # whoever shares nothing imports none
+    from icckd.storage.opening import open_storage
+
+    return published_stages(open_storage(shared))
 
 
 PROGRESS_SECONDS = 2.0

@@ -57,7 +57,7 @@ def publish(folder: StateFolder, digest: str, prepared: Path, claim: Claim = NO_
     _move_other_manifest(prepared, digest)
     names = sorted(_files_below(prepared) - {MANIFEST})
     manifest = Manifest(
-        files={name: _sha256(prepared / name) for name in names},
+        files={name: sha256(prepared / name) for name in names},
         bytes=sum((prepared / name).stat().st_size for name in names),
     )
     told = {"stage": digest, "files": manifest.files, "bytes": manifest.bytes}
@@ -146,7 +146,7 @@ def _rename_no_replace(prepared: Path, target: Path) -> bool:
 
 def _is_whole(path: Path, manifest: Manifest) -> bool:
     try:
-        return all(_sha256(path / name) == digest for name, digest in manifest.files.items())
+        return all(sha256(path / name) == digest for name, digest in manifest.files.items())
     except OSError:
         return False
 
@@ -159,6 +159,16 @@ def _put_aside(target: Path, prepared: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def read_manifest(folder: StateFolder, digest: str) -> dict[str, str]:
+    """Return SHA-256 by name of the files of an artifact, as its manifest says.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not a manifest.
+    """
+    return _files_of(json.loads((folder.artifacts / digest / MANIFEST).read_bytes()))
+
+
 def verified(folder: StateFolder, digest: str) -> Path:
     """Return the folder of an artifact after checking every file against its manifest.
 
@@ -167,8 +177,8 @@ def verified(folder: StateFolder, digest: str) -> Path:
     """
     path = folder.artifacts / digest
     try:
-        files = _files_of(json.loads((path / MANIFEST).read_bytes()))
-        damaged = [name for name, digest in files.items() if _sha256(path / name) != digest]
+        files = read_manifest(folder, digest)
+        damaged = [name for name, digest in files.items() if sha256(path / name) != digest]
     except (OSError, ValueError, RecursionError) as error:
         raise MachineError(
             f"artifact {digest[:16]} is missing or has no manifest",
@@ -189,12 +199,13 @@ def _files_of(manifest: Any) -> dict[str, str]:
         ValueError: It is not a manifest.
     """
     files = manifest.get("files") if isinstance(manifest, dict) else None
-    if not isinstance(files, dict) or any(_leads_out(name) for name in files):
+    if not isinstance(files, dict) or any(leads_out(name) for name in files):
         raise ValueError("it names no files, or some elsewhere")
     return files
 
 
-def _leads_out(name: str) -> bool:
+def leads_out(name: str) -> bool:
+    """Whether a name in a manifest leads to elsewhere than below the artifact's own folder."""
     parts = Path(name).parts
     return not parts or Path(name).is_absolute() or ".." in parts or Path(*parts).as_posix() != name
 
@@ -253,6 +264,7 @@ def set_aside(folder: StateFolder, left: Path) -> bool:
     return True
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

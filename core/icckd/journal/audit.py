@@ -5,7 +5,7 @@ it begins with its header, and its last line counts those before it.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -80,8 +80,15 @@ Progress = Callable[[str, int, int], None]
 """Is told what is looked at, how many of them were, and how many there are."""
 
 
-def audit(folder: StateFolder, progress: Progress = lambda what, done, total: None) -> Audit:
-    """Look at every journal and every artifact of a state folder."""
+def audit(
+    folder: StateFolder,
+    progress: Progress = lambda what, done, total: None,
+    elsewhere: Collection[str] = (),
+) -> Audit:
+    """Look at every journal and every artifact of a state folder.
+
+    Artifacts that lie `elsewhere`, in storage that machines share, need not be here.
+    """
     found = Audit()
     attempts: dict[str, JournalFacts] = {}
     sessions: set[str] = set()
@@ -99,7 +106,9 @@ def audit(folder: StateFolder, progress: Progress = lambda what, done, total: No
             attempts[path.parent.name] = facts
     left_out = read_left_out(folder)
     found.findings += _without_session(attempts, sessions, left_out)
-    found.findings += _artifacts(folder, attempts, left_out, found, progress)
+    for finding in _artifacts(folder, attempts, left_out, found, progress):
+        if finding.verdict != "missing" or Path(finding.where).name not in elsewhere:
+            found.findings.append(finding)
     return found
 
 

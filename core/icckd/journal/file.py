@@ -280,21 +280,36 @@ class JournalWriter:
         with self._appending:
             now = self._clock()
             block = b"".join(
-                encode(event.k, self._count + offset, now, event.model_dump(mode="json"))  # type: ignore[attr-defined]
-                for offset, event in enumerate(events)
+                self._encoded(event, offset, now) for offset, event in enumerate(events)
             )
-            try:
-                if self._failed is not None:
-                    raise self._failed
-                self._disk_retry(lambda: self._put(block, durable))
-            except OSError as error:
-                raise self._refused(error) from error
-            self._size += len(block)
-            self._count += len(events)
-            if durable:
-                self._durable = self._count
-            else:
-                self._sync_later()
+            self._append(block, len(events), durable)
+
+    def line_of(self, event: Fact) -> bytes:
+        """Return the next line as it would hold an event, for who must tell it before it counts."""
+        return self._encoded(event, 0, self._clock())
+
+    def append_line(self, line: bytes) -> None:
+        """Write a line that `line_of` made, with nothing appended since; durable on return."""
+        with self._appending:
+            self._append(line, 1, durable=True)
+
+    def _encoded(self, event: Fact, offset: int, now: float) -> bytes:
+        return encode(event.k, self._count + offset, now, event.model_dump(mode="json"))  # type: ignore[attr-defined]
+
+    def _append(self, block: bytes, count: int, durable: bool) -> None:
+        """Write lines; the lock is held."""
+        try:
+            if self._failed is not None:
+                raise self._failed
+            self._disk_retry(lambda: self._put(block, durable))
+        except OSError as error:
+            raise self._refused(error) from error
+        self._size += len(block)
+        self._count += count
+        if durable:
+            self._durable = self._count
+        else:
+            self._sync_later()
 
     def close(self) -> None:
         """Make everything durable and release the file."""

@@ -8,11 +8,14 @@ is alive only.
 import contextlib
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 NAME = "now.json"
+ELSEWHERE = "elsewhere.json"
 BYTES = 4096
 MAX_STALLED = 16
 MAX_REASON = 100  # characters
@@ -67,4 +70,44 @@ def read_live_status(home: Path) -> LiveStatus:
             stalled={str(name): str(reason)[:MAX_REASON] for name, reason in stalled.items()},
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return LiveStatus()
+
+
+# Of a session on another machine, whose journals come through shared storage.
+
+
+def write_elsewhere(home: Path, status: LiveStatus, *, boot: str, until: float) -> None:
+    """Say of a session elsewhere what it says of itself, and until when that holds.
+
+    Args:
+        home: The session's folder here.
+        status: What it says.
+        boot: This machine's boot, which the time belongs to.
+        until: Seconds of this machine's clock that never goes back.
+    """
+    said = {
+        "paused": status.paused, "stalled": dict(status.stalled), "boot": boot, "until": until
+    }  # fmt: skip
+    aside = home / f".{ELSEWHERE}-{os.getpid()}"
+    aside.write_text(json.dumps(said))
+    aside.rename(home / ELSEWHERE)
+
+
+def read_elsewhere(home: Path, boot: str) -> LiveStatus | None:
+    """Return what a session elsewhere says of itself; None where it is not known to be alive."""
+    try:
+        said = json.loads((home / ELSEWHERE).read_bytes())
+        if said["boot"] != boot or not time.monotonic() < float(said["until"]):
+            return None
+        return status_of(said)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def status_of(said: Mapping[str, Any]) -> LiveStatus:
+    """Return the status that a JSON table says; what cannot be understood says nothing."""
+    try:
+        stalled = {str(k): str(v)[:MAX_REASON] for k, v in dict(said["stalled"]).items()}
+        return LiveStatus(paused=said["paused"] is True, stalled=stalled)
+    except (KeyError, TypeError, ValueError):
         return LiveStatus()

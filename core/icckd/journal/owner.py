@@ -10,7 +10,6 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from icckd import variables
 from icckd.errors import MachineError
 from icckd.journal.file import first_line, last_line, ordinal_of
 from icckd.journal.folder import JOURNAL, StateFolder
@@ -20,17 +19,23 @@ from icckd.resources.host import network_file_system
 GLANCE_SECONDS = 0.25
 """A viewer that only looks whether somebody holds the lock holds it for less than this."""
 MOST_SESSIONS = 1 << 40
+ORDERS_PER_SESSION = 1_000_000
+"""The ordinal of an order is that of its session times this, and its number within the session."""
 
 
 @contextlib.contextmanager
 def owner_lock(
-    folder: StateFolder, *, waiting: Callable[[], None] = lambda: None
+    folder: StateFolder,
+    *,
+    waiting: Callable[[], None] = lambda: None,
+    take_over: bool = False,
 ) -> Iterator[None]:
     """Hold the owner lock, waiting until it is free.
 
     Args:
         folder: An existing state folder.
         waiting: Called once when the lock is not free within a moment.
+        take_over: Whether another machine that worked here has ended for sure.
 
     Raises:
         MachineError: The lock file cannot be opened, or another machine may work here.
@@ -44,11 +49,12 @@ def owner_lock(
         ) from error
     assert handle is not None  # it is never given up
     try:
-        if host := _host_elsewhere(folder):
+        if not take_over and (host := _host_elsewhere(folder)):
             raise MachineError(
                 f"the last session in {folder.root} ran on {host} and has not ended; its locks may"
                 " not be seen from here",
-                hint=f"wait for it, or, if {host} is off, set {variables.ALLOW_NETWORK}={host}",
+                hint=f"wait for it, or, if {host} is off: icckd run --take-over; machines that"
+                " share studies use storage: docs/storage.md",
             )
         yield
     finally:
@@ -82,12 +88,9 @@ def _host_elsewhere(folder: StateFolder) -> str:
 
     On a local file system the lock says all. On a network file system, which somebody asked for,
     flock may hold within one machine only: there the word of the journals counts, that another
-    machine's session has not ended, until the user says that this machine is off.
+    machine's session has not ended, until somebody takes over who knows that it has.
     """
-    if not network_file_system(folder.root):
-        return ""
-    host = _open_session_elsewhere(folder)
-    return "" if host == variables.allows_network() else host
+    return _open_session_elsewhere(folder) if network_file_system(folder.root) else ""
 
 
 def _open_session_elsewhere(folder: StateFolder) -> str:

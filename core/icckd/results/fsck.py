@@ -5,7 +5,7 @@ derived from them or can be made again, so that putting it away is a repair.
 """
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,14 +45,19 @@ _NO_FACTS = {
 }
 
 
-def check(folder: StateFolder, progress: Progress = lambda what, done, total: None) -> Audit:
+def check(
+    folder: StateFolder,
+    progress: Progress = lambda what, done, total: None,
+    elsewhere: Collection[str] = (),
+) -> Audit:
     """Look at everything; nothing is changed.
 
     Args:
         folder: The state folder.
         progress: Told how far it is.
+        elsewhere: Stages whose artifacts lie in storage that machines share.
     """
-    found = audit(folder, progress)
+    found = audit(folder, progress, elsewhere)
     with try_owner_lock(folder) as is_ours:
         if is_ours:
             progress("database", 0, 1)

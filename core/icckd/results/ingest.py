@@ -36,7 +36,7 @@ from icckd.journal.events import (
 from icckd.journal.file import Chunk, Line, read_chunk, sync
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.listing import JournalListing
-from icckd.journal.live_status import read_live_status
+from icckd.journal.live_status import LiveStatus, read_elsewhere, read_live_status
 from icckd.journal.owner import boot_id, owner_is_alive
 from icckd.results.database import Column, transaction
 
@@ -503,26 +503,33 @@ def _storable(value: Any) -> Any:
     return [_storable(item) for item in value] if isinstance(value, list) else value
 
 
-# Which session runs now, and how: the newest one, if it has not ended and its process is alive.
+# Which sessions run now, and how: the newest one, if it has not ended and its process is alive; and
+# those of other machines that shared storage tells of.
 
-_NEWEST_OPEN = """
-select session, host, boot, pid
+_OPEN = """
+select session, host, boot, pid,
+    (ordinal, started, session) = (select max((ordinal, started, session)) from session)
 from session
 where not exists (from session_end where session_end.session = session.session)
-    and (ordinal, started, session) = (select max((ordinal, started, session)) from session)
+order by session
 """
 
 
 def update_live_session(connection: DuckDBPyConnection, folder: StateFolder) -> bool:
     """Bring `live_session` and `stalled_attempt` up to date; return whether they changed."""
-    row = connection.execute(_NEWEST_OPEN).fetchone()
     live: list[tuple[str, bool, str]] = []
     stalled: list[tuple[str, str]] = []
-    if row is not None and _is_alive(folder, *row[1:]):
-        now = read_live_status(folder.sessions / row[0])
-        live = [(row[0], now.paused, now.stalled.get("", ""))]
-        stalled = sorted((name, why) for name, why in now.stalled.items() if name)
-    known = connection.execute("from live_session").fetchall()
+    for session, host, boot, pid, is_newest in connection.execute(_OPEN).fetchall():
+        home = folder.sessions / session
+        if is_newest and _is_alive(folder, host, boot, pid):
+            now: LiveStatus | None = read_live_status(home)
+        else:
+            now = read_elsewhere(home, boot_id())
+        if now is not None:
+            live.append((session, now.paused, now.stalled.get("", "")))
+            stalled += [(name, why) for name, why in now.stalled.items() if name]
+    stalled.sort()
+    known = connection.execute("from live_session order by all").fetchall()
     known_stalled = connection.execute("from stalled_attempt order by all").fetchall()
     if live == known and stalled == known_stalled:
         return False

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
 from icckd import __version__
-from icckd.errors import StageCancelled, StagePaused, StageSuperseded
+from icckd.errors import MachineError, StageCancelled, StagePaused, StageSuperseded
 from icckd.journal.artifacts import Manifest, publish, workspace
 from icckd.journal.events import (
     ArtifactPublished,
@@ -49,6 +49,9 @@ from icckd.study.source import files_text, own_modules
 from icckd.train.contract import JobContext
 from icckd.variables import checkpoint_seconds
 
+if TYPE_CHECKING:
+    from icckd.storage.attempts import SharedAttempt
+
 FORKED = threading.Event()
 """Set in a worker that shares memory with the server that forked it: for the record."""
 _HINT = "icckd doctor shows the GPUs; the kernel's log (dmesg) names an Xid error"
@@ -62,6 +65,7 @@ class Attempt:
         folder: The state folder.
         channel: To the session.
         members: Stages of the pack that it is trained in, with this one.
+        shared: Its dealings with the storage that machines share, if anything is configured.
         shares: The attempt whose output this one's is too: that of the first of a pack.
 
     Attributes:
@@ -78,10 +82,12 @@ class Attempt:
         folder: StateFolder,
         channel: Channel,
         *,
+        shared: "SharedAttempt | None" = None,
         members: int = 1,
         shares: "Attempt | None" = None,
     ) -> None:
         self.order, self._folder, self._channel = order, folder, channel
+        self._shared = shared
         self._disk_retry = DiskRetry(
             stalled=lambda why: channel.send(order, "stalled", reason=why),
             give_up=channel.session_died,
@@ -98,6 +104,8 @@ class Attempt:
         self.recorder = JournalRecorder(self._journal)
         self.prepared = folder.artifacts / f".tmp-{order.attempt}"
         self._journal.append(_header(order, members), durable=True)
+        if shared is not None:
+            shared.start(self._journal.path)
 
     def __enter__(self) -> Self:
         return self
@@ -109,10 +117,14 @@ class Attempt:
         trace: TracebackType | None,
     ) -> None:
         self._journal.close()
+        if self._shared is not None:
+            self._shared.close()
 
     def prepare(self) -> None:
         """Make the folder that is filled, and what the stage is told of where it runs."""
         order, folder = self.order, self._folder
+        if self._shared is not None:
+            self._shared.fetch(order.stage.inputs.values())
         self.prepared = self._disk_retry(lambda: _new_folder(order, folder))
         self.context = JobContext(
             device=order.stage.numerics.device,
@@ -121,7 +133,7 @@ class Attempt:
             disk_retry=self._disk_retry,
             checkpoint_folder=folder.checkpoints / order.stage.digest,
             checkpoint_seconds=checkpoint_seconds(),
-            should_stop=self._channel.should_save,
+            should_stop=lambda: self._channel.should_save() or self._is_overtaken(),
             is_cancelled=lambda: self._channel.is_skipped(order),
             stage=order.stage.digest,
             attempt=order.attempt,
@@ -139,20 +151,16 @@ class Attempt:
 
     def end(self, error: Exception | None = None) -> AttemptClosed:
         """Publish the result, or give it up for an error; write and return the last line."""
-        failure, journal = None, self._journal
+        manifest, journal = None, self._journal
+        if isinstance(error, StagePaused | StageCancelled) and self._is_overtaken():
+            error = StageSuperseded("another attempt of this stage was ordered later")
         if error is None:
             try:
                 manifest = self._disk_retry(self._publish)
                 journal.append(ArtifactPublished(files=manifest.files, bytes=manifest.bytes))
             except Exception as unpublished:
                 error = unpublished
-        if isinstance(error, StagePaused | StageCancelled | StageSuperseded):
-            journal.append(LogLine(text=error.message))
-        elif error is not None:  # whatever it was, it is data: design law 8, docs/laws.md
-            failure = _failure(self.order, error)
-            journal.append(LogLine(level="error", text=f"{failure.type}: {failure.message}"))
-        if error is not None:
-            journal.append(*self._give_up())
+        failure = None if error is None else self._log_end(error)
         if self._disk_retry.seconds:
             text = f"stalled for {self._disk_retry.seconds:.1f} s in all: the disk was full"
             journal.append(LogLine(level="warning", text=text))
@@ -162,10 +170,42 @@ class Attempt:
             seconds=time.monotonic() - self._start,
             failure=failure,
         )
-        journal.append(closed, durable=True)
+        if self._shared is None or manifest is None or error is not None:
+            journal.append(closed, durable=True)
+        elif (why := self._publish_shared(self._shared, manifest, closed)) is not None:
+            return self.end(why)
         if closed.state == "complete":  # checkpoints go only after the journal is durable
             shutil.rmtree(self._folder.checkpoints / self.order.stage.digest, ignore_errors=True)
         return closed
+
+    def _log_end(self, error: Exception) -> Failure | None:
+        """Write what ended the attempt without a result; return its failure, if it is one."""
+        failure = None
+        if isinstance(error, StagePaused | StageCancelled | StageSuperseded):
+            self._journal.append(LogLine(text=error.message))
+        else:  # whatever it was, it is data: design law 8, docs/laws.md
+            failure = _failure(self.order, error)
+            text = f"{failure.type}: {failure.message}"
+            self._journal.append(LogLine(level="error", text=text))
+        self._journal.append(*self._give_up())
+        return failure
+
+    def _publish_shared(
+        self, shared: "SharedAttempt", manifest: Manifest, closed: AttemptClosed
+    ) -> Exception | None:
+        """Publish in storage and write the last line; return why the attempt does not count."""
+        line = self._journal.line_of(closed)
+        try:
+            shared.publish(manifest.files, manifest.bytes, line)
+        except StageSuperseded as superseded:
+            return superseded
+        except MachineError:  # storage was not to be waited for: the next attempt resumes
+            return StagePaused(epoch=self.order.stage.epochs)
+        self._journal.append_line(line)
+        return None
+
+    def _is_overtaken(self) -> bool:
+        return self._shared is not None and self._shared.overtaken != ""
 
     def _publish(self) -> Manifest:
         order = self.order

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from icckd.configuration import StorageSettings
 from icckd.journal.events import Cause
 from icckd.study.numerics import NumericsClass
 from icckd.study.packing import Packing
@@ -34,6 +35,8 @@ class Order:
         force: Whether to train even if the stage was completed meanwhile.
         study_folder: Folder of the study's file, as an absolute path: tasks read theirs from there.
         plugins: Where the plug-ins of the study are imported from, see `icckd.study.registry`.
+        study: Name of the study.
+        storage: What machines share, if anything; it has no credentials.
         pack: Orders of one list with the same are trained together; "" is trained by itself.
     """
 
@@ -47,6 +50,8 @@ class Order:
     study_folder: str = ""
     plugins: tuple[str, ...] = ()
     pack: str = ""
+    study: str = ""
+    storage: StorageSettings | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +91,13 @@ def read_session_line(line: bytes) -> SessionMessage:
         return SessionMessage(
             skipped=frozenset(content.get("skip", ())), is_last=content.get("last", False)
         )
-    orders = (Order(**{**fields, "stage": _stage(fields["stage"])}) for fields in content)
-    return SessionMessage(orders=tuple(orders))
+    return SessionMessage(orders=tuple(_order(fields) for fields in content))
+
+
+def _order(fields: dict[str, Any]) -> Order:
+    storage = fields.pop("storage")
+    settings = None if storage is None else StorageSettings(**storage)
+    return Order(**{**fields, "stage": _stage(fields["stage"]), "storage": settings})
 
 
 def _stage(fields: dict[str, Any]) -> StageJob:

@@ -10,6 +10,7 @@ import ctypes
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from icckd.journal.artifacts import is_complete
 from icckd.journal.events import AttemptClosed
@@ -19,6 +20,9 @@ from icckd.journal.locks import stage_lock
 from icckd.run.attempt import Attempt, load_engine
 from icckd.run.channel import Channel
 from icckd.run.messages import Order
+
+if TYPE_CHECKING:
+    from icckd.storage.attempts import SharedAttempt
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 _KEPT, _GROWTH, _LARGEST = 2**31 - 1, 64 << 20, 1 << 30
@@ -32,6 +36,7 @@ class _Member:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.held = contextlib.ExitStack()
+        self.shared: SharedAttempt | None = None
         self.attempt: Attempt | None = None
         self.closed: AttemptClosed | None = None
 
@@ -59,6 +64,7 @@ def work_pack(orders: Sequence[Order], channel: Channel) -> bool:
                     member.order,
                     folder,
                     channel,
+                    shared=member.shared,
                     members=len(begun),
                     shares=None if member is begun[0] else begun[0].attempt,
                 )
@@ -81,10 +87,20 @@ def _begins(member: _Member, folder: StateFolder, channel: Channel) -> bool:
         channel.send(order, "ended", state="complete", reason="trained by another worker")
     elif newest_ordinal(folder, order.stage.digest) > order.ordinal:
         channel.send(order, "skipped", reason=NEWER)
-    else:
+    elif _begins_in_storage(member, folder, channel):
         return True
     member.held.close()
     return False
+
+
+def _begins_in_storage(member: _Member, folder: StateFolder, channel: Channel) -> bool:
+    """Begin where storage is shared, too; return whether the stage is to be attempted."""
+    if member.order.storage is None:
+        return True
+    from icckd.run.sharing import join  # whoever shares nothing imports no storage
+
+    member.shared = join(member.order, folder, channel, waits=False)
+    return member.shared is not None
 
 
 def _train(members: Sequence[_Member], folder: StateFolder, channel: Channel) -> None:

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, cast
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, cast
 
 from icckd import __version__
 from icckd.errors import MachineError
@@ -31,7 +31,7 @@ from icckd.journal.fencing import Claim, issue
 from icckd.journal.file import DiskRetry, JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.live_status import LiveStatus, LiveStatusFile
-from icckd.journal.owner import boot_id, next_session_ordinal
+from icckd.journal.owner import ORDERS_PER_SESSION, boot_id, next_session_ordinal
 from icckd.journal.requests import RequestKind, Wanted
 from icckd.run.code_state import capture_code
 from icckd.run.executors import AdoptingExecutor, Executor, Report
@@ -45,9 +45,11 @@ from icckd.study.plan import Plan, StageJob, accepted_source, digest_of
 from icckd.study.plugins import plugins_of
 from icckd.study.records import Stage
 
+if TYPE_CHECKING:
+    from icckd.storage.sessions import SharedStudy
+
 INTERRUPTED = 130
 POLL_SECONDS = 0.2
-ORDERS_PER_SESSION = 1_000_000
 Stopping = Literal["", "finish", "save", "kill"]
 INTERRUPTED_REASON = "interrupted; `icckd run` resumes where it stopped"
 LEFT_REASON = "left to go on by itself; `icckd run` finds it"
@@ -103,6 +105,7 @@ class Session:
         stopping: Called often; "finish" stops after the running stages, "save" when they are saved
             at the end of their epochs, "kill" at once.
         grace_seconds: How long "save" waits for that.
+        shared: The study on storage that machines share, if that is configured.
 
     Attributes:
         name: Its name: that of its folder in the state folder.
@@ -117,8 +120,11 @@ class Session:
         stopping: Callable[[], Stopping],
         *,
         grace_seconds: float = GRACE_SECONDS,
+        shared: "SharedStudy | None" = None,
     ) -> None:
         self._folder = folder
+        self._shared = shared
+        self._storage_said = ""
         self._grace_seconds = grace_seconds
         self._leave_at: float | None = None
         self._request = request
@@ -153,7 +159,8 @@ class Session:
         """Train what is missing; return the exit code."""
         self._adopt()
         self._sweep()
-        self._ordinal = next_session_ordinal(self._folder)
+        shared = self._shared
+        self._ordinal = shared.next_token() if shared else next_session_ordinal(self._folder)
         home = self._folder.sessions / self.name
         home.mkdir()
         with contextlib.suppress(OSError):  # only for the record: a full disk must not stop a run
@@ -170,6 +177,8 @@ class Session:
             self._journal.append(header, planned(self._request), durable=True)
             code = MachineError.exit_code  # what an exception below ends the command with
             try:
+                if shared is not None:
+                    shared.begin(self._journal.path, self.name)
                 self._run_stages()
                 code = self._exit_code()
             except BaseException:
@@ -180,8 +189,12 @@ class Session:
                 self._record(self._schedule.cancel(*self._why_cancelled()))
                 closed = SessionClosed(exit_code=code, count=self._journal.count)
                 self._journal.append(closed, durable=True)
+                if shared is not None:
+                    shared.finish(lambda: self._stopping() == "kill")
         with contextlib.suppress(MachineError):  # a full disk has no room for a lock file
             self._sweep()
+        if shared is not None:
+            shared.refuse_lost()
         return code
 
     def _adopt(self) -> None:
@@ -211,6 +224,7 @@ class Session:
             for report in self._executor.wait(POLL_SECONDS):
                 self._handle_report(report)
             self._listener.tick()
+            self._heed_storage()
             for request in requests.waiting(self._folder):
                 self._answer(request)
             self._stop_if_asked()
@@ -245,6 +259,8 @@ class Session:
             study_folder=str(study_folder(self._request.study)),
             plugins=plugins_of(self._request.study).references,
             pack=pack,
+            study=self._request.study.study.name,
+            storage=self._shared.settings if self._shared else None,
         )
 
     def _handle_report(self, report: Report) -> None:
@@ -258,6 +274,8 @@ class Session:
         self._record_stall(attempt, "")
         if report.what != "started":
             self._attempts.pop(digest, None)
+            if self._shared is not None:
+                self._shared.ended(attempt)
         schedule, now = self._schedule, time.monotonic()
         begun = self._begun.pop(attempt, now)
         if report.what == "started":
@@ -311,6 +329,8 @@ class Session:
         ]
         if events:
             self._journal.append(*events, durable=True)
+            if self._shared is not None:
+                self._shared.changed()
         for change in changes:
             self._listener.transition(change, self._request.plan.stages[change.stage])
 
@@ -326,7 +346,16 @@ class Session:
         self._write_live_status()
 
     def _write_live_status(self) -> None:
-        self._live_status.write(LiveStatus(paused=self._control.paused, stalled=self._stalled))
+        status = LiveStatus(paused=self._control.paused, stalled=self._stalled)
+        self._live_status.write(status)
+        if self._shared is not None:
+            self._shared.say(status)
+
+    def _heed_storage(self) -> None:
+        """Say that shared storage acknowledges nothing just now, or does again."""
+        if self._shared is not None and self._shared.stalled != self._storage_said:
+            self._storage_said = self._shared.stalled
+            self._record_stall("", self._storage_said)
 
     def _answer(self, request: requests.Request) -> None:
         """Carry out a request; the answer is durable before the request's file is removed."""
@@ -362,6 +391,8 @@ class Session:
 
     def _stop_if_asked(self) -> None:
         stopping = self._stopping()
+        if self._shared is not None and self._shared.lost:
+            stopping = "kill"
         if stopping in ("save", "kill") and self._leave(has_failed=False):
             self._leave_running()
             return

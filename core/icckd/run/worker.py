@@ -16,7 +16,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from icckd.journal.artifacts import is_complete
 from icckd.journal.events import AttemptClosed
@@ -29,6 +29,9 @@ from icckd.run.channel import STOP, Channel, WorkerChannel
 from icckd.run.messages import DEVICE_FAILED, Order
 from icckd.run.pack import NEWER, send_superseded, work_pack
 from icckd.run.task import run_task
+
+if TYPE_CHECKING:
+    from icckd.storage.attempts import SharedAttempt
 
 
 def main() -> None:
@@ -91,15 +94,27 @@ def _work(order: Order, channel: Channel) -> Left:
         elif newest_ordinal(folder, order.stage.digest) > order.ordinal:
             channel.send(order, "skipped", reason=NEWER)
         else:
+            shared = None
+            if order.storage is not None:
+                from icckd.run.sharing import join  # whoever shares nothing imports no storage
+
+                if (shared := join(order, folder, channel, waits=True)) is None:
+                    return ""
             channel.send(order, "started")
-            closed = _attempt(order, folder, channel, held)
+            closed = _attempt(order, folder, channel, held, shared)
             if closed.state == "cancelled":
                 return "saved"
             return _send_end(order, closed, channel)
     return ""
 
 
-def _attempt(order: Order, folder: StateFolder, channel: Channel, lock: int) -> AttemptClosed:
+def _attempt(
+    order: Order,
+    folder: StateFolder,
+    channel: Channel,
+    lock: int,
+    shared: "SharedAttempt | None",
+) -> AttemptClosed:
     """Attempt one stage; return the last line of its journal, which says how it ended.
 
     Args:
@@ -107,8 +122,9 @@ def _attempt(order: Order, folder: StateFolder, channel: Channel, lock: int) -> 
         folder: The state folder.
         channel: To the session.
         lock: Descriptor of the stage's lock, which is held.
+        shared: Its dealings with storage.
     """
-    with Attempt(order, folder, channel) as made, made.printing():
+    with Attempt(order, folder, channel, shared=shared) as made, made.printing():
         try:
             made.prepare()
             if order.stage.is_task:

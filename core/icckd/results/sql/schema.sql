@@ -263,15 +263,15 @@ create table revision (
                                             -- or the newest where none is complete
 );
 
--- At most one row: the session that runs now. What was true of processes when last looked, no fact
--- of a journal.
+-- The session that runs now; where storage is shared, also those of other machines. What was true
+-- of processes when last looked, no fact of a journal.
 create table live_session (
     session varchar not null,
     paused boolean not null,                -- waits for a request to go on
     stalled varchar not null                -- why it cannot go on just now, or ''
 );
 
--- One row an attempt of that session that cannot go on just now.
+-- One row an attempt of these sessions that cannot go on just now.
 create table stalled_attempt (
     attempt varchar not null,
     reason varchar not null

@@ -1,0 +1,1 @@
+"""Storage that machines share: a folder, or a bucket of an object store."""
