@@ -22,6 +22,7 @@ from icckd.api.signals import Signals
 from icckd.cli import streams, take_ctrl_c
 from icckd.cli.common import tell_next, write_new
 from icckd.cli.importing import load_to_run
+from icckd.configuration import configuration
 from icckd.errors import GateError, Interrupted, UsageError
 from icckd.journal import requests
 from icckd.journal.folder import StateFolder
@@ -41,14 +42,17 @@ from icckd.results.seeds import (
     study_as_planned,
 )
 from icckd.results.types import Comparison, StudyInfo
-from icckd.run.executors import find_executor
-from icckd.run.prepare import with_more_seeds
+from icckd.run.executors import ExecutorContext, find_executor
+from icckd.run.messages import Order
+from icckd.run.prepare import complete_stages, data_root, with_more_seeds
+from icckd.run.schedule import Schedule
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Stopping
 from icckd.stats.two_stage import LEAST_EXTENSION
 from icckd.study.arms import expand
 from icckd.study.load import swept_tables
 from icckd.study.metrics import of_a_process
 from icckd.study.model import Study
+from icckd.study.plan import StageJob
 from icckd.study.sweep import study_toml
 
 
@@ -90,6 +94,42 @@ def run_here(options: RunOptions) -> int:
     code = train(settled(options, StateFolder.current(), say), study)
     print_summary(options, study.study.name)
     return code
+
+
+def print_scripts(options: RunOptions) -> None:
+    """Print what an executor would submit first; nothing where it submits nothing."""
+    kind = find_executor(options.executor or configuration(StateFolder.current().root).executor)
+    if not hasattr(kind, "preview"):
+        return
+    folder = StateFolder.current()
+    options = settled(options, folder, say)
+    study = load_to_run(options.study, options.overrides, options.sweeps)
+    plan = plan_to_run(options, study, folder, say)
+    done: frozenset[str] = frozenset()
+    if folder.exists():
+        with open_results(folder, notice=say) as results:
+            done = complete_stages(folder, results.complete_stages())
+    executor = kind.for_session(
+        ExecutorContext(folder=folder, plan=plan, jobs=options.jobs, notice=say)
+    )
+    schedule, lists = Schedule(plan, done), []
+    while stages := schedule.next_list(executor.capacity):
+        lists.append([order_for(stage, folder) for stage in stages])
+    later = len(plan.stages) - len(done) - sum(map(len, lists))
+    for script in executor.preview(lists):  # type: ignore[attr-defined]  # that was looked at
+        print(script)
+    say(f"nothing was submitted; {later} further stages follow when what they read is complete")
+
+
+def order_for(stage: StageJob, folder: StateFolder) -> Order:
+    """Return an order that nobody carries out."""
+    return Order(
+        attempt=stage.digest,
+        session="",
+        state_folder=str(folder.root),
+        data_root=str(data_root()),
+        stage=stage,
+    )
 
 
 MOST_UNASKED = 200

@@ -216,6 +216,15 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
             study, changed, device, tuple(sweep or ()), accept_code=accept_code,
             bound_only=bound_only,
         )  # fmt: skip
+        if executor not in ("local", "inline"):
+            from icckd.cli.run import RunOptions, print_scripts
+
+            print_scripts(
+                RunOptions(
+                    study=study, overrides=changed, device=device, jobs=jobs, executor=executor,
+                    sweeps=tuple(sweep or ()), accept_code=accept_code, bound_only=bound_only,
+                )
+            )  # fmt: skip
         return
     if (write is not None or yes) and not sweep:
         raise UsageError("--write and --yes go with --sweep")

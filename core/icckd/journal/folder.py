@@ -8,6 +8,7 @@
   artifacts/<digest>/               what a stage left: manifest.json and its files
   checkpoints/<digest>/             where an unfinished stage resumes; gone when it is finished
   restored/<archive>.json           what an archive that was restored here did not hold
+  tasks/<token>/                    what a scheduler carries out in jobs (icckd.run.submissions)
   requests/<request>.json           what viewers ask of the running session
   locks/<stage>.lock                held by the process that works on a stage
   locks/<stage>.token               the newest order of an unfinished stage
@@ -90,6 +91,11 @@ class StateFolder:
     def restored(self) -> Path:
         """What the archives did not hold that were restored here, a file each."""
         return self.root / "restored"
+
+    @property
+    def tasks(self) -> Path:
+        """Folders of what schedulers carry out; there is none before the first."""
+        return self.root / "tasks"
 
     @property
     def quarantine(self) -> Path:

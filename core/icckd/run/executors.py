@@ -198,6 +198,7 @@ BUILT_IN = (
     EntryPoint(DEFAULT, "icckd.run.local:LocalExecutor", GROUP),
     EntryPoint("inline", "icckd.run.inline:InlineExecutor", GROUP),
     EntryPoint("ray", "icckd.run.ray_executor:RayExecutor", GROUP),
+    EntryPoint("slurm", "icckd.run.slurm:SlurmExecutor", GROUP),
 )
 
 

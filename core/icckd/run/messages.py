@@ -91,13 +91,14 @@ def read_session_line(line: bytes) -> SessionMessage:
         return SessionMessage(
             skipped=frozenset(content.get("skip", ())), is_last=content.get("last", False)
         )
-    return SessionMessage(orders=tuple(_order(fields) for fields in content))
+    return SessionMessage(orders=tuple(map(order_from, content)))
 
 
-def _order(fields: dict[str, Any]) -> Order:
-    storage = fields.pop("storage")
+def order_from(fields: dict[str, Any]) -> Order:
+    """Return an order from its fields, as JSON brings them."""
+    stage, storage = _stage(dict(fields["stage"])), fields["storage"]
     settings = None if storage is None else StorageSettings(**storage)
-    return Order(**{**fields, "stage": _stage(fields["stage"]), "storage": settings})
+    return Order(**{**fields, "stage": stage, "storage": settings})
 
 
 def _stage(fields: dict[str, Any]) -> StageJob:

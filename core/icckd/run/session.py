@@ -206,6 +206,8 @@ class Session:
         for order in self._adopting.adopt(wanted - self._request.retrain):
             self._schedule.take(order.stage.digest)
             self._attempts[order.stage.digest] = order.attempt
+            others = self._members.get(order.pack, 0) if order.pack else 0
+            self._members[order.pack] = others + 1
 
     def _leave(self, *, has_failed: bool) -> bool:
         """Leave running stages to an executor whose work outlives this session, if it is one."""
