@@ -55,7 +55,7 @@ class TestSlurm:
             "--num-threads=2", "--force",
         )  # fmt: skip
         self.start_controller()
-        self.call("slurmd", "-N", "n1", "-f", str(self.conf))
+        self.start_node()
         wait_for(lambda: "idle" in self.call("sinfo", "-h", "-N", "-o", "%T", check=False), 30)
 
     def call(self, *words: str, check: bool = True) -> str:
@@ -69,6 +69,16 @@ class TestSlurm:
 
     def start_controller(self) -> None:
         self.call("slurmctld", "-i", "-f", str(self.conf))
+
+    def start_node(self) -> None:
+        self.call("slurmd", "-N", "n1", "-f", str(self.conf))
+
+    def kill_node(self) -> None:
+        """Kill its daemon by signal 9; tasks go on."""
+        pid = self._pid("slurmd.pid")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not _is_alive(pid), 10)
 
     def kill_controller(self) -> None:
         """Kill it by signal 9, and wait until it is gone."""
