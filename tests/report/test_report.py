@@ -24,7 +24,7 @@ from icckd.report.text import (
 )
 from icckd.results.query import open_results
 from icckd.results.types import Comparison
-from tests.support.lab import planned
+from tests.support.lab import ARMS, planned
 from tests.support.reports import TEXT_FORMATS, report
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -103,6 +103,27 @@ def test_a_study_without_a_primary_question_is_told_that_it_has_no_verdicts(resu
         assert "0 questions" not in text
     assert "no primary question" in verdict_rule(study)
     assert "no primary question" in " ".join(statistics_text(study))
+
+
+@pytest.mark.parametrize("where", ["no-cache", "full"])
+def test_a_report_names_the_pairs_that_were_not_computed_alike(lab, where):
+    """Another torch under seed 1: of one arm, or of the baseline that all are compared with."""
+    with lab.finished("s1", planned()) as session:
+        header = session._header
+
+        def told(stage, name):
+            is_other = stage.digest in {session.stage(where, 1, n).digest for n in (0, 1)}
+            environment = {"torch": "2.12.0" if is_other else "2.11.0", "cpu": "A CPU", "gpus": ""}
+            return header(stage, name).model_copy(update={"environment": environment})
+
+        session._header = told
+        session.train_all()
+    with open_results(lab.folder) as results:
+        words = " ".join(report(results, "table").split())
+
+    arms = [where] if where != "full" else [name for name, *_ in ARMS if name != "full"]
+    told = ", ".join(f"{arm} under seed 1" for arm in sorted(arms))
+    assert f"hold those of torch or of the device, too: {told}." in words
 
 
 def test_a_report_names_the_arms_and_seeds_of_each_gpu_model_where_models_differ(lab):

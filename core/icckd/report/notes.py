@@ -33,7 +33,7 @@ from icckd.report.rule_text import (
 )
 from icckd.report.strength import matched_notes
 from icckd.report.text import display, origin_suffix, seeds_text
-from icckd.results.bits import mixed_note
+from icckd.results.bits import Bits, bits_of, mixed_note
 from icckd.results.checks import claims
 from icckd.results.published import SEPARATOR, Published, published_for
 from icckd.results.studies import Provenance, StageProvenance
@@ -102,6 +102,7 @@ def notes(results: "Results", study: StudyInfo) -> list[str]:
         *instrument_notes(study),
         *_without_value(study, rows, results.provenance(study).stages),
         *_mixed_gpus(results.provenance(study).stages),
+        *_mixed_pairs(study, results.provenance(study).stages),
         *filter(None, [mixed_note(results.mixed_bits(study))]),
         *_source(results.provenance(study)),
         *published_notes(study),
@@ -357,6 +358,27 @@ def _mixed_gpus(stages: tuple[StageProvenance, ...]) -> Iterator[str]:
         yield (
             "Stages were trained on GPUs of different models, so that seconds, energy and memory"
             f" compare GPUs too, and other numbers differ by rounding: {told}."
+        )
+
+
+def _mixed_pairs(study: StudyInfo, stages: tuple[StageProvenance, ...]) -> Iterator[str]:
+    """Name the pairs of which not all was computed by the same torch on the same device model."""
+    made_by: dict[tuple[str, int], set[Bits]] = {}
+    for stage in stages:
+        bits = bits_of(stage.numerics, stage.environment)
+        for arm in stage.arms if bits.torch and bits.device else ():
+            made_by.setdefault((arm, stage.seed), set()).add(bits)
+    mixed: dict[str, list[int]] = {}
+    for (arm, seed), own in sorted(made_by.items()):
+        if len(own | made_by.get((study.baseline, seed), own)) > 1 and arm != study.baseline:
+            mixed.setdefault(arm, []).append(seed)
+    if mixed:
+        told = ", ".join(
+            f"{display(arm)} under {seeds_text(tuple(seeds))}" for arm, seeds in mixed.items()
+        )
+        yield (
+            "Pairs that were not computed alike, so that their differences hold those of torch or"
+            f" of the device, too: {told}."
         )
 
 
