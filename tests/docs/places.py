@@ -63,7 +63,7 @@ def shortened(study: str) -> str:
         (r"^seeds = \d+", "seeds = 1" if "[task]" in study else "seeds = 2"),
         (r"^(train =) \d+", r"\1 90"),
         (r"(\bepochs =) \d+", r"\1 16" if "stop_epoch" in study else r"\1 2"),
-        (r"threshold = 0\.5", "threshold = 0.0"),  # or so short a training has no anchor
+        (r"threshold = 0\.5", "threshold = -0.5"),  # or so short a training has no anchor
     ):
         study = re.sub(pattern, number, study, flags=re.MULTILINE)
     return study
