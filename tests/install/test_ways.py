@@ -277,3 +277,53 @@ def test_each_step_of_the_image_works_in_an_empty_environment(stage, tmp_path):
 
 def test_the_pins_of_the_light_installation_are_those_of_the_full_one():
     run(sys.executable, ROOT / ".ci" / "light.py", "--check")
+
+
+# The oldest versions that are allowed.
+
+LOWEST = (
+    "tests/stats", "tests/journal/test_journal_file.py", "tests/journal/test_archive.py",
+    "tests/results/test_store.py", "tests/results/test_results.py",
+    "tests/results/test_frozen_state.py", "tests/results/test_sandbox.py",
+    "tests/cli/test_look.py", "tests/train/test_training.py", "tests/tui/test_tui_view_model.py",
+)  # fmt: skip
+"""Tests of what each dependency is for: statistics, journals, SQL, verbs, training, screen."""
+WITHOUT_YARDSTICK = (
+    "tests/stats/test_power.py::test_power_agrees_with_statsmodels[0.008333333333333333-1.5-20]"
+)
+"""With SciPy before 1.17 statsmodels itself has no number here: it answers NaN."""
+TOOLS = ("pytest>=9", "pytest-xdist>=3.8", "hypothesis>=6.130", "statsmodels>=0.15", "polars>=1.30",
+         "pyarrow>=20", "jsonschema>=4.23")  # fmt: skip
+
+
+@pytest.mark.long
+def test_the_oldest_versions_allowed_pass_the_tests_of_what_each_is_for(tmp_path):
+    copy, venv = sources(tmp_path / "copy"), tmp_path / "venv"
+    run("uv", "venv", "--quiet", venv)
+    install = ("uv", "pip", "install", "--quiet", "--python", venv)
+    run(*install, "--resolution", "lowest-direct", "-e", copy, cwd=copy)
+    python = venv / "bin" / "python"
+    before = versions_in(python)
+    run(*install, *TOOLS)
+    needed = {requirement.partition(">=")[0] for requirement in direct() if ">=" in requirement}
+
+    assert {name: version for name, version in versions_in(python).items() if name in needed} == {
+        name: version for name, version in before.items() if name in needed
+    }, "a tool of the tests has replaced one"
+    done = run(
+        python, "-m", "pytest", "-q", "-n", "0", "-W", "default", *LOWEST,
+        "--deselect", WITHOUT_YARDSTICK, cwd=copy,
+    )  # fmt: skip
+    print(done.stdout.splitlines()[-1])
+
+
+def direct():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+
+
+def versions_in(python):
+    script = (
+        "import importlib.metadata as m, json;"
+        "print(json.dumps({d.name.lower(): d.version for d in m.distributions()}))"
+    )
+    return json.loads(run(python, "-c", script).stdout)

@@ -20,13 +20,17 @@ word as (
     from stage_event
     order by session, stage, sequence desc
 ),
+placed as (
+    select stage, state, struct_pack(ordinal := ordinal, started := started, attempt := attempt) as place
+    from known
+),
 tried as (
     select
         stage, count(*) as attempts,
-        max((ordinal, started, attempt)) as newest,
-        max((ordinal, started, attempt)) filter (where state = 'complete') as complete,
-        max((ordinal, started, attempt)) filter (where state in ('running', 'failed')) as other
-    from known
+        max(place) as newest,
+        max(place) filter (where state = 'complete') as complete,
+        max(place) filter (where state in ('running', 'failed')) as other
+    from placed
     group by stage
 ),
 chosen as (
@@ -60,7 +64,7 @@ judged as (
         coalesce(stalled_attempt.reason, nullif(live_session.stalled, ''), '') as stalled
     from newest_plan as plan
     left join chosen using (stage)
-    left join known as shown on shown.attempt = chosen.standing[3]
+    left join known as shown on shown.attempt = chosen.standing.attempt
     left join word on word.session = plan.session and word.stage = plan.stage
     left join known as spoken on spoken.attempt = word.attempt
     left join live_session on live_session.session = plan.session
