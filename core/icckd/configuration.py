@@ -164,7 +164,7 @@ class Ray:
 
     Attributes:
         address: Of its head node, `HOST:PORT`, or `auto`; "" starts a Ray for each session.
-        memory_gib: What Ray sets aside for each list of stages, in GiB; it limits nothing.
+        memory_gib: Least that Ray sets aside for a list of stages, in GiB; it limits nothing.
         autoscale: What its autoscaler may add.
     """
 

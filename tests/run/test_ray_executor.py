@@ -6,12 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icckd.api.running import TrainOptions, settled
 from icckd.configuration import configuration
 from icckd.errors import MachineError, UsageError
 from icckd.run import ray_executor
 from icckd.run.executors import ExecutorContext, make_executor
-from icckd.run.ray_messages import CPU, GPU, MEMORY, amounts, room
-from tests.support.executors import plan_of
+from icckd.run.ray_messages import CPU, GPU, MEMORY, DriverJob, amounts, room
+from tests.support.executors import orders, plan_of
 
 
 @pytest.fixture
@@ -58,6 +59,26 @@ def test_a_wrong_setting_of_ray_is_refused(folder, text):
     (folder.root / "config.toml").write_text(text)
     with pytest.raises(UsageError, match="ray"):
         configuration(folder.root)
+
+
+def test_a_task_asks_for_the_memory_that_the_largest_of_its_stages_took(folder, tmp_path):
+    teacher, student = orders(folder)
+    told = []
+    made = ray_executor.RayExecutor(
+        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
+        jobs=1, logs=tmp_path, notice=print, memory_of={teacher.stage.shape: 3e8}.get,
+    )  # fmt: skip
+    made._tell = lambda **words: told.append(words)
+    made.submit([student, teacher])
+    made.submit([student])
+    made.kill()
+    assert [words["memory"] for words in told] == [3e8, 0.0]
+
+
+def test_an_address_for_an_executor_without_a_cluster_is_refused(folder):
+    options = TrainOptions(device="cpu", jobs=None, executor="local", address="10.0.0.1:6379")
+    with pytest.raises(UsageError, match="--address is that of a cluster, and 'local' uses none"):
+        settled(options, folder, print)
 
 
 @given(

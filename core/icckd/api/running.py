@@ -20,7 +20,7 @@ from icckd.api.source import (
     task_file_notices,
 )
 from icckd.configuration import Alerts, StorageSettings, configuration
-from icckd.errors import MachineError
+from icckd.errors import MachineError, UsageError
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import owner_lock
 from icckd.report.text import display
@@ -305,6 +305,11 @@ def run_session(
             address=options.address,
             is_stopping=lambda: host.stopping() in ("save", "kill"),
             seconds_of=lambda shape: estimates[shape].seconds if shape in estimates else None,
+            memory_of=lambda shape: (
+                estimates[shape].memory_bytes
+                if shape in estimates and options.device == "cpu"
+                else None
+            ),
         )
         executor = make_executor(options.executor, context)
         session = Session(
@@ -320,8 +325,18 @@ def run_session(
 
 
 def settled(options: Options, folder: StateFolder, say: Say) -> Options:
-    """Return the options with executor and device settled; errors as `device_for`."""
+    """Return the options with executor and device settled.
+
+    Raises:
+        UsageError: There is no such executor, or an address that it has no use for.
+        MachineError: As `device_for`.
+    """
     executor = options.executor or configuration(folder.root).executor
+    if options.address and not find_executor(executor).capabilities.remote:
+        raise UsageError(
+            f"--address is that of a cluster, and {executor!r} uses none",
+            hint="--executor ray --address HOST:PORT",
+        )
     device = device_for(options.device, say, executor=executor)
     return replace(options, executor=executor, device=device)
 

@@ -166,6 +166,7 @@ class ExecutorContext:
         notice: Tells the user something.
         is_stopping: Whether the session was asked to save what runs and to leave.
         seconds_of: Returns what a stage of a shape took, in seconds; None where nobody knows.
+        memory_of: The same of the memory of its process, in bytes; None on a GPU, too.
         address: Of the cluster, as asked for by `--address`; "" leaves it to the executor.
     """
 
@@ -175,6 +176,7 @@ class ExecutorContext:
     notice: Callable[[str], None]
     is_stopping: Callable[[], bool] = lambda: False
     seconds_of: Callable[[str], float | None] = lambda shape: None
+    memory_of: Callable[[str], float | None] = lambda shape: None
     address: str = ""
 
     @property

@@ -6,7 +6,8 @@ it has a process beside the session, which speaks with it in JSON lines and outl
 
 The first line says where to connect (`DriverJob`). Then come, one object a line:
 
-    {"submit": LIST, "orders": "..."}   {"tell": LIST, "letter": "...", "withdraws": ...}
+    {"submit": LIST, "orders": "...", "memory": BYTES}
+    {"tell": LIST, "letter": "...", "withdraws": ...}
 
 and answers, until standard input ends: with `{"end": true}` before, everything is ended at once;
 without it the session has died, and running stages are saved first.
@@ -148,16 +149,18 @@ class _Driver:
 
     def _obey(self, told: Mapping[str, Any]) -> None:
         if "submit" in told:
-            self._submit(told["submit"], told["orders"])
+            self._submit(told["submit"], told["orders"], told["memory"])
         elif each := self._lists.get(told.get("tell", "")):
             self._tell(each, told["letter"])
             if told["withdraws"]:
                 self._withdraw(each)
 
-    def _submit(self, name: str, orders: str) -> None:
+    def _submit(self, name: str, orders: str, memory: float) -> None:
+        """Submit a task; what its stages took before is asked for as far as a node has it."""
         needs = self._job.needs
         options = {"num_cpus": needs[CPU], "num_gpus": needs.get(GPU, 0), "name": f"icckd {name}"}
-        if memory := needs.get(MEMORY):
+        most = max((node.get(MEMORY, 0.0) for node in self._nodes.values()), default=memory)
+        if memory := max(needs.get(MEMORY, 0.0), min(memory, most)):
             options["memory"] = int(memory)
         task = json.dumps({**self._job.task, "name": name})
         stream = self._attempt.options(**options).remote(task, orders, self._mailbox)

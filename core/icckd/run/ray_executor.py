@@ -85,12 +85,19 @@ class RayExecutor:
         jobs: Most lists at once; None leaves it to the cluster.
         logs: Folder of the driver's log, and of the probe.
         notice: Told when a driver had to be started again.
+        memory_of: Returns the bytes that a stage of a shape took; None where nobody knows.
     """
 
     capabilities: ClassVar = Capabilities(remote=True)
 
     def __init__(
-        self, *, job: DriverJob, jobs: int | None, logs: Path, notice: Callable[[str], None]
+        self,
+        *,
+        job: DriverJob,
+        jobs: int | None,
+        logs: Path,
+        notice: Callable[[str], None],
+        memory_of: Callable[[str], float | None],
     ) -> None:
         self.capacity = 1
         self._job = job
@@ -98,6 +105,7 @@ class RayExecutor:
         self._log = logs / "driver.log"
         self._probe = logs / job.task["probe"].rpartition("/")[2]
         self._notice = notice
+        self._memory_of = memory_of
         self._lists: dict[str, _List] = {}
         self._selector = selectors.DefaultSelector()
         self._driver: Helper | None = None
@@ -153,7 +161,13 @@ class RayExecutor:
                 "environment": {k: v for k, v in os.environ.items() if k.startswith("ICCKD_")},
             },
         )
-        made = cls(job=job, jobs=context.jobs, logs=logs, notice=context.notice)
+        made = cls(
+            job=job,
+            jobs=context.jobs,
+            logs=logs,
+            notice=context.notice,
+            memory_of=context.memory_of,
+        )
         made.connect()
         return made
 
@@ -177,7 +191,8 @@ class RayExecutor:
         """Submit a list as one task."""
         name = uuid.uuid4().hex[:12]
         self._lists[name] = _List({order.attempt: order for order in orders})
-        self._tell(submit=name, orders=orders_line(orders).decode())
+        memory = max(self._memory_of(order.stage.shape) or 0.0 for order in orders)
+        self._tell(submit=name, orders=orders_line(orders).decode(), memory=memory)
 
     def wait(self, timeout: float) -> list[Report]:
         """Return what tasks said, and what became of those that ended or were lost.
