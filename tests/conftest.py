@@ -34,6 +34,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             raise pytest.UsageError(f"{item.nodeid} is in more than one lane: {sorted(lanes)}")
 
 
+NEED_SERVERS = "ICCKD_TEST_NEED_SERVERS"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail a run that was to have every server, and skipped a test for want of one."""
+    told = session.config.pluginmanager.get_plugin("terminalreporter")
+    skipped = len(told.stats.get("skipped", ())) if told is not None else 0
+    if os.environ.get(NEED_SERVERS) and skipped and not session.exitstatus:
+        told.write_line(f"{skipped} tests were skipped; {NEED_SERVERS} wants them all", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 # Set once in a process: by pytest, by torch's compiler, by the determinism of CUDA.
 SET_FOR_GOOD = {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR", "CUBLAS_WORKSPACE_CONFIG"}
 
