@@ -41,6 +41,8 @@ from icckd_tui.text import display
 from icckd_tui.theme import BRAILLE, DARK, LIGHT, Glyphs, glyphs_for
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from icckd.journal.folder import StateFolder
     from icckd.journal.requests import Wanted
     from icckd_tui.replay import Player
@@ -277,7 +279,7 @@ def run_watch(
     end_with_terminal()
     return_large_blocks()
     glyphs = glyphs_of_terminal()
-    alerts = terminal_alerts()
+    alerts = terminal_alerts(folder.root)
     if replay is not None:
         from icckd_tui.replay import replay_of
 
@@ -323,15 +325,15 @@ def _run(app: WatchApp) -> Answer:
     return answer or "go-on"
 
 
-def terminal_alerts() -> tuple[str, ...]:
-    """Return what this terminal is to alert to, by the user's configuration.
+def terminal_alerts(state_folder: Path | None = None) -> tuple[str, ...]:
+    """Return what this terminal is to alert to, as the user and the state folder configure it.
 
     Raises:
         UsageError: The configuration cannot be read.
     """
     from icckd.configuration import configuration
 
-    wanted = configuration().alerts
+    wanted = configuration(state_folder).alerts
     knows = os.environ.get("TERM", "").lower() != "linux"  # its console shows such sequences
     return wanted.on if wanted.terminal and knows else ()
 

@@ -64,7 +64,8 @@ class Answers:
             raise self.silence
         return {key: state for key, state in self.states.items() if key[0] in names}
 
-    def cancel(self, jobs, *, only_waiting=False):
+    def cancel(self, name, jobs, *, only_waiting=False):
+        assert name.startswith("icckd-")
         self.cancelled += sorted(jobs)
 
     def say(self, state):
@@ -349,7 +350,23 @@ def test_a_job_that_slurm_has_forgotten_is_over(desk):
     desk.says().begins()
     desk.answers.states.clear()
 
-    assert desk.wait(60.0) == [("attempt-0", "returned", None)]
+    [report] = desk.executor.wait(60.0)
+    assert (report.what, report.reason) == ("returned", "Slurm has forgotten its task")
+
+
+def test_a_task_that_slurm_holds_since_its_launch_failed_is_cancelled_and_given_out_again(desk):
+    teacher, _ = orders(desk.folder)
+    desk.executor.submit([teacher])
+    desk.wait(0.0)
+    [(key, _)] = desk.answers.states.items()
+    held = TaskState(job="7", state="PENDING", reason="launch failed requeued held")
+    desk.answers.states[key] = held
+    assert desk.wait(30.0) == []
+    assert set(desk.answers.cancelled) == {"7_0"}
+
+    desk.answers.say("CANCELLED")
+
+    assert desk.wait(30.0) == [("attempt-0", "returned", None)]
 
 
 def test_tasks_that_end_before_they_begin_end_the_session(desk):

@@ -25,6 +25,7 @@ from icckd.resources.processes import python
 from icckd.run.executors import Capabilities, ExecutorContext, Report
 from icckd.run.messages import Order
 from icckd.run.slurm_client import (
+    FORGOTTEN,
     Limits,
     SlurmAwayError,
     SlurmClient,
@@ -264,13 +265,14 @@ class SlurmExecutor:
         for each in submitted:
             each.submission.want(Wish(ending="kill"))
             each.submission.close()
-        names = [each.submission.token for each in submitted]
-        jobs = {each.submission.job for each in submitted} - {""}
+        jobs = {each.submission.token: each.submission.job for each in submitted}
         with contextlib.suppress(MachineError):  # tasks read the wish all the same
-            self._client.cancel(jobs, only_waiting=True)
-            self._wait_until_over(names, WISH_SECONDS + 2 * POLL_SECONDS)
-            self._client.cancel(jobs)
-            self._wait_until_over(names, KILL_SECONDS)
+            for name, job in jobs.items():
+                self._client.cancel(name, {job} - {""}, only_waiting=True)
+            self._wait_until_over(list(jobs), WISH_SECONDS + 2 * POLL_SECONDS)
+            for name, job in jobs.items():
+                self._client.cancel(name, {job} - {""})
+            self._wait_until_over(list(jobs), KILL_SECONDS)
 
     def _wait_until_over(self, names: Sequence[str], seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -442,7 +444,7 @@ class SlurmExecutor:
 
     def _conclude(self, task: _Task) -> None:
         """Settle what a task that is over has said nothing final of."""
-        state = task.state or TaskState(job="", state="forgotten")
+        state = task.state or TaskState(job="", state=FORGOTTEN)
         if not task.has_begun and state.state != "CANCELLED":
             self._count_start_without_work(None, task, state.words)
         lost = [name for name in task.open if name in task.begun and name not in task.held]
@@ -506,7 +508,11 @@ class SlurmExecutor:
             and each.unknown > 1
             and now - each.asked >= FORGOTTEN_SECONDS
         )
+        if state is not None and state.is_stuck:
+            self._cancel_waiting(each, [task])
         is_over = is_forgotten or (state is not None and state.is_over)
+        if is_forgotten:
+            state = TaskState(job=each.submission.job, state=FORGOTTEN)
         task.state = state or task.state
         if not is_over:
             task.over_since = None
@@ -545,7 +551,8 @@ class SlurmExecutor:
         """Cancel tasks that wait; running ones read what is wanted of them."""
         if job := each.submission.job:
             with contextlib.suppress(MachineError):  # one that begins later reads it, too
-                self._client.cancel({f"{job}_{task.number}" for task in tasks}, only_waiting=True)
+                places = {f"{job}_{task.number}" for task in tasks}
+                self._client.cancel(each.submission.token, places, only_waiting=True)
                 self._looked_at = float("-inf")
 
 

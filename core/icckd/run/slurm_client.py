@@ -32,6 +32,9 @@ _AWAY = re.compile(
     r"|unable to connect|timed out|resource temporarily unavailable",
     re.I,
 )
+FORGOTTEN = "FORGOTTEN"
+"""Of a task that Slurm does not know any more; no state of its own."""
+_STUCK = re.compile(r"launch failed|requeued in held", re.I)
 _FULL = re.compile(r"MaxSubmit\w*Limit|temporarily unable to accept job|MaxJobCount", re.I)
 
 
@@ -71,6 +74,11 @@ class TaskState:
         return self.state not in OPEN
 
     @property
+    def is_stuck(self) -> bool:
+        """Whether it waits for ever: its node failed to launch it, and Slurm holds it since."""
+        return self.state == "PENDING" and bool(_STUCK.search(self.reason))
+
+    @property
     def cause(self) -> Cause:
         """Why what it was training is lost."""
         return CAUSES.get(self.state, "killed")
@@ -78,6 +86,8 @@ class TaskState:
     @property
     def words(self) -> str:
         """How it ended, in words."""
+        if self.state == FORGOTTEN:
+            return "Slurm has forgotten its task"
         more = f" ({self.reason})" if self.reason not in ("", "None") else ""
         return f"Slurm ended its task: {self.state}{more}"
 
@@ -130,11 +140,14 @@ class SlurmClient:
             )  # fmt: skip
         return found
 
-    def cancel(self, jobs: Collection[str], *, only_waiting: bool = False) -> None:
-        """Cancel jobs, or tasks of them as in `17_3`; those that Slurm has forgotten are over."""
+    def cancel(self, name: str, jobs: Collection[str], *, only_waiting: bool = False) -> None:
+        """Cancel a job, or tasks of it as in `17_3`; what Slurm has forgotten is over.
+
+        Only what has this name is cancelled: a controller that lost its state gives numbers again.
+        """
         if jobs:
             waiting = ["--state=PENDING"] if only_waiting else []
-            self._run("scancel", "--quiet", *waiting, *sorted(jobs))
+            self._run("scancel", "--quiet", f"--name={name}", *waiting, *sorted(jobs))
 
     def _run(self, *words: str) -> str:
         try:
