@@ -153,9 +153,9 @@ def test_an_executor_of_another_package_trains_a_study_to_the_same_bytes(desk, f
 
 
 def test_an_executor_that_is_not_there_is_an_error_before_anything_is_made(desk):
-    done = desk.run("run", "small.toml", "--executor", "slurm", code=2)
+    done = desk.run("run", "small.toml", "--executor", "cloud", code=2)
 
-    assert "no executor is called 'slurm'" in done.stderr
+    assert "no executor is called 'cloud'" in done.stderr
     assert "hint: installed: local" in done.stderr
     assert not desk.state.exists()
 

@@ -81,10 +81,10 @@ def test_the_contract_is_a_command_that_another_package_can_run(capsys):
 
 
 def test_executors_are_found_by_name_and_a_wrong_name_says_which_there_are(installed):
-    assert executor_names() == ["local", "inline", "ray", FRESH_PROCESS, "broken"]
+    assert executor_names() == ["local", "inline", "ray", "slurm", FRESH_PROCESS, "broken"]
     with pytest.raises(UsageError, match="no executor is called 'cloud'") as caught:
         find_executor("cloud")
-    assert caught.value.hint == "installed: local, inline, ray, fresh-process, broken"
+    assert caught.value.hint == "installed: local, inline, ray, slurm, fresh-process, broken"
     with pytest.raises(MachineError, match="'broken' cannot be loaded from fresh_process_that"):
         find_executor("broken")
 

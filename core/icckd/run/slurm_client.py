@@ -177,7 +177,7 @@ class SlurmClient:
             )
         raise MachineError(
             f"Slurm's {words[0]} failed: {said}",
-            hint="[slurm] in config.toml has what is asked for (docs/cluster.md#settings)",
+            hint="sinfo tells whether Slurm works; [slurm] in config.toml has what is asked for",
         )
 
 
