@@ -82,11 +82,11 @@ def causes(desk):
 
 def completed_twice(desk):
     """Return the stages of which more than one attempt was carried to its end."""
-    ends = [
-        read_chunk(path).lines
-        for path in (desk.state / "attempts").glob("*/journal.jsonl")
-    ]  # fmt: skip
-    done = [lines[0].body["stage"] for lines in ends if lines[-1].body.get("state") == "complete"]
+    done = []
+    for path in (desk.state / "attempts").glob("*/journal.jsonl"):
+        lines = read_chunk(path).lines
+        if lines and lines[-1].body.get("state") == "complete":  # one killed at once has none
+            done.append(lines[0].body["stage"])
     return [stage for stage in done if done.count(stage) > 1]
 
 
