@@ -10,7 +10,7 @@ from icckd.storage.base import StorageError, TakenError
 from icckd.storage.opening import open_storage, try_storage
 from icckd.storage.segments import SegmentWriter
 from tests.storage.servers import BUCKET, KEY, SECRET, server
-from tests.storage.test_runs import STUDY, Lab, attempts
+from tests.storage.test_runs import LONG, STUDY, Lab, attempts
 from tests.support.waiting import wait_for
 
 
@@ -154,7 +154,7 @@ def test_a_server_killed_in_the_middle_loses_nothing_acknowledged_and_the_run_go
 ):
     lab = Lab(tmp_path)
     lab.configure(url=f"s3://{BUCKET}/runs", endpoint=weed.url)
-    a = lab.machine("a", STUDY)
+    a = lab.machine("a", LONG)
     a.environment |= {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET}
     storage, journal, over = storage_at(weed.url, "lines"), tmp_path / "journal", threading.Event()
     journal.touch()
@@ -177,7 +177,9 @@ def test_a_server_killed_in_the_middle_loses_nothing_acknowledged_and_the_run_go
     writing = threading.Thread(target=write)
     writing.start()
     session = a.start_forked("run", "small.toml", "-j", "1")
-    for _ in range(2):
+    runs = storage_at(weed.url, "runs")
+    for what in ("journals/attempts", "artifacts"):
+        wait_for(lambda what=what: runs.list(what), process=session)  # in the middle of the run
         wanted = len(acknowledged) + 20
         wait_for(lambda wanted=wanted: len(acknowledged) >= wanted)
         weed.kill()
@@ -191,8 +193,8 @@ def test_a_server_killed_in_the_middle_loses_nothing_acknowledged_and_the_run_go
     writing.join()
 
     assert session.returncode == 0, told
+    assert "stalled: storage" in told
     assert [state for _, state in attempts(a)].count("complete") == 4
-    runs = storage_at(weed.url, "runs")
     for path in a.state.glob("attempts/*/journal.jsonl"):
         keys = [e.key for e in runs.list("journals/attempts") if path.parent.name in e.key]
         assert b"".join(runs.get(key) for key in keys) == path.read_bytes()
