@@ -27,7 +27,7 @@ from icckd.journal.owner import MOST_SESSIONS, ORDERS_PER_SESSION, boot_id, owne
 from icckd.journal.requests import waiting
 from icckd.storage.base import Entry, Storage, StorageError, number_in, numbered
 from icckd.storage.opening import open_storage
-from icckd.storage.ownership import Counter, beat_key, newest_owner
+from icckd.storage.ownership import Counter, beat_key, folder_identity, newest_owner
 from icckd.storage.requests import send_request
 from icckd.storage.segments import ATTEMPTS, SESSIONS, SegmentWriter, key_of, pull_journal
 
@@ -191,8 +191,9 @@ class Mirror:
             limit = self._settings.takeover_seconds
             if said is None or session.counter.look(said) >= limit:
                 continue
-            owner = newest_owner(self._storage, session.study, session.token)
-            if owner is None:
+            owner = newest_owner(self._storage, session.study)
+            is_elsewhere = owner is not None and owner.folder != folder_identity(self._folder.root)
+            if owner is not None and owner.token == session.token and is_elsewhere:
                 with contextlib.suppress(ValueError, OSError):
                     status = status_of(json.loads(said))
                     until = time.monotonic() + limit
