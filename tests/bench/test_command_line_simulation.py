@@ -13,6 +13,7 @@ from command_line_simulation import (
 )
 
 from icckd.study.load import parse
+from tests.support.lanes import long_but
 
 REPORT = """
 Arm higher changes student.top1 by -0.07 points
@@ -52,8 +53,10 @@ def test_the_study_asks_about_what_the_noise_makes_different(name):
     assert tuple(study.study.family) == ARMS
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("cell", [("normal, counted", "half", 3), ("ceiling", "null", 6)])
+CELLS = [("normal, counted", "half", 3), ("ceiling", "null", 6)]
+
+
+@pytest.mark.parametrize("cell", long_but(CELLS, CELLS[0]))
 def test_studies_followed_through_the_commands_seldom_get_a_false_verdict(cell):
     studies = 6
     found = [run_one(cell, number) for number in range(studies)]

@@ -16,6 +16,7 @@ import pytest
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
 from tests.support.desk import Desk, attempts_begun, epochs_recorded, journals
+from tests.support.lanes import long_but
 from tests.support.waiting import wait_for
 
 SCRIPTS = Path(__file__).parents[1] / "support" / "scripts"
@@ -442,8 +443,7 @@ def workers_running(session: int) -> list[psutil.Process]:
     ]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("resume", [True, False])
+@pytest.mark.parametrize("resume", long_but([True, False], True))
 def test_a_worker_killed_amid_a_task_changes_no_number(desk, resume):
     name = slow_study(desk, resume=resume)
     session = desk.start("run", name, "--no-tui", "-j", "1")

@@ -77,7 +77,7 @@ def each_worker_had_its_own_gpu(desk: Desk, stages: int) -> None:
     assert {(each["device"], each["name"]) for each in used} == {("cuda", H100)}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_shipped_study_on_two_gpus_gives_each_worker_another(tmp_path):
     desk, said = run_shipped(tmp_path, gpu(1), gpu(2), seeds="0:1")
 

@@ -31,7 +31,7 @@ from icckd.train.packs.optim import make_row_optimizer
 from icckd.train.packs.student import PackedStudentStep
 from icckd.train.packs.teacher import PackedTeacherStep
 from icckd.train.seeding import generator
-from tests.support.lanes import slow_but
+from tests.support.lanes import long_but, slow_but
 
 torch.set_num_threads(1)
 STEPS = 4
@@ -175,17 +175,16 @@ def test_bits_depend_neither_on_size_nor_place_nor_mates(name):
     assert digests(case, [*mates, 7], frozenset(mates))[7] == alone, "mates are not finite"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"ONEDNN_MAX_CPU_ISA": "SSE41"},
-        {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
-        {"ATEN_CPU_CAPABILITY": "default"},
-        {"MKL_CBWR": "COMPATIBLE"},
-    ],
-    ids=str,
-)
+OLDEST, NO_VECTORS = {"ONEDNN_MAX_CPU_ISA": "SSE41"}, {"ATEN_CPU_CAPABILITY": "default"}
+LESSER = [
+    OLDEST,
+    {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    NO_VECTORS,
+    {"MKL_CBWR": "COMPATIBLE"},
+]
+
+
+@pytest.mark.parametrize("variables", long_but(LESSER, OLDEST, NO_VECTORS), ids=str)
 def test_bits_depend_on_none_of_these_on_a_lesser_cpu_either(variables):
     asked = [f"{Path(__file__)}::{test_bits_depend_neither_on_size_nor_place_nor_mates.__name__}"]
     done = subprocess.run(

@@ -45,7 +45,7 @@ def text_of(app):
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fast_and_careless_writer_is_followed_until_it_is_killed(tmp_path, monkeypatch):
     folder, brought, apply = StateFolder(tmp_path / "state"), [], AppState.apply
     monkeypatch.setattr(
