@@ -39,6 +39,13 @@ def test_what_is_no_secret_is_left_alone(text):
     assert Redactor({})(json.dumps(text)) == json.dumps(text)
 
 
+def test_a_key_of_aws_is_a_secret_though_it_begins_like_a_path():
+    key = "/Rq8zV0dYx1LmN5tC7uE3wB9aHsJ4kGpFoIi6TeX"
+
+    assert Redactor({"AWS_SECRET_ACCESS_KEY": key})(f"with {key}") == f"with {MARK}"
+    assert Redactor({"TOKEN_FILE": key})(f"with {key}") == f"with {key}"
+
+
 @given(st.text(min_size=8, max_size=40).filter(lambda v: v[0] not in "/." and "\0" not in v))
 def test_the_values_of_secret_variables_are_left_out(value):
     redactor = Redactor({"WANDB_API_KEY": value, "HOME": "/root", "SSH_PASSWORD": "/a/path"})

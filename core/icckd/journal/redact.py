@@ -31,14 +31,14 @@ class Redactor:
 
     Args:
         environment: Variables; the values of those with a telling name are secrets, unless they
-            are short or a path.
+            are short or a path. Keys of AWS are never a path, though some begin with a slash.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         own = {
             json.dumps(value)[1:-1]
             for name, value in environment.items()
-            if _NAME.search(name) and len(value) >= SHORTEST and not value.startswith(("/", "."))
+            if _NAME.search(name) and len(value) >= SHORTEST and not _is_path(name, value)
         }
         parts = {value: re.escape(value) for value in sorted(own, key=len, reverse=True)} | _SHAPES
         self._beginnings = tuple(parts)
@@ -49,6 +49,10 @@ class Redactor:
         if any(beginning in text for beginning in self._beginnings):
             return self._pattern.sub(MARK, text)
         return text
+
+
+def _is_path(name: str, value: str) -> bool:
+    return value.startswith(("/", ".")) and not name.startswith("AWS_")
 
 
 @cache

@@ -180,8 +180,7 @@ def check_node(job: TaskJob) -> None:
             raise MachineError(
                 f"the state folder {job.state_folder} is not the session's here:"
                 f" {job.probe} cannot be read",
-                hint="mount the same folder under the same path on every node, or have artifacts"
-                " stored on an object store (docs/cluster.md)",
+                hint="mount the same folder under the same path on every node (docs/cluster.md)",
             )
         time.sleep(POLL_SECONDS)
 

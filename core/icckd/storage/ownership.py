@@ -114,7 +114,6 @@ class Ownership:
         takeover_seconds: float,
         waiting: Callable[[Owner], None],
         take_over: bool = False,
-        has_ended: Callable[[Owner], bool] = lambda owner: False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> Owner | None:
@@ -125,14 +124,13 @@ class Ownership:
             takeover_seconds: An owner whose counter stands still for so long is taken over.
             waiting: Told once whom it waits for.
             take_over: Somebody says that the owner has ended.
-            has_ended: Whether it is known otherwise, as from a cluster, that an owner has.
             clock: Seconds that never go back.
             sleep: Waits.
         """
         counter, told, looked_at = Counter(clock), -1, -1
         while True:
             owner = newest_owner(self._storage, self._study)
-            is_free = owner is None or self._is_over(owner, take_over, has_ended)
+            is_free = owner is None or (take_over or self._is_over(owner))
             if owner is not None and not is_free:
                 if looked_at != owner.token:
                     counter, looked_at = Counter(clock), owner.token
@@ -168,14 +166,10 @@ class Ownership:
         key = f"ends/{quote(self._study, safe='')}/{numbered(self.token)}"
         self._storage.create(key, b"left")
 
-    def _is_over(self, owner: Owner, take_over: bool, has_ended: Callable[[Owner], bool]) -> bool:
-        """Whether an owner has surely ended: the lock of its state folder is ours, for one."""
-        return (
-            take_over
-            or owner.folder == self._folder
-            or has_left(self._storage, self._study, owner.token)
-            or has_ended(owner)
-        )
+    def _is_over(self, owner: Owner) -> bool:
+        """Whether an owner has surely ended: the lock of its state folder is ours, or it left."""
+        is_ours = owner.folder == self._folder
+        return is_ours or has_left(self._storage, self._study, owner.token)
 
     def _claim(self, above: int) -> bool:
         """Take a token of our own; return whether it is the highest that the study has."""
