@@ -259,7 +259,9 @@ def configuration(state_folder: Path | None = None) -> Configuration:
         UsageError: A file cannot be read, or holds what it must not.
     """
     tables: dict[str, Any] = {}
-    for folder in (config_folder(), state_folder):
+    # One that cannot be entered is told by whoever needs it.
+    can_be_entered = state_folder is not None and os.access(state_folder, os.X_OK)
+    for folder in (config_folder(), state_folder if can_be_entered else None):
         if folder is not None:
             tables = _merged(tables, _tables_in(folder / FILE))
     return _validated(tables, None) if tables else Configuration()
