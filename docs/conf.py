@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
 from docs import reference  # noqa: E402  # found by the line above
-from icckd import __version__  # noqa: E402
+from icckd import __version__  # noqa: E402  # found by the line above
 
 project = "icckd"
 author = "the authors of icckd"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class HostView(LinesWidget):
     """Shows the machine's load: in one line, or as a panel where it is higher."""
 
-    def __init__(self, *, glyphs: Glyphs, id: str, classes: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs, id: str, classes: str | None = None) -> None:  # noqa: A002  # as in Textual
         super().__init__(glyphs=glyphs, id=id, classes=classes)
         self._host: Host | None = None
         self.set_titles("Host")
@@ -69,7 +69,7 @@ class Notice(Static):
 class AnswerView(LinesWidget):
     """Says what the study asks, what is answered, and what runs."""
 
-    def __init__(self, *, glyphs: Glyphs, id: str, classes: str | None = None) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs, id: str, classes: str | None = None) -> None:  # noqa: A002  # as in Textual
         super().__init__(glyphs=glyphs, id=id, classes=classes)
         self.set_titles("Question and answer")
 
@@ -166,7 +166,7 @@ class StudyBar(LinesWidget):
         *,
         glyphs: Glyphs,
         clock: Callable[[], float],
-        id: str,  # noqa: A002
+        id: str,  # noqa: A002  # as in Textual
         read: Callable[[], str] = str,
     ) -> None:
         super().__init__(glyphs=glyphs, id=id)
@@ -214,7 +214,7 @@ class FooterKeys(LinesWidget):
         glyphs: Glyphs,
         screens: tuple[str, ...],
         screen: str,
-        id: str,  # noqa: A002
+        id: str,  # noqa: A002  # as in Textual
     ) -> None:
         super().__init__(glyphs=glyphs, id=id)
         self._screens = screens

@@ -54,7 +54,7 @@ class CurveChart(LinesWidget, can_focus=True):
             super().__init__()
             self.step = step
 
-    def __init__(self, *, glyphs: Glyphs, id: str, classes: str) -> None:  # noqa: A002
+    def __init__(self, *, glyphs: Glyphs, id: str, classes: str) -> None:  # noqa: A002  # as in Textual
         super().__init__(glyphs=glyphs, id=id, classes=classes)
         self.chart: Chart | None = None
         self.metric: str | None = None

@@ -71,7 +71,7 @@ class LinesWidget(Widget):
         self,
         *,
         glyphs: Glyphs = BRAILLE,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,  # noqa: A002  # as in Textual
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)

@@ -169,7 +169,7 @@ class GridTable(LinesWidget, can_focus=True):
         cells: bool = False,
         follow: bool = False,
         detail: bool = False,
-        id: str | None = None,  # noqa: A002
+        id: str | None = None,  # noqa: A002  # as in Textual
         classes: str | None = None,
     ) -> None:
         super().__init__(glyphs=glyphs, id=id, classes=classes)

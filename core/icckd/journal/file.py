@@ -294,7 +294,8 @@ class JournalWriter:
             self._append(line, 1, durable=True)
 
     def _encoded(self, event: Fact, offset: int, now: float) -> bytes:
-        return encode(event.k, self._count + offset, now, event.model_dump(mode="json"))  # type: ignore[attr-defined]
+        kind: str = event.k  # type: ignore[attr-defined]  # every event has one, their base has not
+        return encode(kind, self._count + offset, now, event.model_dump(mode="json"))
 
     def _append(self, block: bytes, count: int, durable: bool) -> None:
         """Write lines; the lock is held."""

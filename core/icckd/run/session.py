@@ -279,16 +279,16 @@ class Session:
             if self._shared is not None:
                 self._shared.ended(attempt)
         schedule, now = self._schedule, time.monotonic()
-        begun = self._begun.pop(attempt, now)
+        begun = self._begun.pop(attempt, None)
         if report.what == "started":
-            self._begun[attempt] = begun
+            self._begun[attempt] = now
             if schedule.states[digest] == "running":
                 self._record([Transition(stage=digest, state="running")], attempt)
         elif report.what == "returned":
             self._record(schedule.returned(digest, report.reason, by_itself=report.by_itself))
         elif report.state == "complete":
             trained_here = not report.reason
-            seconds = now - begun if trained_here else None
+            seconds = now - begun if trained_here and begun is not None else None
             members = self._members[report.order.pack]
             changes = schedule.completed(digest, report.reason, seconds=seconds, members=members)
             self._record(changes, attempt if trained_here else None)
