@@ -96,8 +96,9 @@ def attempts(desk):
 
 @pytest.mark.slow
 def test_a_study_killed_on_one_machine_is_finished_on_another_with_equal_outcomes(lab):
-    a, b = lab.machine("a", LONG), lab.machine("b", LONG)
-    plain = lab.machine("p", LONG, shares=False)
+    study = STUDY.replace("epochs = 2", "epochs = 60")  # long after its first checkpoint
+    a, b = lab.machine("a", study), lab.machine("b", study)
+    plain = lab.machine("p", study, shares=False)
     a.environment["ICCKD_CHECKPOINT_SECONDS"] = "0"
     session = a.start_forked("run", "small.toml", "-j", "1")
     wait_for(lambda: lab.published(), process=session)

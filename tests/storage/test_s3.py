@@ -60,7 +60,6 @@ def test_a_bucket_keeps_what_is_made_once_and_lists_in_order(moto, credentials, 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("fresh_process")
 def test_a_run_on_a_bucket_is_seen_elsewhere_and_its_secrets_are_nowhere(moto, tmp_path):
     lab = Lab(tmp_path)
     lab.configure(url=f"s3://{BUCKET}/runs", endpoint=moto.url)
@@ -69,7 +68,7 @@ def test_a_run_on_a_bucket_is_seen_elsewhere_and_its_secrets_are_nowhere(moto, t
     for desk in (a, b):
         desk.environment |= secrets
 
-    done = a.train("run", "small.toml", "-j", "1")
+    done = a.run("run", "small.toml", "-j", "1")  # a worker of its own has these credentials
     seen = b.run("report", "--format", "json")
     broken = [
         a.run("status"),
