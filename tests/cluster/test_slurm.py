@@ -16,41 +16,15 @@ from icckd.run.slurm import SlurmExecutor
 from icckd.testing.executors import case_of, laws_of
 from tests.cluster.outcomes import artifacts, attempts_by_stage, complete_once
 from tests.support.desk import Desk, epochs_recorded
+from tests.support.studies import BY_ITSELF, two_stages
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
 
 ON_SLURM = ("--executor", "slurm", "--device", "cpu")
-STUDY = """
-[study]
-name = "s"
-baseline = "full"
-seeds = { count = 2 }
-[teacher.intra]
-[teacher.training]
-epochs = 40
-[student.training]
-epochs = 3
-[numerics]
-packing = "off"
-[[arm]]
-name = "full"
-"""
+STUDY = two_stages(seeds=2, teacher=40, student=3) + BY_ITSELF
 """Two teachers of some seconds, each with a student."""
-FOUR = """
-[study]
-name = "four"
-baseline = "full"
-seeds = { count = 1 }
-[teacher.intra]
-[teacher.training]
-epochs = 2
-[student.training]
-epochs = 2
-[numerics]
-packing = "off"
-[[arm]]
-name = "full"
+OTHER_ARMS = """
 [[arm]]
 name = "wide"
 set = { "teacher.intra.weight" = 0.5 }
@@ -61,6 +35,7 @@ set = { "teacher.intra.weight" = 0.05 }
 name = "wild"
 set = { "teacher.training.lr" = 1e30 }
 """
+FOUR = two_stages("four") + OTHER_ARMS + BY_ITSELF
 """Four teachers, of which one diverges."""
 
 

@@ -17,27 +17,14 @@ import pytest
 from tests.cluster.outcomes import artifacts, attempts_by_stage, complete_once
 from tests.cluster.test_slurm import ON_SLURM
 from tests.support.desk import Desk
+from tests.support.studies import BY_ITSELF, two_stages
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
 
 KILLS = int(os.environ.get("ICCKD_TEST_KILLS", "20"))
 SEED = int(os.environ.get("ICCKD_TEST_SEED", "1"))
-STUDY = """
-[study]
-name = "killed"
-baseline = "full"
-seeds = { count = 3 }
-[teacher.intra]
-[teacher.training]
-epochs = 60
-[student.training]
-epochs = 20
-[numerics]
-packing = "off"
-[[arm]]
-name = "full"
-"""
+STUDY = two_stages("killed", seeds=3, teacher=60, student=20) + BY_ITSELF
 MOST_SECONDS = 300.0
 """A study takes less, however often it was killed; later kills meet the next one."""
 

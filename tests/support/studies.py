@@ -1,18 +1,24 @@
 """Small studies, as TOML."""
 
-TWO_STAGES = """
+
+def two_stages(name: str = "s", *, seeds: int = 1, teacher: int = 2, student: int = 2) -> str:
+    """Return a study of one arm, a teacher and its student, with so many seeds and epochs."""
+    return f"""
 [study]
-name = "s"
+name = "{name}"
 baseline = "full"
-seeds = { count = 1 }
+seeds = {{ count = {seeds} }}
 [teacher.intra]
 [teacher.training]
-epochs = 2
+epochs = {teacher}
 [student.training]
-epochs = 2
+epochs = {student}
 [[arm]]
 name = "full"
 """
+
+
+TWO_STAGES = two_stages()
 """A teacher and its student."""
 
 SMALL = """
