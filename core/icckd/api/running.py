@@ -31,13 +31,7 @@ from icckd.results.store import Store
 from icckd.results.studies import refuse_imported
 from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
 from icckd.run.leaving import GRACE_SECONDS
-from icckd.run.prepare import (
-    Device,
-    complete_stages,
-    data_root,
-    make_plan,
-    with_more_seeds,
-)
+from icckd.run.prepare import Device, complete_stages, data_root, make_plan, with_more_seeds
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
 from icckd.study.model import Study
 from icckd.study.plan import Plan

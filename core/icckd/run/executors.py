@@ -12,6 +12,8 @@ process that runs `icckd.run.worker` (`icckd.resources.processes.start_helper`),
 `icckd.run.worker.serve`; `icckd.run.messages` has the lines that it exchanges.
 """
 
+import functools
+import sys
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -247,4 +249,10 @@ def find_executor(name: str) -> ExecutorClass:
 
 
 def _entries() -> list[EntryPoint]:
-    return [*BUILT_IN, *entry_points(group=GROUP)]
+    return [*BUILT_IN, *_installed(tuple(sys.path))]
+
+
+@functools.cache
+def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """Return what packages bring on a path; reading what is installed takes some hundredths."""
+    return tuple(entry_points(group=GROUP))
