@@ -149,6 +149,19 @@ def test_a_precision_that_a_cpu_lacks_is_refused_with_the_reason(precision, why)
     assert {s.numerics.precision for s in plan_of(study, "cuda").stages.values()} == {precision}
 
 
+def test_packs_on_cuda_have_one_size_which_is_part_of_the_digest_and_auto_makes_none():
+    auto = plan_of(small(), "cuda", packing="auto").stages
+    packed = plan_of(small(), "cuda", packing="on").stages
+
+    assert set(auto) == set(plan_of(small(), "cuda", packing="off").stages)
+    assert not set(auto) & set(packed)
+    for stage in packed.values():
+        assert stage.numerics.identity()["replicas"] == stage.packing.unit == stage.packing.largest
+        assert stage.numerics.layout == "channels-last"
+    on_cpu = plan_of(small(), "cpu", packing="on").stages
+    assert all("replicas" not in stage.numerics.identity() for stage in on_cpu.values())
+
+
 def test_auto_compiles_the_long_stages_on_cuda_and_no_other():
     def compiled(device, *overrides):
         study = small("s", 1, "numerics.compile=auto", *overrides)

@@ -18,6 +18,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from icckd.study.data import DATASETS, Augmentation, ResizedCrop
 from icckd.study.network import MODELS
+from icckd.study.packing import ON_CUDA
 from icckd.study.teacher import TEACHER_LOSSES, BalancedSampler, Teacher
 from icckd.study.training import Numerics, Training
 from icckd.train.data.batch import Batch
@@ -32,6 +33,11 @@ from icckd.train.losses.contrastive import IntraLoss
 from icckd.train.networks import build_model, memory_format
 from icckd.train.networks.cnn import CnnModel
 from icckd.train.optim import make_optimizer
+from icckd.train.packs.batches import Feed
+from icckd.train.packs.network import PackedCnn
+from icckd.train.packs.optim import make_row_optimizer
+from icckd.train.packs.student import PackedStudentStep
+from icckd.train.packs.teacher import PackedTeacherStep
 from icckd.train.precision import Arithmetic, prepare
 from icckd.train.student import AloneStep, StudentStep, TeacherForward, example_output
 from icckd.train.teacher import TeacherStep, build_losses, train_stream
@@ -306,6 +312,64 @@ def stream_of(material, batch_size=32, views=1):
         material.train, material.normalise, material.augment, batch_size=batch_size, views=views,
         key=("student", 0), host_labels=material.host_labels,
     )  # fmt: skip
+
+
+PACKED_TEACHERS = {
+    "ce": {},
+    "ce, two views": {"views_in_ce": 2, "label_smoothing": 0.1},
+    "intra, cache": {"intra": {"cache": FIFO}},
+    "intra, rings that overflow": {"intra": {"cache": {"per_class": 40}}},
+    "intra, mean margin": {"intra": {"margin": {"view": "mean"}, "negatives_view": "same"}},
+    "intra, anchors": {"intra": {"reduction": "anchors", "normalize": "log-negatives"}},
+}
+
+
+def take_packed_steps(material, net, step, key):
+    """Take steps of a pack; what an epoch sends to the device is sent at the first of its steps."""
+    training, count = training_of(clip_norm=1.0, decayed="weights"), net.replicas
+    optimizers = [make_optimizer([], training) for _ in range(count)]
+    rows = make_row_optimizer(net.rows, [training] * count, optimizers)
+    rates = torch.full((count, 1), 0.1, device="meta")
+    views = 1 if isinstance(step, PackedStudentStep) else 2
+    streams = [
+        TrainStream(material.train, material.normalise, material.augment, batch_size=32,
+                    views=views, key=(key, seed), host_labels=material.host_labels)
+        for seed in range(count)
+    ]  # fmt: skip
+    batches = Feed(streams, material.normalise).epoch(1)
+    step(next(batches), step=0, epoch=2)
+    for number in (1, 2):
+        with Watch():
+            gradients, losses, diagnostics = step(next(batches), step=number, epoch=2)
+            told = [*losses, *rows.step(gradients, rates), *diagnostics]
+            torch.stack(told, dim=1)
+        assert {value.device for value in (net.rows.flat, *told)} == {META}
+
+
+def test_packed_steps_stay_on_the_device(tmp_path):
+    """Of teachers with each loss that is packed, and of students with and without one."""
+    material = material_of(DIGITS, tmp_path)
+
+    def pack(settings):
+        return PackedCnn([network(settings, material) for _ in range(ON_CUDA)])
+
+    for name, changed in PACKED_TEACHERS.items():
+        teacher = Teacher.model_validate({"model": CNN, "views": 2, **changed})
+        each = [build_losses(teacher, network(teacher.model, material), material, ("t", seed))
+                for seed in range(ON_CUDA)]  # fmt: skip
+        intra = [losses["intra"] for losses in each if losses]
+        net = pack(teacher.model)
+        with told(name):
+            step = PackedTeacherStep(net, [teacher] * ON_CUDA, intra)
+            take_packed_steps(material, net, step, name)
+    teachers = pack(CnnModel.model_validate(CNN))
+    shown = lambda batch: teachers.evaluate(batch.images, shared=False).logits  # noqa: E731
+    example = example_output(network(STUDENT, material), material)
+    pairing = Pairing(student=example, teacher=example, labels=material.host_labels, key=("kd",))
+    for given in (None, shown):
+        kd = [] if given is None else [build_distiller(settings_of("kd"), pairing)] * ON_CUDA
+        net = pack(STUDENT)
+        take_packed_steps(material, net, PackedStudentStep(net, kd, given), "student")
 
 
 class Endless:

@@ -1,5 +1,7 @@
 """In a pack a stage has the bits that it has in any pack: of any size, at any place, by any mates.
 
+On CUDA a pack has one size.
+
 Whole steps are taken with random images: forward and backward pass, intra-class loss with its
 caches, optimizer, evaluation. What would break it, and is therefore not used: a mean over
 positions, a batch norm whose channels fill no whole vectors, three replicas of grey images.
@@ -15,9 +17,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from icckd.study.packing import unit_of
+from icckd.study.packing import ON_CUDA, unit_of
 from icckd.study.teacher import Teacher
-from icckd.study.training import AdamWOptimizer, Training
+from icckd.study.training import AdamWOptimizer, Numerics, Training
 from icckd.train.distillers.base import Pairing
 from icckd.train.distillers.logits import Kd, KdDistiller
 from icckd.train.losses.base import LossInputs
@@ -30,6 +32,7 @@ from icckd.train.packs.network import PackedCnn
 from icckd.train.packs.optim import make_row_optimizer
 from icckd.train.packs.student import PackedStudentStep
 from icckd.train.packs.teacher import PackedTeacherStep
+from icckd.train.precision import prepare
 from icckd.train.seeding import generator
 from tests.support.lanes import long_but, slow_but
 
@@ -78,10 +81,10 @@ CASES = {
 QUICK = ("student of the digits", "teacher, rings that overflow")
 
 
-def network(case: Case, seed: int) -> Cnn:
+def network(case: Case, seed: int, device: str = "cpu") -> Cnn:
     model = Cnn(CnnModel(widths=case.widths), in_channels=case.image[0], n_classes=case.classes)
     model.initialise(("pack", seed))
-    return model.to(memory_format=torch.channels_last)
+    return model.to(device).to(memory_format=torch.channels_last)
 
 
 def intra(case: Case, seed: int) -> IntraClass:
@@ -105,7 +108,9 @@ def kd(case: Case, seed: int) -> Kd:
     return Kd(KdDistiller(temperature=2.0 + seed % 3, weight=0.5 + 0.1 * (seed % 4)), pairing)
 
 
-def batch_of(case: Case, seeds: list[int], step: int, spoilt: set[int]) -> PackedBatch:
+def batch_of(
+    case: Case, seeds: list[int], step: int, spoilt: set[int], device: str = "cpu"
+) -> PackedBatch:
     """Return random images; those of spoilt seeds are not finite from the third step on."""
     images, labels, ids = [], [], []
     for seed in seeds:
@@ -117,31 +122,38 @@ def batch_of(case: Case, seeds: list[int], step: int, spoilt: set[int]) -> Packe
         ids.append(torch.randint(1000, (case.batch,), generator=stream))
     together = torch.cat(images, dim=1).contiguous(memory_format=torch.channels_last)
     return PackedBatch(
-        images=together, labels=torch.stack(labels), ids=torch.stack(ids), codes=torch.zeros(0)
+        images=together.to(device),
+        labels=torch.stack(labels).to(device),
+        ids=torch.stack(ids).to(device),
+        codes=torch.zeros(0),
     )
 
 
-def digests(case: Case, seeds: list[int], spoilt: frozenset[int] = frozenset()) -> dict[int, str]:
+def digests(
+    case: Case, seeds: list[int], spoilt: frozenset[int] = frozenset(), device: str = "cpu"
+) -> dict[int, str]:
     """Return a digest of all that some steps leave and tell, by seed; some seeds come twice."""
-    net = PackedCnn([network(case, seed) for seed in seeds])
-    optimizers = [make_optimizer(network(case, s).parameters(), case.training) for s in seeds]
+    net = PackedCnn([network(case, seed, device) for seed in seeds])
+    optimizers = [
+        make_optimizer(network(case, s, device).parameters(), case.training) for s in seeds
+    ]
     rows = make_row_optimizer(net.rows, [case.training] * len(seeds), optimizers)
-    losses = [intra(case, seed) for seed in seeds] if case.teaches else []
+    losses = [intra(case, seed).to(device) for seed in seeds] if case.teaches else []
     if case.teaches:
         settings = [Teacher(views=2, intra=loss.settings) for loss in losses]
         step = PackedTeacherStep(net, settings, losses)
     else:
-        teachers = PackedCnn([network(case, 500 + seed) for seed in seeds])
+        teachers = PackedCnn([network(case, 500 + seed, device) for seed in seeds])
         shown = lambda batch: teachers.evaluate(batch.images, shared=False).logits  # noqa: E731
         step = PackedStudentStep(net, [kd(case, seed) for seed in seeds], shown)
-    rates = torch.tensor([[0.01 * (1 + seed % 5)] for seed in seeds])
+    rates = torch.tensor([[0.01 * (1 + seed % 5)] for seed in seeds], device=device)
     told = []
     for number in range(STEPS):
-        batch = batch_of(case, seeds, number, set(spoilt))
+        batch = batch_of(case, seeds, number, set(spoilt), device)
         gradients, values, diagnostics = step(batch, step=number, epoch=1)
         values = [*values, *rows.step(gradients, rates), *diagnostics]
         told.append(torch.stack(values, dim=1))
-    same = torch.randn((40, *case.image), generator=generator(("same",)))
+    same = torch.randn((40, *case.image), generator=generator(("same",))).to(device)
     seen = net.see([same[:24].contiguous(memory_format=torch.channels_last), same[24:]])
     found = {}
     for replica, seed in enumerate(seeds):
@@ -157,13 +169,13 @@ def digests(case: Case, seeds: list[int], spoilt: frozenset[int] = frozenset()) 
 
 
 def raw(value: torch.Tensor) -> bytes:
-    return value.detach().contiguous().numpy().tobytes()
+    return value.detach().cpu().contiguous().numpy().tobytes()
 
 
 @pytest.mark.parametrize("name", slow_but(CASES, *QUICK))
 def test_bits_depend_neither_on_size_nor_place_nor_mates(name):
     case = CASES[name]
-    unit = unit_of(CnnModel(widths=case.widths))
+    unit = unit_of(CnnModel(widths=case.widths), "cpu")
     alone = digests(case, [7] * unit)[7]
 
     for size in (unit, 2 * unit, 3 * unit):
@@ -173,6 +185,25 @@ def test_bits_depend_neither_on_size_nor_place_nor_mates(name):
             assert digests(case, seeds)[7] == alone, (size, place)
     mates = list(range(10, 10 + unit - 1))
     assert digests(case, [*mates, 7], frozenset(mates))[7] == alone, "mates are not finite"
+
+
+ON_A_GPU = [
+    pytest.param("cpu", name, marks=[] if name in QUICK[:1] else pytest.mark.long) for name in CASES
+] + [pytest.param("cuda", name, marks=pytest.mark.gpu) for name in CASES]
+
+
+@pytest.mark.parametrize(("device", "name"), ON_A_GPU, indirect=["device"])
+def test_bits_depend_neither_on_place_nor_mates_in_a_pack_of_the_size_on_cuda(device, name):
+    prepare(device, Numerics(packing="on"))
+    case = CASES[name]
+    alone = digests(case, [7] * ON_CUDA, device=device)[7]
+
+    for place in (0, 3, ON_CUDA - 1):
+        mates = list(range(100 * place + 10, 100 * place + 10 + ON_CUDA - 1))
+        seeds = [*mates[:place], 7, *mates[place:]]
+        assert digests(case, seeds, device=device)[7] == alone, place
+        spoilt = digests(case, seeds, frozenset(mates), device=device)[7]
+        assert spoilt == alone, "mates are not finite"
 
 
 OLDEST, NO_VECTORS = {"ONEDNN_MAX_CPU_ISA": "SSE41"}, {"ATEN_CPU_CAPABILITY": "default"}

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from icckd.study.data import Data
 from icckd.study.model import Student
-from icckd.study.numerics import NumericsClass
+from icckd.study.numerics import NumericsClass, layout_of
 from icckd.study.plan import StageJob, canonical, digest_of
 from icckd.study.teacher import Teacher
 
@@ -131,7 +131,8 @@ def _content_of_job(stage: StageJob, settings: Mapping[str, Any], names: Mapping
 
 def _unpacked(numerics: NumericsClass) -> dict[str, Any]:
     """Return a class's identity without packing, which a stage may have been moved to."""
-    return replace(numerics, packed=False).identity()
+    layout = layout_of(numerics.device, numerics.precision)
+    return replace(numerics, packed=False, layout=layout, replicas=0).identity()
 
 
 def _today(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,10 @@ def layout_of(device: str, precision: Precision) -> Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumericsClass:
-    """What else decides the bits: results of two classes are never taken for each other."""
+    """What else decides the bits: results of two classes are never taken for each other.
+
+    `replicas` are those of a pack where bits may depend on their number, else 0.
+    """
 
     device: Device
     threads: int
@@ -35,6 +38,7 @@ class NumericsClass:
     compiled: bool = False
     deterministic: bool = True
     packed: bool = False
+    replicas: int = 0
 
     def settings(self) -> Numerics:
         """Return the settings that give this class on its device, the compiler's policy decided."""
@@ -49,7 +53,7 @@ class NumericsClass:
     def identity(self) -> dict[str, Any]:
         """Return this as a part of a stage's identity; later fields are left out at a default."""
         kept = asdict(self)
-        for name, default in (("deterministic", True), ("packed", False)):
+        for name, default in (("deterministic", True), ("packed", False), ("replicas", 0)):
             if kept[name] == default:
                 del kept[name]
         return kept

@@ -7,7 +7,7 @@ from.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -39,6 +39,9 @@ CACHE_LINES = 512
 LARGE_PACK, MIDDLE_PACK, SMALL_PACK = 20, 12, 4
 LARGE_MAP, MIDDLE_MAP = 256 << 10, 1 << 20
 """Bytes of a replica's largest map up to which packs are large, or middle-sized."""
+
+ON_CUDA = 8
+"""Replicas of every pack on CUDA, where bits may depend on their number."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +93,15 @@ def is_packed(
             f'numerics.packing = "on", but a {kind} cannot be packed: {why_not}',
             hint='set numerics.packing = "auto" to pack what can be, see docs/packing.md',
         )
-    return bool(not why_not and (packing == "on" or pays(role, data)))
+    if why_not:
+        return False
+    return packing == "on" or (numerics.device == "cpu" and pays(role, data))
+
+
+def in_pack(numerics: NumericsClass) -> NumericsClass:
+    """Return the class that a stage has in a pack, of the class that it has outside one."""
+    replicas = 0 if numerics.device == "cpu" else ON_CUDA
+    return replace(numerics, packed=True, layout="channels-last", replicas=replicas)
 
 
 def obstacle(
@@ -105,8 +116,6 @@ def obstacle(
         learns_from: The network that a student learns from, None without one.
     """
     model, training = role.model, role.training
-    if numerics.device != "cpu":
-        return "stages are packed on a CPU alone"
     if numerics.precision != "fp32" or numerics.compiled:
         return "stages are packed in fp32 without a compiler"
     if numerics.threads != 1:
@@ -211,27 +220,31 @@ def shared_shape(role: BaseModel) -> dict[str, Any]:
 # How many replicas a pack has.
 
 
-def unit_of(model: Model) -> int:
+def unit_of(model: Model, device: str) -> int:
     """Return the number of which a pack's replicas are a multiple, so that no bit depends on it.
 
-    The channels of all replicas then fill whole vectors at every norm, and no pack has the one or
-    three replicas for which other kernels are taken.
+    The channels of all replicas then fill whole vectors of a CPU at every norm, and no pack has
+    the one or three replicas for which other kernels are taken. On CUDA it is the one size of all.
 
     >>> from icckd.train.networks.cnn import CnnModel
-    >>> unit_of(CnnModel(widths=(4, 8, 16))), unit_of(CnnModel(widths=(5, 10, 20)))
+    >>> unit_of(CnnModel(widths=(4, 8, 16)), "cpu"), unit_of(CnnModel(widths=(5, 10, 20)), "cpu")
     (4, 16)
     """
-    return unit_of_widths(_widths(model))
+    return unit_of_widths(_widths(model), device)
 
 
-def unit_of_widths(widths: Sequence[int]) -> int:
+def unit_of_widths(widths: Sequence[int], device: str) -> int:
     """Return `unit_of` a network whose norms have these channels."""
+    if device != "cpu":
+        return ON_CUDA
     return math.lcm(FEWEST, *(VECTOR // math.gcd(VECTOR, width) for width in widths))
 
 
-def largest_pack(role: Any, data: Data) -> int:
+def largest_pack(role: Any, data: Data, device: str) -> int:
     """Return how many replicas a pack has at most: a multiple of the unit, chosen for speed."""
-    unit, widths, image = unit_of(role.model), _widths(role.model), data.image_shape()
+    if device != "cpu":
+        return ON_CUDA
+    unit, widths, image = unit_of(role.model, device), _widths(role.model), data.image_shape()
     rows = role.training.batch_size * getattr(role, "views", 1)
     largest_map = (
         4

@@ -24,7 +24,15 @@ from icckd.study.network import Model, WeightsFile
 from icckd.study.numerics import NumericsClass as NumericsClass
 from icckd.study.numerics import numerics_class as numerics_class
 from icckd.study.numerics import of_stage
-from icckd.study.packing import ALONE, Packing, is_packed, largest_pack, shared_shape, unit_of
+from icckd.study.packing import (
+    ALONE,
+    Packing,
+    in_pack,
+    is_packed,
+    largest_pack,
+    shared_shape,
+    unit_of,
+)
 from icckd.study.records import ENGINE_KINDS, Arm, EngineKind, Stage, Trial
 from icckd.study.settings import Off
 from icckd.study.source import StageSource, source_of
@@ -308,9 +316,8 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
 ) -> _Recipe:
     fingerprint = context.fingerprint(data)
     numerics = of_stage(context.numerics, data, training, compile_long=context.compile_long)
-    numerics = replace(
-        numerics, packed=is_packed(context.packing, role, data, numerics, learns_from)
-    )
+    if is_packed(context.packing, role, data, numerics, learns_from):
+        numerics = in_pack(numerics)
     code_epoch = context.code_epoch(
         device=numerics.device,
         precision=numerics.precision,
@@ -357,7 +364,9 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
             "learns_from": None if learns_from is None else canonical(learns_from),
         }
         facts["packing"] = Packing(
-            key=digest_of(shared)[:16], largest=largest_pack(role, data), unit=unit_of(role.model)
+            key=digest_of(shared)[:16],
+            largest=largest_pack(role, data, numerics.device),
+            unit=unit_of(role.model, numerics.device),
         )
     template = _Template(identity, ("inputs", "replicate", "seed"))
     return _Recipe(kind=kind, identity=template, facts=facts, needs=needs)

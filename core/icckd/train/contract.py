@@ -108,14 +108,14 @@ class Recorder(Protocol):
 # so that a fault mended on GPUs alone lets the results of CPUs stand (docs/adr/0018).
 
 EAGER_FP32_ON_A_CPU = 2
-PACKED_ON_A_CPU = 3
+PACKED = 3
 EVERYTHING_ELSE = 3
 
 
 def code_epoch(*, device: str, precision: Precision, compiled: bool, packed: bool = False) -> int:
     """Return the training version of a sort of numerics."""
     if packed:
-        return PACKED_ON_A_CPU
+        return PACKED
     if device == "cpu" and precision == "fp32" and not compiled:
         return EAGER_FP32_ON_A_CPU
     return EVERYTHING_ELSE

@@ -21,6 +21,7 @@ from icckd.train.seeding import Key, generator
 class Drawn(NamedTuple):
     """Images of each step of an epoch, [S, B], their labels, and what is drawn for their views.
 
+    All are on the host.
     `parts` have the shape (S, V * B), view 1 first; see `ResidentViews.drawn`.
     """
 
@@ -67,7 +68,7 @@ class TrainStream:
         self._key, self._batch_size = key, batch_size
         self._labels_N = split.labels
         self._host_labels_N = split.labels.cpu() if host_labels is None else host_labels
-        self._device = split.labels.device
+        self.device = split.labels.device
         self._n = len(split.labels)
         self._views = make_views(split.images, normalise, augment, views=views, key=key)
         self.steps = self._n // batch_size
@@ -100,8 +101,8 @@ class TrainStream:
         views = self._views
         assert isinstance(views, ResidentViews)
         order_SB = self._order(epoch)
-        ids_SB = order_SB.to(self._device)
-        return Drawn(ids_SB, self._labels_N[ids_SB], tuple(views.drawn(order_SB, epoch)))
+        labels_SB = self._host_labels_N[order_SB]
+        return Drawn(order_SB, labels_SB, tuple(views.drawn(order_SB, epoch)))
 
     def pixels(self, *parts_XR: Tensor) -> Tensor:
         """Return the pixels of resident views, (X, height, width, R, K), from parts of `Drawn`."""
@@ -110,7 +111,7 @@ class TrainStream:
 
     def _batches(self, order_SB: Tensor, epoch: int) -> Iterator[Batch]:
         largest = self._largest_classes(order_SB)
-        ids_SB = order_SB.to(self._device)
+        ids_SB = order_SB.to(self.device)
         labels_SB = self._labels_N[ids_SB]
         for step, shown in enumerate(self._views.of(order_SB, epoch)):
             yield Batch(

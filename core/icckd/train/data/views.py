@@ -169,7 +169,7 @@ class ResidentViews:
 
     def of(self, order_SB: Tensor, epoch: int) -> Iterator[Shown]:
         """Yield the views of each step; what is drawn goes to the device once an epoch."""
-        parts = self.drawn(order_SB, epoch)
+        parts = [part_SX.to(self._device) for part_SX in self.drawn(order_SB, epoch)]
         codes_SX = 2 * parts[0] + parts[1]
         for step in range(len(order_SB)):
             crops = self._crops(self._pixels_PK, *(part[step] for part in parts))
@@ -177,7 +177,7 @@ class ResidentViews:
             yield Shown(self._normalise(crops), codes_X)
 
     def drawn(self, order_SB: Tensor, epoch: int) -> list[Tensor]:
-        """Return what is drawn for the views of each step, on the device.
+        """Return what is drawn for the views of each step, on the host.
 
         That is the crop's first pixel, 1 where it is mirrored, and the turn if any, each of shape
         (steps, views * batch), view 1 first.
@@ -186,7 +186,7 @@ class ResidentViews:
         drawn = [self._crops.draw(self._n, self._key, view, epoch) for view in self._views]
         drawn = [(base_N + corner_N, *rest) for corner_N, *rest in drawn]
         return [
-            torch.stack([of_view[order_SB] for of_view in part], dim=1).flatten(1).to(self._device)
+            torch.stack([of_view[order_SB] for of_view in part], dim=1).flatten(1)
             for part in zip(*drawn, strict=True)
         ]
 

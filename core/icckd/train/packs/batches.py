@@ -42,7 +42,7 @@ class Feed:
 
     def __init__(self, streams: Sequence[TrainStream], normalise: Normaliser) -> None:
         self._streams, self._normalise = streams, normalise
-        self.steps = streams[0].steps
+        self.steps, self._device = streams[0].steps, streams[0].device
 
     def epoch(self, epoch: int) -> Iterator[PackedBatch]:
         """Yield the batches of an epoch, counted from 1."""
@@ -50,9 +50,9 @@ class Feed:
             id(stream): stream.drawn(epoch) for stream in self._streams
         }  # ghosts have a mate's
         drawn = [known[id(stream)] for stream in self._streams]
-        ids_SRB = torch.stack([each.ids for each in drawn], dim=1)
-        labels_SRB = torch.stack([each.labels for each in drawn], dim=1)
-        parts = [torch.stack(part, dim=2) for part in zip(*(d.parts for d in drawn), strict=True)]
+        ids_SRB = self._sent([each.ids for each in drawn], dim=1)
+        labels_SRB = self._sent([each.labels for each in drawn], dim=1)
+        parts = [self._sent(part, dim=2) for part in zip(*(d.parts for d in drawn), strict=True)]
         codes_SRN = (2 * parts[0] + parts[1].long()).transpose(1, 2).contiguous()
         for step in range(self.steps):
             pixels_NHWRK = self._streams[0].pixels(*(part_SNR[step] for part_SNR in parts))
@@ -62,6 +62,16 @@ class Feed:
                 ids=ids_SRB[step],
                 codes=codes_SRN[step],
             )
+
+    def _sent(self, drawn: Sequence[Tensor], dim: int) -> Tensor:
+        """Return what was drawn for each replica, together, on the device.
+
+        A GPU copies it once an epoch, while the host goes on.
+        """
+        together = torch.stack(list(drawn), dim=dim)
+        if self._device.type == "cuda":
+            together = together.pin_memory()
+        return together.to(self._device, non_blocking=True)
 
     def first(self, epoch: int) -> PackedBatch:
         """Return the first batch of an epoch."""

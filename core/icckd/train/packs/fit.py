@@ -29,7 +29,7 @@ from icckd.train.metrics.base import Evaluation, Seen, checked
 from icckd.train.networks.cnn import Cnn
 from icckd.train.optim import Optimizer, learning_rate, make_optimizer
 from icckd.train.packs.batches import Feed, PackedBatch
-from icckd.train.packs.network import IMAGES_AT_ONCE, PackedCnn, filled
+from icckd.train.packs.network import PackedCnn, filled, images_at_once
 from icckd.train.packs.optim import RowOptimizer, make_row_optimizer
 from icckd.train.trainer import Fit, StepLog, TrainingState, divergence
 
@@ -236,10 +236,13 @@ class _Pack:
         self._feed = Feed([part.stream for part in parts], self._dataset.normalise)
 
     def _run_epoch(self, epoch: int) -> Tensor:
-        """Take the steps of an epoch; return what they tell, shape (steps, replicas, terms)."""
+        """Take the steps of an epoch; return what they tell, shape (steps, replicas, terms).
+
+        The device is waited for once, in the end.
+        """
         self._epoch, self._stored = epoch, False
         rates = [[learning_rate(member.part.training, epoch)] for member in self._filled]
-        lr_R1 = torch.tensor(rates, dtype=self._net.rows.flat.dtype)
+        lr_R1 = self._net.rows.flat.new_tensor(rates)
         told = []
         for number, batch in enumerate(
             self._feed.epoch(epoch), start=(epoch - 1) * self._feed.steps
@@ -247,7 +250,7 @@ class _Pack:
             gradients_RP, losses, diagnostics = self._step(batch, step=number, epoch=epoch)
             updates = self._optimizer.step(gradients_RP, lr_R1)
             told.append(torch.stack([*losses, *updates, *diagnostics], dim=1))
-        return torch.stack(told).float()
+        return torch.stack(told).float().cpu()
 
     def _evaluate(self) -> Seen:
         """Return features [R, N, D] and logits [R, N, C] of the validation images."""
@@ -255,7 +258,8 @@ class _Pack:
 
     def _see(self, split: Split) -> Seen:
         normalise = self._dataset.normalise
-        return self._net.see(normalise(images) for images in split.chunks(IMAGES_AT_ONCE))
+        chunks = split.chunks(images_at_once(self._dataset.device))
+        return self._net.see(normalise(images) for images in chunks)
 
     def _observe(self, epoch: int) -> dict[int, dict[str, float]]:
         self._store()

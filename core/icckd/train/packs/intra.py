@@ -18,7 +18,9 @@ from icckd.train.losses.contrastive import MARGINS, IntraClass, IntraLoss
 from icckd.train.packs.batches import PackedBatch
 
 FEW_CLASSES = 16
-"""Up to so many, scores with the caches of all classes are computed, and those of its own taken."""
+"""Up to so many a CPU computes scores with the caches of all classes, and takes those of its own.
+
+The gradient of that choice would be sorted on a GPU."""
 
 
 class PackedTerm(NamedTuple):
@@ -36,21 +38,24 @@ class PackedIntra:
         losses: Those outside a pack; their caches are where these begin. They differ in weight,
             temperature, margin threshold and the least number of negatives alone.
         dtype: Type of the features.
+        device: Where they are.
 
     Attributes:
         weights: Factor of each replica's loss, shape (R).
     """
 
-    def __init__(self, losses: Sequence[IntraClass], dtype: torch.dtype) -> None:
+    def __init__(
+        self, losses: Sequence[IntraClass], dtype: torch.dtype, device: torch.device
+    ) -> None:
         settings = [loss.settings for loss in losses]
         self._shared: IntraLoss = settings[0]
         self.diagnostics = losses[0].diagnostics
-        self.weights = torch.tensor([each.weight for each in settings], dtype=dtype)
-        temperatures = [[[each.temperature]] for each in settings]
-        self._temperature_R11 = torch.tensor(temperatures, dtype=dtype)
-        self._threshold_R1 = torch.tensor([[_threshold(each)] for each in settings], dtype=dtype)
-        self._least_R1 = torch.tensor([[each.min_negatives] for each in settings])
-        self._margins_T = torch.tensor(MARGINS)
+        like = torch.empty(0, dtype=dtype, device=device)
+        self.weights = like.new_tensor([each.weight for each in settings])
+        self._temperature_R11 = like.new_tensor([[[each.temperature]] for each in settings])
+        self._threshold_R1 = like.new_tensor([[_threshold(each)] for each in settings])
+        self._least_R1 = torch.tensor([[each.min_negatives] for each in settings], device=device)
+        self._margins_T = torch.tensor(MARGINS, device=device)
         self._by_mean = any(s.margin != "off" and s.margin.view == "mean" for s in settings)
         self._warmup_epochs = 0
         self._has_cache = losses[0].cache is not None
@@ -94,7 +99,7 @@ class PackedIntra:
         short_RV = features_RVD.detach().square().sum(2) < NORM_EPS**2
         first_RBD, keys_RBD = _unit(features_RVD[:, :size]), _unit(features_RVD[:, size:])
         z_RBD = first_RBD / self._temperature_R11
-        own_BB = torch.eye(size, dtype=torch.bool)
+        own_BB = torch.eye(size, dtype=torch.bool, device=labels_RB.device)
         scores_RBN = z_RBD @ keys_RBD.mT
         positive_RB = scores_RBN.diagonal(dim1=1, dim2=2)
         if self._shared.negatives_view == "same":
@@ -142,35 +147,36 @@ class PackedIntra:
         labels_RB, keys_RBD = batch.labels, term.keys
         replicas, size = labels_RB.shape
         _, classes, per_class, features = self._embedding_RCQD.shape
-        member_RBC = labels_RB[:, :, None] == torch.arange(classes)
+        member_RBC = labels_RB[:, :, None] == _range(classes, labels_RB)
         rank_RB = member_RBC.cumsum(1).gather(2, labels_RB[:, :, None]).squeeze(2) - 1
         counts_RC = member_RBC.sum(1)
         ids_RB = batch.ids
         if per_class < size:  # a class may overflow its ring: what would be lost writes its heir
             later_RB = (counts_RC.gather(1, labels_RB) - 1 - rank_RB) // per_class * per_class
             place_RB = labels_RB * size + rank_RB
-            row_RX = torch.zeros(replicas, classes * size, dtype=torch.int64)
-            row_RX.scatter_(1, place_RB, torch.arange(size).expand(replicas, size))
+            row_RX = labels_RB.new_zeros(replicas, classes * size)
+            with any_order():  # each row has a place of its own
+                row_RX.scatter_(1, place_RB, _range(size, labels_RB).expand(replicas, size))
             source_RB = row_RX.gather(1, place_RB + later_RB)
             keys_RBD = keys_RBD.gather(1, source_RB[:, :, None].expand_as(keys_RBD))
             ids_RB = ids_RB.gather(1, source_RB)
-        ring_RB = labels_RB + classes * torch.arange(replicas)[:, None]
+        ring_RB = labels_RB + classes * _range(replicas, labels_RB)[:, None]
         entry_RB = (self._next_RC.gather(1, labels_RB) + rank_RB) % per_class
         target_X = (ring_RB * per_class + entry_RB).flatten()
         with any_order():
             fresh_XD = keys_RBD.flatten(0, 1).to(self._embedding_RCQD.dtype)
             self._embedding_RCQD.view(-1, features).index_copy_(0, target_X, fresh_XD)
             self._id_RCQ.view(-1).index_copy_(0, target_X, ids_RB.flatten())
-        self._step_RCQ.view(-1).index_fill_(0, target_X, step)
+            self._step_RCQ.view(-1).index_fill_(0, target_X, step)
         self._next_RC.add_(counts_RC).remainder_(per_class)
 
     def _cached(self, z_RBD: Tensor, labels_RB: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scores with the entries of a sample's class, and of what image each is."""
         replicas, classes, per_class, features = self._embedding_RCQD.shape
         size = labels_RB.shape[1]
-        row_X = (labels_RB + classes * torch.arange(replicas)[:, None]).flatten()
+        row_X = (labels_RB + classes * _range(replicas, labels_RB)[:, None]).flatten()
         id_RBQ = self._id_RCQ.view(-1, per_class)[row_X].view(replicas, size, per_class)
-        if classes > FEW_CLASSES:
+        if classes > FEW_CLASSES or labels_RB.device.type != "cpu":
             own_XQD = self._embedding_RCQD.view(-1, per_class, features)[row_X].to(z_RBD.dtype)
             scores_XQ1 = torch.bmm(own_XQD, z_RBD.reshape(-1, features, 1))
             return scores_XQ1.view(replicas, size, per_class), id_RBQ
@@ -186,9 +192,13 @@ class PackedIntra:
         if self._by_mean:
             probs_RBC = (probs_RBC + logits[1].softmax(2)) / 2
         true_RB1 = probs_RBC.gather(2, labels_RB[:, :, None])
-        is_true_RBC = labels_RB[:, :, None] == torch.arange(probs_RBC.shape[2])
+        is_true_RBC = labels_RB[:, :, None] == _range(probs_RBC.shape[2], labels_RB)
         others_RBC = probs_RBC.masked_fill(is_true_RBC, -torch.inf)
         return true_RB1.squeeze(2) - others_RBC.amax(2)
+
+
+def _range(n: int, like: Tensor) -> Tensor:
+    return torch.arange(n, device=like.device)
 
 
 def _unit(x_RBD: Tensor) -> Tensor:

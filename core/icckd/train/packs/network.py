@@ -26,8 +26,22 @@ BLOCKS = ("block1", "block2", "block3")
 MOMENTUM, EPSILON = 0.1, 1e-5
 """Of torch's batch norm."""
 
-IMAGES_AT_ONCE = 64
-"""Images of one forward pass in evaluation: the maps of all replicas are to stay in a cache."""
+IMAGES_AT_ONCE, IMAGES_AT_ONCE_ON_A_GPU = 64, 512
+"""Images of one forward pass in evaluation: all their maps are to stay in a CPU's cache."""
+
+
+def images_at_once(device: str) -> int:
+    """Return how many images are evaluated together."""
+    return IMAGES_AT_ONCE if device == "cpu" else IMAGES_AT_ONCE_ON_A_GPU
+
+
+def nll(log_p_RBC: Tensor, labels_RB: Tensor) -> Tensor:
+    """Return the negative log-likelihood of each label, shape (R, B).
+
+    The label's entry is added to zeros: the gradient of looking it up would be sorted on a GPU.
+    """
+    classes_C = torch.arange(log_p_RBC.shape[2], device=labels_RB.device)
+    return -torch.where(labels_RB[:, :, None] == classes_C, log_p_RBC, 0.0).sum(2)
 
 
 def filled(members: Sequence[T], unit: int) -> list[T]:
@@ -100,7 +114,10 @@ class Rows:
         joined = not name.startswith("classifier.")
         size = (self._count * shape[0], *shape[1:]) if joined else (self._count, *shape)
         layout = torch.channels_last if len(size) == 4 else torch.contiguous_format
-        return torch.empty(size, memory_format=layout, dtype=self.flat.dtype).requires_grad_()
+        made = torch.empty(
+            size, memory_format=layout, dtype=self.flat.dtype, device=self.flat.device
+        )
+        return made.requires_grad_()
 
     def _replicas_first(self, name: str) -> Tensor:
         """Return a layer's tensor with the replicas as a dimension of their own."""

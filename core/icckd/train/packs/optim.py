@@ -41,11 +41,11 @@ class RowOptimizer(ABC):
         self, rows: Rows, trainings: Sequence[Training], optimizers: Sequence[Optimizer]
     ) -> None:
         self._rows = rows
-        decay_R1 = torch.tensor([[t.weight_decay] for t in trainings], dtype=rows.flat.dtype)
+        decay_R1 = rows.flat.new_tensor([[t.weight_decay] for t in trainings])
         self._decay_RP = decay_R1 if trainings[0].decayed == "all" else decay_R1 * self._decayed()
         self._decays = any(training.weight_decay for training in trainings)
         limits = [[t.clip_norm] for t in trainings if t.clip_norm != "off"]
-        self._limit_R1 = torch.tensor(limits, dtype=rows.flat.dtype) if limits else None
+        self._limit_R1 = rows.flat.new_tensor(limits) if limits else None
         self.terms: tuple[str, ...] = ("grad_norm", "clip_share") if limits else ("grad_norm",)
         self._kept = {name: self._gather(name, optimizers) for name in self.names}
 
@@ -93,7 +93,7 @@ class RowOptimizer(ABC):
         """Return 1 for each parameter that is neither of a norm nor a bias, else 0; shape (P)."""
         places = self._rows.places.values()
         shares = [torch.full((p.last - p.first,), float(len(p.shape) > 1)) for p in places]
-        return torch.cat(shares).to(self._rows.flat.dtype)
+        return torch.cat(shares).to(self._rows.flat)
 
 
 class RowSgd(RowOptimizer):

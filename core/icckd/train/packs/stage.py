@@ -123,4 +123,4 @@ def train_places(  # noqa: PLR0913  # what both kinds of pack share
                 error = failed
         ended(number, error)
 
-    fit_pack(role, parts, dataset, unit=unit_of(model), ended=finished)
+    fit_pack(role, parts, dataset, unit=unit_of(model, dataset.device), ended=finished)

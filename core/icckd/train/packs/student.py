@@ -23,7 +23,7 @@ from icckd.train.networks.base import Classifier
 from icckd.train.networks.cnn import Cnn
 from icckd.train.packs.batches import Feed, PackedBatch
 from icckd.train.packs.fit import Member, PackedStep, Part
-from icckd.train.packs.network import IMAGES_AT_ONCE, PackedCnn, filled
+from icckd.train.packs.network import PackedCnn, filled, images_at_once, nll
 from icckd.train.packs.stage import Ended, Place, dataset_of, network_of, part_of, train_places
 from icckd.train.precision import PLAIN
 from icckd.train.stage import read_teacher
@@ -153,16 +153,16 @@ class Teachers:
         widths = [
             norm.num_features for norm in different[0].modules() if isinstance(norm, nn.BatchNorm2d)
         ]
-        self._net = PackedCnn(filled(different, unit_of_widths(widths)))
+        self._net = PackedCnn(filled(different, unit_of_widths(widths, dataset.device)))
         part = next(iter(parts.values()))
         example = example_output(different[0], dataset)
         codes_N = codes_of_table(example, part.stream, part.training, dataset.device)
         self._table_RNC: Tensor | None = None
         if codes_N is not None:
-            chunks = torch.split(codes_N, IMAGES_AT_ONCE)
+            chunks = torch.split(codes_N, images_at_once(dataset.device))
             self._table_RNC = self._net.see(part.stream.show(codes_B) for codes_B in chunks).logits
-            self._row_of_code = torch.zeros(int(codes_N.max()) + 1, dtype=torch.int64)
-            self._row_of_code[codes_N] = torch.arange(len(codes_N))
+            self._row_of_code = codes_N.new_zeros(int(codes_N.max()) + 1)
+            self._row_of_code[codes_N] = torch.arange(len(codes_N), device=codes_N.device)
 
     def model(self, number: int) -> Classifier:
         """Return the teacher of a student."""
@@ -171,7 +171,8 @@ class Teachers:
     def on_test(self) -> dict[int, Seen]:
         """Return what the teacher of each student shows of the test images."""
         normalise, test = self._dataset.normalise, self._dataset.test
-        seen = self._net.see(normalise(images) for images in test.chunks(IMAGES_AT_ONCE))
+        size = images_at_once(self._dataset.device)
+        seen = self._net.see(normalise(images) for images in test.chunks(size))
         return {
             student: Seen(seen.features[teacher], seen.logits[teacher])
             for student, teacher in self._numbers(self._models)
@@ -184,7 +185,7 @@ class Teachers:
             teachers = PackedCnn([cast(Cnn, self._models[student]) for student in students])
             return lambda batch: teachers.evaluate(batch.images, shared=False).logits
         rows_XC, size = self._table_RNC.flatten(0, 1), self._table_RNC.shape[1]
-        first_R1 = torch.tensor(numbers)[:, None] * size
+        first_R1 = torch.tensor(numbers, device=rows_XC.device)[:, None] * size
         return lambda batch: rows_XC[self._row_of_code[batch.codes] + first_R1]
 
     def _numbers(self, students: Iterable[int]) -> list[tuple[int, int]]:
@@ -210,6 +211,7 @@ class PackedStudentStep:
         self, net: PackedCnn, distillers: Sequence[Kd], teachers: TeacherLogits | None
     ) -> None:
         self._net, self._distillers, self._teachers = net, distillers, teachers
+        self._weights: tuple[int, Mapping[str, Tensor]] = (0, {})
         self.losses: tuple[str, ...] = ("ce",)
         if distillers:
             settings = [distiller.settings for distiller in distillers]
@@ -229,11 +231,13 @@ class PackedStudentStep:
         return gradients_RP, [terms[name].detach() for name in self.losses], []
 
     def weights(self, epoch: int) -> Mapping[str, Tensor]:
-        """Return the weight of each term in an epoch, by replica."""
-        if not self._distillers:
-            return {"ce": self._numbers([1.0] * self._net.replicas)}
-        each = [distiller.weights(epoch) for distiller in self._distillers]
-        return {name: self._numbers([weights[name] for weights in each]) for name in self.losses}
+        """Return the weight of each term in an epoch, by replica; sent to the device once."""
+        if self._weights[0] != epoch:
+            each = [distiller.weights(epoch) for distiller in self._distillers]
+            each = each or [{"ce": 1.0}] * self._net.replicas
+            sent = {name: self._numbers([one[name] for one in each]) for name in self.losses}
+            self._weights = (epoch, sent)
+        return self._weights[1]
 
     def terms(self, batch: PackedBatch, *, moving: bool) -> dict[str, Tensor]:
         """Return the terms of a batch by name, each of shape (R).
@@ -244,7 +248,7 @@ class PackedStudentStep:
         """
         size = batch.labels.shape[1]
         logits_RBC = self._net.logits(self._net.features(batch.images, moving=moving))
-        nll_RB = -logits_RBC.log_softmax(2).gather(2, batch.labels[:, :, None]).squeeze(2)
+        nll_RB = nll(logits_RBC.log_softmax(2), batch.labels)
         terms = {"ce": nll_RB.sum(1) / size}
         if self._teachers is None:
             return terms
@@ -278,7 +282,7 @@ class PackedStudentStep:
         ]
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
-        return torch.tensor(values, dtype=self._net.rows.flat.dtype)
+        return self._net.rows.flat.new_tensor(values)
 
 
 def _standardized(logits_RBC: Tensor) -> Tensor:

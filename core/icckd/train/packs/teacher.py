@@ -18,7 +18,7 @@ from icckd.train.losses.contrastive import IntraClass
 from icckd.train.packs.batches import Feed, PackedBatch
 from icckd.train.packs.fit import Member, PackedStep, Part
 from icckd.train.packs.intra import PackedIntra
-from icckd.train.packs.network import PackedCnn
+from icckd.train.packs.network import PackedCnn, nll
 from icckd.train.packs.stage import Ended, Place, dataset_of, network_of, part_of, train_places
 from icckd.train.teacher import build_losses, loss_outcomes, train_stream
 from icckd.train.trainer import SMALLEST_NORM, Fit, Trained
@@ -95,7 +95,8 @@ class PackedTeacherStep:
         self._net = net
         self._views_in_ce = settings[0].views_in_ce
         self._smoothing = settings[0].label_smoothing
-        self._intra = PackedIntra(losses, net.rows.flat.dtype) if losses else None
+        flat = net.rows.flat
+        self._intra = PackedIntra(losses, flat.dtype, flat.device) if losses else None
         self.losses: tuple[str, ...] = ("ce", "intra") if losses else ("ce",)
         self.diagnostics: tuple[str, ...] = ()
         if self._intra is not None:
@@ -134,7 +135,7 @@ class PackedTeacherStep:
         """Return what is optimised, and the plain cross-entropy of view 1, which is logged."""
         labels_RV = labels_RB if self._views_in_ce == 1 else labels_RB.repeat(1, 2)
         log_p_RVC = logits_RVC.log_softmax(2)
-        nll_RV = -log_p_RVC.gather(2, labels_RV[:, :, None]).squeeze(2)
+        nll_RV = nll(log_p_RVC, labels_RV)
         optimised_R = nll_RV.sum(1) / nll_RV.shape[1]
         ce_R = nll_RV.detach()[:, : labels_RB.shape[1]].contiguous().sum(1) / labels_RB.shape[1]
         if self._smoothing:
