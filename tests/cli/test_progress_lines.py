@@ -1,10 +1,9 @@
 """The lines that a session prints: what changes at once is looked up once, and told in order."""
 
+import sys
 import time
 
 import pytest
-from rich.console import Console
-
 from icckd.api.progress import PlainLines
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
@@ -25,7 +24,7 @@ def lines(finished, capsys):
     with open_results(StateFolder(finished.state)) as results:
         looks, refresh = [], results.refresh
         results.refresh = lambda: (looks.append(1), refresh())[1]
-        shown = PlainLines(results, request, Console(stderr=True, width=200))
+        shown = PlainLines(results, request, lambda text: print(text, file=sys.stderr))
         shown._next_refresh = float("inf")  # the twice a second of the database are not counted
         yield shown, list(request.plan.stages.values()), looks, lambda: capsys.readouterr().err
 

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 
 from icckd import __version__
@@ -229,6 +228,8 @@ class AlertSender:
         """
         if not self._settings.webhook:
             return
+        import urllib.request  # with ssl and http, for those who have a webhook
+
         headers = {"Content-Type": "application/json", "User-Agent": f"icckd/{__version__}"}
         request = urllib.request.Request(
             self._settings.webhook, data=alert.as_json.encode(), headers=headers, method="POST"

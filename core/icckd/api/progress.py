@@ -1,19 +1,15 @@
 """What shows the progress of a session: plain lines, live lines on a terminal, or a notebook."""
 
 import contextlib
+import functools
 import importlib
 import math
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
-
-from rich.console import Console
-from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
-from rich.progress import Progress as ProgressBar
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from icckd.report.numbers import duration, scale_for
 from icckd.report.text import display
@@ -23,6 +19,10 @@ from icckd.run.schedule import Transition
 from icckd.run.session import Listener, RunRequest
 from icckd.study.plan import Plan
 from icckd.study.records import Stage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
 
 TICK_SECONDS = 0.5
 REFRESHES_APART = 50
@@ -36,14 +36,30 @@ ARMS_SHOWN = 4
 @contextlib.contextmanager
 def terminal_listener(results: Results, request: RunRequest) -> Iterator[Listener]:
     """Yield the listener that fits standard error."""
+    if request.complete >= request.plan.stages.keys():
+        shown = PlainLines(results, request, _write)  # a line or two: Rich takes longer to import
+        yield shown
+        shown.say_changes()
+        return
+    from rich.console import Console
+    from rich.live import Live
+
     console = Console(stderr=True, highlight=False)
     with contextlib.ExitStack() as stack:
-        shown: PlainLines = PlainLines(results, request, console)
+        shown = PlainLines(results, request, _written_by(console))
         if console.is_terminal:
             live = stack.enter_context(Live(console=console, auto_refresh=False, transient=True))
             shown = LiveLine(results, request, console, live)
         yield shown
         shown.say_changes()
+
+
+def _write(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _written_by(console: "Console") -> Callable[[str], None]:
+    return functools.partial(console.print, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -80,9 +96,11 @@ class PlainLines:
     What changes at once, as the stages of a pack, is looked up and told together.
     """
 
-    def __init__(self, results: Results, request: RunRequest, console: Console) -> None:
+    def __init__(
+        self, results: Results, request: RunRequest, write: Callable[[str], None]
+    ) -> None:
         self._results = results
-        self._console = console
+        self._print = write
         self._plan = request.plan
         self._started: dict[str, float] = {}
         self._changes: list[_Change] = []
@@ -177,9 +195,6 @@ class PlainLines:
         seconds = self._results.progress(self._results.study(self._name)).eta_seconds
         return "" if seconds is None else f", about {duration(seconds)}"
 
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, soft_wrap=True)
-
     def _after_refresh(self) -> None:
         """For a subclass that shows more than what changed."""
 
@@ -187,8 +202,11 @@ class PlainLines:
 class LiveLine(PlainLines):
     """Lines that live below; only what went wrong stays on the screen."""
 
-    def __init__(self, results: Results, request: RunRequest, console: Console, live: Live) -> None:
-        super().__init__(results, request, console)
+    def __init__(
+        self, results: Results, request: RunRequest, console: "Console", live: "Live"
+    ) -> None:
+        super().__init__(results, request, _written_by(console))
+        self._console = console
         self._live = live
         total = len(self._plan.stages)
         self._show([f"{_bar(console, total - self._left, total)} starting"])
@@ -211,6 +229,8 @@ class LiveLine(PlainLines):
         self._show(lines)
 
     def _show(self, lines: list[str]) -> None:
+        from rich.text import Text
+
         text = Text("\n".join(lines), no_wrap=True, overflow="ellipsis")
         self._live.update(text, refresh=True)
 
@@ -223,6 +243,10 @@ class NotebookBar(PlainLines):
     """
 
     def __init__(self, results: Results, request: RunRequest) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+        from rich.progress import Progress as ProgressBar
+
         show = importlib.import_module("IPython.display").display  # there, in a notebook
         self._bar = ProgressBar(
             TextColumn("{task.description}", markup=False),
@@ -237,7 +261,8 @@ class NotebookBar(PlainLines):
             display(request.study.study.name), total=total, completed=total, more=""
         )
         self._handle: Any = show(self._table(), display_id=True)
-        super().__init__(results, request, Console(stderr=True, force_jupyter=False))
+        console = Console(stderr=True, force_jupyter=False)
+        super().__init__(results, request, _written_by(console))
 
     def transition(self, change: Transition, stage: Stage) -> None:
         if change.state in ("failed", "blocked") or change.reason:
@@ -319,7 +344,7 @@ def _so_far(results: Results, study: StudyInfo) -> list[str]:
     return [f"{display(study.primary)}{unit} so far: {', '.join(arms[:ARMS_SHOWN])}{more}"]
 
 
-def _bar(console: Console, done: int, total: int, width: int = 24) -> str:
+def _bar(console: "Console", done: int, total: int, width: int = 24) -> str:
     full = round(width * done / total) if total else width
     if console.encoding.startswith("utf"):
         return "━" * full + "╌" * (width - full)

@@ -1,6 +1,7 @@
 """The `icckd` command: verbs, and the one place where errors are printed."""
 
 import errno
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -111,6 +112,7 @@ def main() -> None:
 
     So does what the system refuses, wherever it was met: a path that cannot be read, a full disk.
     """
+    gc.set_threshold(_COLLECT_AFTER)
     streams.prepare()
     variables.leave_current_folder()
     try:
@@ -145,6 +147,8 @@ def _run() -> None:
         ) from error
 
 
+_COLLECT_AFTER = 50_000
+"""New objects after which Python looks for cycles; importing makes many, and they all stay."""
 _OF_TRAINING = ("torch", "torchvision")
 """What the light installation does without."""
 

@@ -171,6 +171,6 @@ def normal_tail(z: float) -> float:
 
 def normal_quantile(probability: float) -> float:
     """Return the quantile of the standard normal distribution."""
-    from scipy.special import ndtri
+    from icckd.stats.special import ndtri
 
     return float(ndtri(probability))

@@ -246,7 +246,7 @@ def mcnemar_p(changes: Changes) -> float:
     >>> mcnemar_p(Changes(better=1, worse=8))
     0.0390625
     """
-    from scipy.special import bdtr
+    from icckd.stats.special import bdtr
 
     n = changes.better + changes.worse
     return min(1.0, 2 * float(bdtr(min(changes.better, changes.worse), n, 0.5))) if n else 1.0

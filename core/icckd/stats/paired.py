@@ -89,14 +89,14 @@ def t_tail(freedom: float, distance: float, error: float) -> float:
     """
     if error == 0.0:
         return 0.5 * (1 - math.copysign(1, distance)) if distance else 0.5
-    from scipy.special import stdtr
+    from icckd.stats.special import stdtr
 
     return float(stdtr(freedom, -distance / error))
 
 
 def t_quantile(freedom: float, probability: float) -> float:
     """Return the quantile of Student's t distribution."""
-    from scipy.special import stdtrit
+    from icckd.stats.special import stdtrit
 
     return float(stdtrit(freedom, probability))
 
@@ -116,7 +116,7 @@ def mean_interval(
     Returns:
         Mean, low and high, each of shape (E,); low and high are NaN with fewer than two seeds.
     """
-    from scipy.special import stdtrit
+    from icckd.stats.special import stdtrit
 
     count = np.isfinite(values).sum(axis=0)
     mean = np.nansum(values, axis=0) / count
@@ -366,7 +366,7 @@ def bootstrap_interval(
     """
     if differences.size < BOOTSTRAP_FROM or np.ptp(differences) == 0:
         return None
-    from scipy.special import ndtr, ndtri
+    from icckd.stats.special import ndtr, ndtri
 
     ordered = np.sort(differences)
     n = ordered.size

@@ -65,7 +65,7 @@ def _noncentral_t(freedom: int, shift: float, limit: float) -> float:
 
     Far out in the tails scipy has no answer; there it is 0 or 1.
     """
-    from scipy.special import nctdtr
+    from icckd.stats.special import nctdtr
 
     below = float(nctdtr(freedom, shift, limit))
     return below if math.isfinite(below) else float(limit > shift)

@@ -43,7 +43,7 @@ def combined_p(z: FloatArray | float, share: float) -> FloatArray:
         z: C, the combined statistic.
         share: f.
     """
-    from scipy.special import ndtr
+    from icckd.stats.special import ndtr
 
     z = np.asarray(z, dtype=np.float64)
     low = ndtr(-z)
@@ -63,7 +63,7 @@ def critical_z(level: float, share: float) -> float:
     >>> round(critical_z(0.025, 0.5), 4)
     2.1251
     """
-    from scipy.special import ndtri
+    from icckd.stats.special import ndtri
 
     low, high = float(-ndtri(level)), float(-ndtri(level * (1 - share)))
     for _ in range(_STEPS):
@@ -74,7 +74,7 @@ def critical_z(level: float, share: float) -> float:
 
 def _error(level: FloatArray | float, z: FloatArray | float, share: float) -> FloatArray:
     """Return P(Z1 >= a or (Z1 + Z2) / sqrt(2) >= z), where a is the first look's boundary."""
-    from scipy.special import ndtr, ndtri
+    from icckd.stats.special import ndtr, ndtri
 
     first = np.maximum(share * np.asarray(level), _LEAST_P)
     return np.asarray(first + ndtr(-np.asarray(z)) - _both(ndtri(first), -np.asarray(z)))
@@ -82,7 +82,7 @@ def _error(level: FloatArray | float, z: FloatArray | float, share: float) -> Fl
 
 def _both(h: FloatArray, k: FloatArray) -> FloatArray:
     """Return P(X <= h, Y <= k) of normal X, Y with correlation sqrt(1/2), by Owen's T (1956)."""
-    from scipy.special import ndtr, owens_t
+    from icckd.stats.special import ndtr, owens_t
 
     h, k = (np.where(np.abs(v) < 1e-12, 1e-12, v) for v in np.broadcast_arrays(h, k))
     rho = math.sqrt(0.5)
@@ -95,7 +95,7 @@ def _both(h: FloatArray, k: FloatArray) -> FloatArray:
 
 def combine(first: FloatArray | float, second: FloatArray | float) -> FloatArray:
     """Return C of two one-sided p, elementwise."""
-    from scipy.special import ndtri
+    from icckd.stats.special import ndtri
 
     inside = (np.clip(p, _LEAST_P, 1 - 1e-16) for p in (first, second))
     first_z, second_z = (-ndtri(p) for p in inside)
@@ -219,7 +219,7 @@ _FEW = 8
 
 def spread_limit(n: int, confidence: float) -> float:
     """Return the upper confidence limit of a normal spread over that seen in n differences."""
-    from scipy.special import chdtri
+    from icckd.stats.special import chdtri
 
     return math.sqrt((n - 1) / float(chdtri(n - 1, confidence)))
 

@@ -67,11 +67,35 @@ def parts_of(method: Method) -> Iterator[PartWords]:
 
 def odd_values(method: Method) -> Iterator[str]:
     """Yield what is legal in a configuration and means nothing, with the reason."""
-    for part in parts_of(method):
-        number = part.value
-        is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-        if part.odd is not None and is_number and number >= part.odd[0]:
-            yield f"{part.path} = {number:g} is legal and means nothing: {part.odd[1]}"
+    for role in ("data", "teacher", "student") if uses_engine(method.task) else ():
+        yield from _odd_within(role, getattr(method, role))
+
+
+def _odd_within(path: str, settings: Settings) -> Iterator[str]:
+    for name in type(settings).model_fields:
+        value, own = getattr(settings, name), f"{path}.{name}"
+        if isinstance(value, Settings):
+            yield from _odd_within(own, value)
+        elif isinstance(value, Mapping):  # the terms of a sum
+            for key, term in value.items():
+                if isinstance(term, Settings):
+                    yield from _odd_within(f"{own}.{key}", term)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool):
+            odd = _odd(type(settings), name)
+            if odd is not None and value >= odd["from"]:
+                yield f"{own} = {value:g} is legal and means nothing: {odd['says']}"
+
+
+def _odd(table: type[Settings], name: str) -> dict[str, Any] | None:
+    """Return from where on values of a setting mean nothing, as its field says; a schema is slow.
+
+    What a plug-in declares is known by its schema alone.
+    """
+    said = table.model_fields[name].json_schema_extra
+    if issubclass(table, PartStandIn):
+        said = _schema(table).get("properties", {}).get(name, {})
+    odd = said.get("x-odd") if isinstance(said, Mapping) else None
+    return odd if isinstance(odd, dict) else None
 
 
 def off_value_at(path: str) -> Any:
