@@ -37,6 +37,10 @@ CONFIG_HOME = "XDG_CONFIG_HOME"
 FILE = "config.toml"
 What = Literal["verdict", "failure", "end"]
 """What alerts are about: a verdict falls, a stage fails, a study's session ends."""
+Precedence = Literal["seeds", "arms"]
+"""What is finished first: a seed through all arms, or an arm with all its seeds."""
+Mix = Literal["refuse", "allow"]
+"""Whether arms of one seed may be computed on several models of device."""
 MOST_SECONDS = 60.0
 LEAST_PUSH_SECONDS, MOST_PUSH_SECONDS = 0.1, 600.0
 
@@ -84,6 +88,8 @@ class Slurm:
         account: An account.
         qos: A quality of service.
         constraint: Features that nodes must have, such as a model of CPU or GPU.
+        classes: The constraint that leads to a class of hardware, by the model of its device as
+            `icckd show` tells it; it takes the place of `constraint`.
         gres: Generic resources of a task, such as `gpu:1`.
         memory: Of a task, such as `8G`.
         cpus: CPUs of a task; 0 takes the threads of a stage.
@@ -105,6 +111,7 @@ class Slurm:
     account: str = ""
     qos: str = ""
     constraint: str = ""
+    classes: Mapping[str, str] = field(default_factory=dict)
     gres: str = ""
     memory: str = ""
     cpus: int = 0
@@ -123,6 +130,8 @@ class Slurm:
         for name in ("partition", "account", "qos", "constraint", "gres", "memory"):
             if not _WORD.fullmatch(getattr(self, name)):
                 raise ValueError(f"{name}: one word without spaces or quotes is wanted")
+        if not all(word and _WORD.fullmatch(word) for word in self.classes.values()):
+            raise ValueError("classes: one word without spaces or quotes is wanted for each")
         for name in ("cpus", "time_minutes", "signal_seconds", "minimum_minutes", "tasks"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: 0 or more is wanted")
@@ -165,6 +174,8 @@ class Ray:
     Attributes:
         address: Of its head node, `HOST:PORT`, or `auto`; "" starts a Ray for each session.
         memory_gib: Least that Ray sets aside for a list of stages, in GiB; it limits nothing.
+        classes: The custom resource that nodes of a class of hardware have, by the model of their
+            device as `icckd show` tells it.
         autoscale: What its autoscaler may add.
     """
 
@@ -172,12 +183,15 @@ class Ray:
 
     address: str = ""
     memory_gib: float = 0.0
+    classes: Mapping[str, str] = field(default_factory=dict)
     autoscale: Autoscale = field(default_factory=Autoscale)
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
         if not 0 <= self.memory_gib < math.inf:
             raise ValueError("memory_gib: 0 or more is wanted")
+        if not all(name and name not in ("CPU", "GPU", "memory") for name in self.classes.values()):
+            raise ValueError("classes: a resource of one's own is wanted for each")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,11 +236,16 @@ class Configuration:
 
     Attributes:
         executor: What trains, unless the command says otherwise.
+        first: What is finished first, unless the command says otherwise.
+        mix: Whether arms of one seed may be computed on several models of device, unless the
+            command says otherwise.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     executor: str = "local"
+    first: Precedence = "seeds"
+    mix: Mix = "refuse"
     slurm: Slurm = field(default_factory=Slurm)
     ray: Ray = field(default_factory=Ray)
     alerts: Alerts = field(default_factory=Alerts)

@@ -123,6 +123,60 @@ def test_stages_of_another_torch_are_reused_told_of_and_trained_again_on_request
     assert "2.11.0" not in desk.run("report").stdout
 
 
+def computed_elsewhere(desk, device):
+    """Have the journals say that another model of device computed what is complete."""
+    (desk.state / "icckd.duckdb").unlink()
+    for journal in desk.state.glob("attempts/*/journal.jsonl"):
+        header, (_, rest) = first_line(journal), journal.read_bytes().split(b"\n", 1)
+        told = {**header.body, "environment": {**header.body["environment"], "device": device}}
+        journal.write_bytes(encode(header.kind, header.sequence, header.time, told) + rest)
+
+
+@pytest.mark.slow
+def test_seeds_that_began_on_other_hardware_are_refused_unless_a_mixture_is_allowed(desk):
+    desk.write(desk.small.split("[[ablation]]")[0])
+    desk.train("run", "small.toml", "--seeds", "0:1")
+    computed_elsewhere(desk, "Another CPU")
+
+    assert "2 of 4 stages to train" in desk.train("run", "small.toml").stderr  # of a new seed
+    desk.write(desk.small)
+    refused = desk.run("run", "small.toml", code=4).stderr
+    assert "seed 0 began on hardware of class 'Another CPU', and this machine has '" in refused
+    assert "hint: --mix allow" in refused
+    (desk.state / "config.toml").write_text('mix = "allow"\n')
+    assert desk.run("run", "small.toml", "--mix", "refuse", code=4).stderr == refused
+    assert "4 of 8 stages to train" in desk.train("run", "small.toml").stderr
+
+    text = " ".join(desk.run("report").stdout.split())
+    assert "Pairs that were not computed alike" in text
+    assert "no-cache under seed 0." in text
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_hardware_is_not_gone_on_with_and_show_says_so(desk):
+    desk.environment["ICCKD_CHECKPOINT_SECONDS"] = "0"
+    desk.write(ONE_ARM.replace("epochs = 2", "epochs = 100000", 1) + BY_ITSELF)
+    session = desk.start_forked("run", "small.toml", "-j", "1", "--seeds", "0:1")
+    wait_for(lambda: list((desk.state / "checkpoints").glob("*/epoch-*")))
+    session.send_signal(signal.SIGTERM)
+    assert session.wait(timeout=25) == 130
+    [about] = (desk.state / "checkpoints").glob("*/epoch-*/checkpoint.json")
+    told = json.loads(about.read_text())
+    about.write_text(json.dumps({**told, "device": "Another CPU"}))
+
+    session = desk.start_forked("run", "small.toml", "-j", "1", "--seeds", "0:1")
+    wait_for(lambda: len(attempts_begun(desk)) == 2)
+    newest = max(desk.state.glob("attempts/*"), key=lambda path: path.stat().st_mtime_ns)
+    wait_for(lambda: b'"k":"m"' in (newest / "journal.jsonl").read_bytes())
+    session.send_signal(signal.SIGTERM)
+    assert session.wait(timeout=25) == 130
+
+    lines = (newest / "journal.jsonl").read_bytes()
+    assert b'"k":"c"' not in lines, "it began anew"
+    shown = desk.run("show", "full/0").stdout
+    assert f"checkpoint {about.parent.name} is not used: its device is 'Another CPU', not" in shown
+
+
 @pytest.mark.slow
 def test_the_number_of_workers_does_not_change_the_bytes(desk, finished):
     desk.run("run", "small.toml", "-j", "1", "--seeds", "0:1")

@@ -9,6 +9,7 @@ import pytest
 from icckd.errors import MachineError
 from icckd.journal.file import read_chunk
 from icckd.journal.folder import JOURNAL
+from icckd.resources.host import cpu_model
 from icckd.resources.processes import start_helper
 from icckd.run.local import LocalExecutor
 from icckd.run.messages import orders_line
@@ -76,6 +77,32 @@ def test_a_failure_is_recorded_with_step_term_and_traceback(folder, shared):
     assert isinstance(closed.body["failure"]["step"], int)
     assert "Traceback" in closed.body["failure"]["traceback"]
     assert list(folder.artifacts.iterdir()) == []
+
+
+def test_a_worker_gives_back_what_must_be_computed_on_other_hardware_and_tells_its_own(
+    folder, shared
+):
+    first, _ = orders(folder)
+    shared.submit([replace(first, hardware="Another CPU", is_bound=True)])
+    [back] = reports_until(shared, bool)
+    assert (back.what, back.hardware) == ("returned", cpu_model())
+    assert list(folder.attempts.iterdir()) == []
+
+    shared.submit([replace(first, hardware=cpu_model(), is_bound=True)])
+    [started] = reports_until(shared, bool)
+    assert (started.what, started.hardware) == ("started", cpu_model())
+    next_report(shared, "ended")
+
+
+@pytest.mark.slow
+def test_a_pack_that_must_be_computed_on_other_hardware_comes_back_whole(folder, executor):
+    first, second = orders(folder, "study.seeds.count=2", "numerics.packing=on")[::2]
+    assert first.stage.packing.key == second.stage.packing.key != ""
+    executor.submit(
+        [replace(o, pack="p", hardware="Another CPU", is_bound=True) for o in (first, second)]
+    )
+    found = reports_until(executor, lambda reports: len(reports) == 2)
+    assert [(r.what, r.hardware) for r in found] == [("returned", cpu_model())] * 2
 
 
 def test_a_worker_that_is_told_to_end_is_preempted_not_killed(folder, executor):

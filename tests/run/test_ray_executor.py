@@ -1,6 +1,7 @@
 """The executor `ray` where no Ray is needed to see what it does."""
 
 import socket
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -53,7 +54,13 @@ def test_an_address_that_nobody_answers_is_an_error_at_once(context, folder, mon
 
 
 @pytest.mark.parametrize(
-    "text", ["[ray]\nmemory_gib = -1\n", "[ray.autoscale]\ncpus = -2\n", "[ray]\nadress = 'x'\n"]
+    "text",
+    [
+        "[ray]\nmemory_gib = -1\n",
+        "[ray.autoscale]\ncpus = -2\n",
+        "[ray]\nadress = 'x'\n",
+        "[ray.classes]\nH100 = 'GPU'\n",
+    ],
 )
 def test_a_wrong_setting_of_ray_is_refused(folder, text):
     (folder.root / "config.toml").write_text(text)
@@ -61,18 +68,22 @@ def test_a_wrong_setting_of_ray_is_refused(folder, text):
         configuration(folder.root)
 
 
-def test_a_task_asks_for_the_memory_that_the_largest_of_its_stages_took(folder, tmp_path):
+def test_a_task_asks_for_the_memory_that_its_largest_stage_took_and_for_its_class_of_hardware(
+    folder, tmp_path
+):
     teacher, student = orders(folder)
     told = []
     made = ray_executor.RayExecutor(
         job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
         jobs=1, logs=tmp_path, notice=print, memory_of={teacher.stage.shape: 3e8}.get,
+        classes={"NVIDIA H100": "h100"},
     )  # fmt: skip
     made._tell = lambda **words: told.append(words)
     made.submit([student, teacher])
-    made.submit([student])
+    made.submit([replace(student, hardware="NVIDIA H100")])
     made.kill()
     assert [words["memory"] for words in told] == [3e8, 0.0]
+    assert [words["resource"] for words in told] == ["", "h100"]
 
 
 def test_an_address_for_an_executor_without_a_cluster_is_refused(folder):

@@ -225,6 +225,54 @@ def test_teachers_start_while_students_can_still_fill_the_workers():
     assert min(students_left) >= IN_RESERVE * (10.0 + 1.0) * 2 - MAX_LIST
 
 
+def arms_by_seeds(arms, seeds):
+    """A plan as studies have it, seed by seed: of each trial a teacher and a student."""
+    trials = [
+        trial(arm, seed, f"t{arm}{seed}", f"s{arm}{seed}") for seed in range(seeds) for arm in arms
+    ]
+    stages = [s for t in trials for s in (stage(t.stages[0]), stage(t.stages[1], t.stages[0]))]
+    return Plan(arms=(), trials=tuple(trials), stages={s.digest: s for s in stages})
+
+
+@pytest.mark.parametrize(
+    ("first", "expected"),
+    [
+        ("seeds", "a0 b0 c0 a1 b1 c1 a2 b2 c2"),
+        ("arms", "a0 a1 a2 b0 b1 b2 c0 c1 c2"),
+    ],
+)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_seeds_are_finished_one_after_the_other_or_arms_are(first, expected, workers):
+    schedule, finished = Schedule(arms_by_seeds("abc", 3), (), first=first), []
+    while not schedule.is_over():
+        lists = [schedule.next_list(workers) for _ in range(workers)]
+        for each in (each for taken in lists for each in taken):
+            schedule.completed(each.digest)
+            finished += [each.digest[1:]] if each.kind == "student" else []
+
+    if workers == 1:
+        assert " ".join(finished) == expected
+    else:  # several at once: each group of three is done before the next one's last
+        place = {trial: number for number, trial in enumerate(finished)}
+        groups = [expected.split()[n : n + 3] for n in (0, 3, 6)]
+        assert [max(map(place.get, group)) for group in groups] == sorted(
+            max(map(place.get, group)) for group in groups
+        )
+
+
+def test_a_stage_that_several_arms_share_goes_with_the_first_of_them():
+    shared, own = stage("t"), [stage(f"s{arm}{seed}", "t") for seed in (0, 1) for arm in "ab"]
+    trials = [trial(arm, seed, "t", f"s{arm}{seed}") for seed in (0, 1) for arm in "ab"]
+    plan = Plan(arms=(), trials=tuple(trials), stages={s.digest: s for s in (shared, *own)})
+    schedule, order = Schedule(plan, (), first="arms"), []
+    while taken := schedule.next_list(1):
+        order += [each.digest for each in taken]
+        for each in taken:
+            schedule.completed(each.digest)
+
+    assert order == ["t", "sa0", "sa1", "sb0", "sb1"]
+
+
 def packable(count, **packing):
     packing = Packing(**{"key": "a", "largest": 12, "unit": 4, **packing})
     return plan_of(*(replace(stage(f"t{i}"), packing=packing) for i in range(count)))

@@ -1,12 +1,13 @@
 """What the executor `slurm` makes of Slurm's answers; a real one is in tests/cluster."""
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from icckd.configuration import Slurm, configuration
-from icckd.errors import MachineError
+from icckd.errors import MachineError, UsageError
 from icckd.run import slurm
 from icckd.run.executors import Report
 from icckd.run.messages import orders_line
@@ -516,3 +517,36 @@ def test_the_configuration_of_the_documentation_is_read(folder):
     found = configuration(folder.root)
 
     assert (found.executor, found.slurm.gres, found.slurm.time_minutes) == ("slurm", "gpu:1", 240)
+
+
+def test_lists_go_to_the_class_of_hardware_that_they_need_in_arrays_of_their_own(folder, clock):
+    desk = Desk(folder, constraint="cpu", classes={"NVIDIA H100": "h100"})
+    teacher, student = orders(folder)
+    desk.executor.submit([teacher])
+    desk.executor.submit([replace(student, hardware="NVIDIA H100")])
+    desk.executor.submit([replace(student, attempt="again", hardware="not configured")])
+
+    desk.wait(0.0)
+
+    scripts = [script.read_text() for script in desk.answers.sent]
+    found = [(text.count("--constraint=cpu"), text.count("--constraint=h100")) for text in scripts]
+    assert found == [(1, 0), (0, 1)]
+    assert ["--array=0-1\n" in text for text in scripts] == [True, False]
+
+
+@pytest.mark.parametrize("text", ["classes = { a = 'two words' }", "classes = { a = '' }"])
+def test_a_class_that_is_no_word_of_slurm_is_refused(folder, text):
+    (folder.root / "config.toml").write_text(f"[slurm]\n{text}\n")
+    with pytest.raises(UsageError, match="classes: one word without spaces"):
+        configuration(folder.root)
+
+
+def test_the_classes_of_the_documentation_are_read(folder):
+    page = (Path(__file__).parents[2] / "docs" / "cluster.md").read_text()
+    [text] = [b.partition("```")[0] for b in page.split("```toml\n") if b.startswith("[slurm.cl")]
+    (folder.root / "config.toml").write_text(text)
+
+    found = configuration(folder.root)
+
+    assert found.slurm.classes["NVIDIA A100-SXM4-80GB"] == "a100"
+    assert found.ray.classes == {"NVIDIA H100 80GB HBM3": "h100"}

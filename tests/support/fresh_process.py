@@ -164,7 +164,8 @@ class FreshProcessExecutor:
         what = "returned" if message.what == "skipped" else message.what
         return [
             Report(order=order, what=what, state=message.state, cause=message.cause,
-                   reason=message.reason, by_itself=message.by_itself, mates=message.mates)
+                   reason=message.reason, hardware=message.hardware,
+                   by_itself=message.by_itself, mates=message.mates)
         ]  # fmt: skip
 
     def _ended(self, running: Running) -> list[Report]:

@@ -9,7 +9,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from icckd.api.alerts import alerting
 from icckd.api.forecast import forecast
@@ -19,18 +19,19 @@ from icckd.api.source import (
     source_notices,
     task_file_notices,
 )
-from icckd.configuration import Alerts, StorageSettings, configuration
+from icckd.configuration import Alerts, Mix, Precedence, StorageSettings, configuration
 from icckd.errors import MachineError, UsageError
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import owner_lock
 from icckd.report.text import display
-from icckd.resources import choose_device
+from icckd.resources import choose_device, hardware_here
 from icckd.results.bits import stages_to_retrain
 from icckd.results.query import Results
 from icckd.results.store import Store
 from icckd.results.studies import refuse_imported
 from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
 from icckd.run.leaving import GRACE_SECONDS
+from icckd.run.placement import hardware_of_seeds, refuse_elsewhere
 from icckd.run.prepare import Device, complete_stages, data_root, make_plan, with_more_seeds
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
 from icckd.study.model import Study
@@ -58,6 +59,9 @@ class TrainOptions:
         address: Of the cluster that it uses; "" takes the configured one.
         bound_only: Whether ablations that plans ask for and nobody has bound are left out.
         take_over: Whether another machine that owns the study has ended for sure.
+        first: What is finished first, a seed or an arm; "" takes the configured one.
+        mix: Whether arms of one seed may be computed on several models of device; "" takes the
+            configured one.
         grace: Seconds that a session which is to leave waits for stages to be saved.
         requested_at: See above.
     """
@@ -71,6 +75,8 @@ class TrainOptions:
     address: str = ""
     bound_only: bool = False
     take_over: bool = False
+    first: Precedence | Literal[""] = ""
+    mix: Mix | Literal[""] = ""
     grace: float = GRACE_SECONDS
     requested_at: float = field(default_factory=time.time)
 
@@ -141,6 +147,9 @@ def train(
                 host.say(notice)
             if not executor.capabilities.remote:
                 _refuse_without_torch(plan, done)
+            mix, hardware = options.mix or settings.mix, _began(results, plan, done)
+            if mix == "refuse" and not executor.capabilities.remote:
+                refuse_elsewhere(plan, done, hardware, hardware_here(plan.device))
             request = RunRequest(
                 study=study,
                 plan=plan,
@@ -150,6 +159,9 @@ def train(
                 requested_at=options.requested_at,
                 retrain=retrain,
                 stopped=stopped or {},
+                first=options.first or settings.first,
+                mix=mix,
+                hardware=hardware,
             )
             estimates, start = results.estimates(), time.monotonic()
             code, session = run_session(
@@ -225,6 +237,14 @@ def _refuse_without_torch(plan: Plan, done: Collection[str]) -> None:
 
 WITH_TORCH = "pip install torch torchvision (docs/install.md)"
 """What to do where only the light installation is there."""
+
+
+def _began(results: Results, plan: Plan, done: Collection[str]) -> dict[int, str]:
+    """Return on which model of device the seeds of a plan began that are to be gone on with."""
+    if not done or not plan.stages.keys() - done:
+        return {}
+    finished = results.finished_stages()
+    return hardware_of_seeds(plan, (finished[digest] for digest in done if digest in finished))
 
 
 @contextlib.contextmanager

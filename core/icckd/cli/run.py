@@ -239,6 +239,8 @@ def _arguments(options: RunOptions) -> list[str]:
         *(["--accept-code"] if options.accept_code else []),
         *(["--bound-only"] if options.bound_only else []),
         *(["--take-over"] if options.take_over else []),
+        *([f"--first={options.first}"] if options.first else []),
+        *([f"--mix={options.mix}"] if options.mix else []),
         *(_added_seeds_arguments(added) if added else []),
     ]
 

@@ -46,6 +46,21 @@ Address = Annotated[
         show_default=False,
     ),
 ]
+First = Annotated[
+    Literal["seeds", "arms"] | None,
+    typer.Option(
+        help="What is finished first: each seed through all arms, or each arm; else as configured.",
+        show_default=False,
+    ),
+]
+Mix = Annotated[
+    Literal["refuse", "allow"] | None,
+    typer.Option(
+        help="Whether arms of one seed may be computed on several models of device; else as"
+        " configured.",
+        show_default=False,
+    ),
+]
 
 
 def _use_data(folder: Path | None) -> Path | None:
@@ -187,6 +202,8 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         bool,
         typer.Option("--take-over", help="Another machine owns the study and has ended for sure."),
     ] = False,
+    first: First = None,
+    mix: Mix = None,
     grace: Annotated[
         float,
         typer.Option(
@@ -249,6 +266,8 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
         address=address,
         bound_only=bound_only,
         take_over=take_over,
+        first=first or "",
+        mix=mix or "",
         added_seeds=added_seeds,
         grace=grace,
         sweeps=tuple(sweep or ()),

@@ -32,6 +32,15 @@ def epochs_done(stage: Path) -> int:
     return max((int(number) for number in numbers if number.isdecimal()), default=0)
 
 
+def newest_hardware(stage: Path) -> str:
+    """Return the model of the device that wrote the newest checkpoint of a stage; "" if unknown."""
+    newest = max(stage.glob(f"{EPOCH}*"), default=None)
+    try:
+        return "" if newest is None else str(json.loads((newest / ABOUT).read_bytes())["device"])
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return ""
+
+
 def is_whole(checkpoint: Path) -> bool:
     """Whether a checkpoint's tensors are those that it was written with."""
     try:

@@ -15,6 +15,8 @@ from icckd.study.paths import changes
 from icckd.study.records import Arm
 
 TAIL_LINES = 5
+LOG_LINES = 12
+"""How many of its newest log lines are shown of a trial."""
 _SESSION = {
     "live": "running now",
     "ended": "not running",
@@ -266,6 +268,11 @@ def write_trial(results: Results, study: StudyInfo, arm: str, seed: int, out: Te
         if attempt.traceback:
             out.write(f"\ntraceback of {attempt.attempt}:\n")
             out.writelines(f"  {display(line)}\n" for line in attempt.traceback.splitlines())
+    if rows := results.log(study, limit=LOG_LINES, arm=arm, seed=seed):
+        out.write("\nlog, newest lines (`icckd logs` has all):\n")
+        for line in rows:
+            out.write("  ")
+            write_log_row(line, out)
 
 
 def _outcome(study: StudyInfo, metric: str, value: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 from icckd.errors import MachineError
 from icckd.resources.gpus import VISIBLE, Gpu, GpuView, view_gpus
+from icckd.resources.host import cpu_model
 from icckd.resources.processes import Helper, start_helper
 
 Device = Literal["cpu", "cuda"]
@@ -129,6 +130,13 @@ def resolve_device(wanted: Wanted) -> Device:
 def usable_gpus() -> tuple[Gpu, ...]:
     """Return the visible GPUs that torch can use."""
     return choose_device("auto").gpus
+
+
+def hardware_here(device: Device) -> frozenset[str]:
+    """Return the models of the devices that stages are trained on here."""
+    if device == "cpu":
+        return frozenset((cpu_model(),))
+    return frozenset(gpu.name for gpu in usable_gpus())
 
 
 def models_text(gpus: Sequence[Gpu]) -> str:

@@ -44,6 +44,7 @@ from icckd.run.failures import failure_of, is_about_device
 from icckd.run.messages import Order
 from icckd.run.task import leave_folder, run_folder, task_of
 from icckd.run.task_files import python_of
+from icckd.study.records import Device
 from icckd.study.registry import add_plugins
 from icckd.study.source import files_text, own_modules
 from icckd.train.contract import JobContext
@@ -375,6 +376,26 @@ def gpu_trouble(order: Order) -> str:
         return ""
     trouble: str = load_engine().gpu_trouble()
     return trouble
+
+
+@functools.cache
+def _hardware(device: Device) -> str:
+    found: str = load_engine().hardware(device)
+    return found
+
+
+def own_hardware(order: Order) -> str:
+    """Return the model of the device that a stage is trained on here; "" for a task."""
+    return "" if order.stage.is_task else _hardware(order.stage.numerics.device)
+
+
+def refuse_hardware(order: Order, channel: Channel) -> bool:
+    """Give an order back that must be computed on other hardware; return whether it was."""
+    found = own_hardware(order)
+    if not order.is_bound or not found or found == order.hardware:
+        return False
+    channel.send(order, "skipped", hardware=found)
+    return True
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from icckd.journal.events import Cause
 from icckd.journal.folder import StateFolder
 from icckd.run.messages import Order
 from icckd.study.numerics import NumericsClass
-from icckd.study.plan import Plan
+from icckd.study.plan import Plan, StageJob
 
 GROUP = "icckd.executors"
 DEFAULT = "local"
@@ -47,6 +47,8 @@ class Report:
         mates: Other members of its pack that ended by the same failure, or with its worker.
         executed_as: The attempt that carries it out, where that is not the order's own: what runs a
             job again must begin an attempt of another name.
+        hardware: Model of the device that it `started` on; or, of what is `returned` because its
+            order wants another, the model that was found.
     """
 
     order: Order
@@ -57,6 +59,7 @@ class Report:
     by_itself: bool = False
     mates: int = 0
     executed_as: str = ""
+    hardware: str = ""
 
     @property
     def attempt(self) -> str:
@@ -74,12 +77,14 @@ class Capabilities:
         adopts: What it runs outlives its session, and a later one finds it: it is an
             `AdoptingExecutor`.
         remote: It may run on other machines: what devices the session's machine has says nothing.
+        admits: It looks at each list before it takes it: it is an `AdmittingExecutor`.
     """
 
     cancels: bool = True
     saves: bool = True
     adopts: bool = False
     remote: bool = False
+    admits: bool = False
 
 
 class Executor(Protocol):
@@ -126,6 +131,24 @@ class Executor(Protocol):
 
     def kill(self) -> None:
         """End everything now and free it; called last, possibly more than once."""
+
+
+class AdmittingExecutor(Executor, Protocol):
+    """An executor that looks at what a list takes before it begins it."""
+
+    def hardware(self) -> Collection[str]:
+        """Return the models of the devices on which a list could start now."""
+
+    def refusal(self, stages: Sequence[StageJob], hardware: str) -> str:
+        """Return why a list cannot start now; "" has it submitted next.
+
+        Where nothing runs, nothing is refused for what it takes. The words are the same as long as
+        the reason is.
+
+        Args:
+            stages: The list.
+            hardware: The model of device that it must be computed on; "" is any.
+        """
 
 
 class AdoptingExecutor(Executor, Protocol):

@@ -296,6 +296,7 @@ class LocalExecutor:
                 reason=message.reason,
                 by_itself=message.by_itself,
                 mates=message.mates,
+                hardware=message.hardware,
             )
         ]
 

@@ -37,6 +37,9 @@ class Order:
         plugins: Where the plug-ins of the study are imported from, see `icckd.study.registry`.
         study: Name of the study.
         storage: What machines share, if anything; it has no credentials.
+        hardware: Model of the device that it is best computed on: the one that its seed is computed
+            on, or that of a checkpoint; "" is any.
+        is_bound: Whether it must not be computed on another.
         pack: Orders of one list with the same are trained together; "" is trained by itself.
     """
 
@@ -52,6 +55,8 @@ class Order:
     pack: str = ""
     study: str = ""
     storage: StorageSettings | None = None
+    hardware: str = ""
+    is_bound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +125,8 @@ class WorkerMessage:
         is_leaving: Whether the worker ends now, because its GPU failed.
         by_itself: Whether what was `skipped` is to be given out again by itself, not in a pack.
         mates: Other members of its pack that ended by the same failure.
+        hardware: Model of the device, of what `started`, and of what was `skipped` because it is
+            not the one that the order wants.
     """
 
     attempt: str
@@ -130,6 +137,7 @@ class WorkerMessage:
     is_leaving: bool = False
     by_itself: bool = False
     mates: int = 0
+    hardware: str = ""
 
 
 def worker_line(message: WorkerMessage) -> bytes:

@@ -17,7 +17,7 @@ from icckd.journal.events import AttemptClosed
 from icckd.journal.fencing import newest_ordinal
 from icckd.journal.folder import StateFolder
 from icckd.journal.locks import stage_lock
-from icckd.run.attempt import Attempt, load_engine
+from icckd.run.attempt import Attempt, load_engine, own_hardware, refuse_hardware
 from icckd.run.channel import Channel
 from icckd.run.messages import Order
 
@@ -58,7 +58,7 @@ def work_pack(orders: Sequence[Order], channel: Channel) -> bool:
             stack.enter_context(member.held)
         begun = [member for member in members if _begins(member, folder, channel)]
         for member in begun:
-            channel.send(member.order, "started")
+            channel.send(member.order, "started", hardware=own_hardware(member.order))
             member.attempt = member.held.enter_context(
                 Attempt(
                     member.order,
@@ -87,7 +87,7 @@ def _begins(member: _Member, folder: StateFolder, channel: Channel) -> bool:
         channel.send(order, "ended", state="complete", reason="trained by another worker")
     elif newest_ordinal(folder, order.stage.digest) > order.ordinal:
         channel.send(order, "skipped", reason=NEWER)
-    elif _begins_in_storage(member, folder, channel):
+    elif not refuse_hardware(order, channel) and _begins_in_storage(member, folder, channel):
         return True
     member.held.close()
     return False

@@ -6,7 +6,7 @@ it has a process beside the session, which speaks with it in JSON lines and outl
 
 The first line says where to connect (`DriverJob`). Then come, one object a line:
 
-    {"submit": LIST, "orders": "...", "memory": BYTES}
+    {"submit": LIST, "orders": "...", "memory": BYTES, "resource": "..."}
     {"tell": LIST, "letter": "...", "withdraws": ...}
 
 and answers, until standard input ends: with `{"end": true}` before, everything is ended at once;
@@ -51,6 +51,8 @@ END_SECONDS = 3.0
 SAVE_SECONDS = 600.0
 """How long stages of a session that died may take to be saved."""
 MOST_TASKS = 100_000
+SHARE_OF_CLASS = 0.0001
+"""So much of the resource of a class of hardware a task takes: it says where, not how many."""
 LARGEST_LINE = 1 << 28
 NOBODY = ""
 """A name that no letter is for."""
@@ -64,6 +66,7 @@ class _List:
         name: Its name.
         stream: What its task yields.
         since: When it was submitted.
+        resource: What its node must have, of the hardware that it is to be computed on.
         node: Where it runs, once it has begun: Ray's identifier of the node.
         says: Why it waits, as was said.
     """
@@ -71,6 +74,7 @@ class _List:
     name: str
     stream: Any
     since: float
+    resource: str
     node: str = ""
     says: str = ""
 
@@ -149,22 +153,31 @@ class _Driver:
 
     def _obey(self, told: Mapping[str, Any]) -> None:
         if "submit" in told:
-            self._submit(told["submit"], told["orders"], told["memory"])
+            self._submit(told["submit"], told["orders"], told["memory"], told["resource"])
         elif each := self._lists.get(told.get("tell", "")):
             self._tell(each, told["letter"])
             if told["withdraws"]:
                 self._withdraw(each)
 
-    def _submit(self, name: str, orders: str, memory: float) -> None:
-        """Submit a task; what its stages took before is asked for as far as a node has it."""
+    def _submit(self, name: str, orders: str, memory: float, resource: str) -> None:
+        """Submit a task; what its stages took before is asked for as far as a node has it.
+
+        Args:
+            name: Of the list.
+            orders: The list.
+            memory: What its stages took before, in bytes.
+            resource: What nodes of the hardware have that it is to be computed on; "" is any.
+        """
         needs = self._job.needs
         options = {"num_cpus": needs[CPU], "num_gpus": needs.get(GPU, 0), "name": f"icckd {name}"}
         most = max((node.get(MEMORY, 0.0) for node in self._nodes.values()), default=memory)
         if memory := max(needs.get(MEMORY, 0.0), min(memory, most)):
             options["memory"] = int(memory)
+        if resource:
+            options["resources"] = {resource: SHARE_OF_CLASS}
         task = json.dumps({**self._job.task, "name": name})
         stream = self._attempt.options(**options).remote(task, orders, self._mailbox)
-        self._lists[name] = each = _List(name, stream, time.monotonic())
+        self._lists[name] = each = _List(name, stream, time.monotonic(), resource)
         following = asyncio.create_task(self._follow(each))
         self._following.add(following)
         following.add_done_callback(self._following.discard)
@@ -269,8 +282,10 @@ class _Driver:
         for each in self._lists.values():
             if each.node or now - each.since < WAITS_AFTER:
                 continue
-            fits = any(room(node, self._job.needs) for node in self._nodes.values())
+            wanted = {**self._job.needs, each.resource: SHARE_OF_CLASS if each.resource else 0}
+            fits = any(room(node, wanted) for node in self._nodes.values())
             needs = amounts(self._job.needs)
+            needs += f" and the resource {each.resource!r}" if each.resource else ""
             why = (
                 f"waits until the Ray cluster has {needs} free"
                 if fits

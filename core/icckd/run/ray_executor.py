@@ -18,7 +18,7 @@ import socket
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -86,6 +86,7 @@ class RayExecutor:
         logs: Folder of the driver's log, and of the probe.
         notice: Told when a driver had to be started again.
         memory_of: Returns the bytes that a stage of a shape took; None where nobody knows.
+        classes: The resource that nodes of a class of hardware have, by the model of their device.
     """
 
     capabilities: ClassVar = Capabilities(remote=True)
@@ -98,6 +99,7 @@ class RayExecutor:
         logs: Path,
         notice: Callable[[str], None],
         memory_of: Callable[[str], float | None],
+        classes: Mapping[str, str] | None = None,
     ) -> None:
         self.capacity = 1
         self._job = job
@@ -106,6 +108,7 @@ class RayExecutor:
         self._probe = logs / job.task["probe"].rpartition("/")[2]
         self._notice = notice
         self._memory_of = memory_of
+        self._classes = classes or {}
         self._lists: dict[str, _List] = {}
         self._selector = selectors.DefaultSelector()
         self._driver: Helper | None = None
@@ -167,6 +170,7 @@ class RayExecutor:
             logs=logs,
             notice=context.notice,
             memory_of=context.memory_of,
+            classes=settings.classes,
         )
         made.connect()
         return made
@@ -192,7 +196,9 @@ class RayExecutor:
         name = uuid.uuid4().hex[:12]
         self._lists[name] = _List({order.attempt: order for order in orders})
         memory = max(self._memory_of(order.stage.shape) or 0.0 for order in orders)
-        self._tell(submit=name, orders=orders_line(orders).decode(), memory=memory)
+        resource = self._classes.get(orders[0].hardware, "")
+        line = orders_line(orders).decode()
+        self._tell(submit=name, orders=line, memory=memory, resource=resource)
 
     def wait(self, timeout: float) -> list[Report]:
         """Return what tasks said, and what became of those that ended or were lost.

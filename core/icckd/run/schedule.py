@@ -7,9 +7,10 @@
 import heapq
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 
+from icckd.configuration import Precedence
 from icckd.journal.events import Cause
 from icckd.study.plan import Plan, StageJob
 from icckd.study.records import State, Trial
@@ -55,7 +56,9 @@ MAX_LIST = 4
 IN_RESERVE = 1.5
 """Longest chains for which the stages that nothing waits for must still keep all workers busy: one
 that is longer than all before may be among the last."""
-NOWHERE = ("", 0)
+NOWHERE = ("", 0, "")
+ANYWHERE = ""
+"""The hardware of a stage that may be computed on any."""
 _OPEN: tuple[State, ...] = ("pending", "running")
 _UNFINISHED: tuple[State, ...] = ("failed", "blocked", "cancelled")
 
@@ -72,21 +75,24 @@ class Transition:
 class Schedule:
     """States of a plan's stages.
 
-    Stages start in plan order, or as viewers reordered them, as soon as their inputs are complete.
-    With several workers those that others wait for are put before that while the end would have to
-    wait for them: see `_is_urgent`.
+    Stages start in the order that `first` settles, or as viewers reordered them, as soon as their
+    inputs are complete. With several workers those that others wait for are put before that while
+    the end would have to wait for them: see `_is_urgent`.
     Whether one that failed is tried again, when and in what company, is the policy of its cause.
     What depends on a failed stage, over any number of stages, is blocked; everything else continues
     (design law 8, docs/laws.md). Times are seconds of a monotonic clock.
 
-    What is ready stands in queues: a decision costs the logarithm of the number of stages.
+    What is ready stands in queues, one for each class of hardware that stages are bound to: a
+    decision costs the logarithm of the number of stages, times the few classes.
 
     Args:
         plan: The plan.
         complete: Digests that need no training.
+        first: What is finished first: a seed, through all arms, as the plan has it; or an arm, with
+            all its seeds.
     """
 
-    def __init__(self, plan: Plan, complete: Iterable[str]) -> None:
+    def __init__(self, plan: Plan, complete: Iterable[str], *, first: Precedence = "seeds") -> None:
         self._plan = plan
         self._stages = plan.stages
         self._users: dict[str, list[str]] = {digest: [] for digest in plan.stages}
@@ -94,16 +100,21 @@ class Schedule:
             for needed in dict.fromkeys(stage.inputs.values()):
                 self._users[needed].append(digest)
         self._missing = {d: len(set(each.inputs.values())) for d, each in plan.stages.items()}
-        self._rank = {digest: number for number, digest in enumerate(plan.stages)}
+        self._rank = {digest: number for number, digest in enumerate(_in_order(plan, first))}
         self._first_rank = 0
         self._ends: Counter[tuple[str, Cause]] = Counter()
         self._not_before: dict[str, float] = {}
         self._alone: set[str] = set()
-        self._ready: dict[bool, _Queue] = {False: _Queue(), True: _Queue()}  # by: runs alone
+        self._hardware: dict[int, str] = {}  # by seed
+        self._of_seed: defaultdict[int, list[str]] = defaultdict(list)
+        for digest, stage in plan.stages.items():
+            self._of_seed[stage.seed].append(digest)
+        self._ready: defaultdict[str, _Queue] = defaultdict(_Queue)  # by hardware
+        self._ready_alone = _Queue()
         self._largest = {d: each.packing.largest for d, each in plan.stages.items()}
-        self._queued_in: dict[str, tuple[str, int]] = {}
-        self._alike: defaultdict[tuple[str, int], _Queue] = defaultdict(_Queue)
-        self._needed = _Queue()  # of what is ready, what others wait for
+        self._queued_in: dict[str, tuple[str, int, str]] = {}
+        self._alike: defaultdict[tuple[str, int, str], _Queue] = defaultdict(_Queue)
+        self._needed: defaultdict[str, _Queue] = defaultdict(_Queue)  # ready, and waited for
         self._last = sum(not users for users in self._users.values())
         self._paces = {True: _Pace(), False: _Pace()}  # by: others wait for it
         self._later: list[tuple[float, str]] = []
@@ -118,35 +129,72 @@ class Schedule:
         for digest in plan.stages:
             self._offer(digest)
 
-    def next_list(self, workers: int, now: float = 0.0) -> list[StageJob]:
+    def next_list(
+        self, workers: int, now: float = 0.0, hardware: Collection[str] | None = None
+    ) -> list[StageJob]:
         """Take the stages for one idle worker; they are running from now on.
 
         What is first decides whether these are the members of a pack, or a list of which one is
         trained after the other. Lists are long while much is ready, and single stages at the end,
         so that no worker holds what another could do; packs divide what is ready among the workers.
         A stage that must run alone starts when nothing else runs or could.
+
+        Args:
+            workers: Workers at once.
+            now: The time.
+            hardware: Where stages that are bound to a class of hardware can start just now; None is
+                everywhere.
         """
         self._let_wait_end(now)
         if not self._running.isdisjoint(self._alone):
             return []
-        together = self._ready[False]
-        if together:
-            first, alike = together.first(), self._alike[NOWHERE]
-            if self._is_urgent(first, workers):
-                first, alike = self._needed.first(), self._needed
+        if head := self._first_of(self._ready, hardware):
+            urgent = self._is_urgent(head, workers) and self._first_of(self._needed, hardware)
+            first = urgent or head
+            kind = self._queued_in[first]
+            alike = self._alike[kind]
             if self._stages[first].packing.key:
-                alike = self._alike[self._kind_of_pack(first)]
                 count = self._size_of_pack(first, len(alike), workers)
             else:
+                alike = self._needed[kind[-1]] if urgent else alike
                 count = max(1, min(MAX_LIST, len(alike) // (2 * workers)))
             taken = [alike.take() for _ in range(count)]
-        elif self._running or not self._ready[True]:
+        elif self._running or not self._ready_alone:
             taken = []
         else:
-            taken = [self._ready[True].take()]
+            digest = self._ready_alone.first()
+            is_possible = hardware is None or self._bound_to(digest) in (ANYWHERE, *hardware)
+            taken = [self._ready_alone.take()] if is_possible else []
         for digest in taken:
             self._set(digest, "running")
         return [self._stages[digest] for digest in taken]
+
+    def put_back(self, stages: Iterable[StageJob]) -> None:
+        """Put stages back that were just taken, and that nobody began."""
+        for stage in stages:
+            self._set(stage.digest, "pending")
+            self._offer(stage.digest)
+
+    def bind(self, seed: int, hardware: str) -> None:
+        """Have stages of a seed that are not begun start on a class of hardware alone."""
+        self._hardware[seed] = hardware
+        for digest in self._of_seed[seed]:
+            if digest in self._queued_in:
+                self._set(digest, "pending")
+                self._offer(digest)
+
+    def _bound_to(self, digest: str) -> str:
+        return self._hardware.get(self._stages[digest].seed, ANYWHERE)
+
+    def _first_of(self, queues: dict[str, "_Queue"], hardware: Collection[str] | None) -> str:
+        """Return the first of some queues of hardware that can be used now; "" without any."""
+        usable = (
+            queue
+            for name, queue in queues.items()
+            if queue and (hardware is None or name == ANYWHERE or name in hardware)
+        )
+        heads = (queue.first() for queue in usable)
+        return min(heads, key=self._rank.__getitem__, default="")
 
     def _is_urgent(self, first: str, workers: int) -> bool:
         """Whether what others wait for goes before the first stage in plan order.
@@ -157,7 +205,7 @@ class Schedule:
         what those took that are complete; until one of each sort is, and for stages that were put
         first, the order stays as it is.
         """
-        if workers == 1 or not self._needed or self._rank[first] < 0:
+        if workers == 1 or self._rank[first] < 0 or not any(self._needed.values()):
             return False
         needed, last = self._paces[True], self._paces[False]
         if not (needed.count and last.count):
@@ -169,10 +217,10 @@ class Schedule:
         """Take a pending stage that is attempted already: it is running from now on."""
         self._set(digest, "running")
 
-    def _kind_of_pack(self, digest: str) -> tuple[str, int]:
+    def _kind_of_pack(self, digest: str) -> tuple[str, int, str]:
         """Return what the members of a pack have in common; all that is not packed has the same."""
-        packing = self._stages[digest].packing
-        return (packing.key, self._largest[digest]) if packing.key else ("", 0)
+        key, hardware = self._stages[digest].packing.key, self._bound_to(digest)
+        return (key, self._largest[digest] if key else 0, hardware)
 
     def _size_of_pack(self, digest: str, ready: int, workers: int) -> int:
         """Return how many of the ready stages a pack takes: a worker's share, in whole units."""
@@ -228,7 +276,7 @@ class Schedule:
         return [self._enter(digest, "failed", reason), *self._block_users(digest)]
 
     def returned(
-        self, digest: str, reason: str = "", *, by_itself: bool = False
+        self, digest: str, reason: str = "", *, by_itself: bool = False, not_before: float = 0.0
     ) -> list[Transition]:
         """Make a stage pending again that no worker began, or that was interrupted on purpose.
 
@@ -236,9 +284,12 @@ class Schedule:
             digest: The stage.
             reason: Why.
             by_itself: Whether it is to be in no pack with others from now on.
+            not_before: When it may start again.
         """
         if self.states[digest] == "cancelled":
             return []
+        if not_before:
+            self._not_before[digest] = not_before
         if by_itself:
             self._largest[digest] = 1
         return [self._enter(digest, "pending", reason)]
@@ -308,8 +359,10 @@ class Schedule:
         (self._running.add if state == "running" else self._running.discard)(digest)
         if not self._users[digest]:
             self._last += (state == "pending") - (before == "pending")
-        alike = self._alike[self._queued_in.pop(digest, NOWHERE)]
-        for queue in (*self._ready.values(), alike, self._needed):
+        kind = self._queued_in.pop(digest, NOWHERE)
+        for queue in (
+            self._ready[kind[-1]], self._ready_alone, self._alike[kind], self._needed[kind[-1]]
+        ):  # fmt: skip
             queue.remove(digest)
         change = (before == "complete") - (state == "complete")
         for user in self._users[digest] if change else ():
@@ -324,13 +377,15 @@ class Schedule:
         if start > self._now:
             heapq.heappush(self._later, (start, digest))
         else:
-            is_alone, rank = digest in self._alone, self._rank[digest]
-            self._ready[is_alone].add(rank, digest)
-            if not is_alone:
-                self._queued_in[digest] = self._kind_of_pack(digest)
-                self._alike[self._queued_in[digest]].add(rank, digest)
-                if self._users[digest]:
-                    self._needed.add(rank, digest)
+            rank = self._rank[digest]
+            if digest in self._alone:
+                self._ready_alone.add(rank, digest)
+                return
+            kind = self._queued_in[digest] = self._kind_of_pack(digest)
+            self._ready[kind[-1]].add(rank, digest)
+            self._alike[kind].add(rank, digest)
+            if self._users[digest]:
+                self._needed[kind[-1]].add(rank, digest)
 
     def _let_wait_end(self, now: float) -> None:
         """Make ready what was to wait until now."""
@@ -421,3 +476,11 @@ class _Queue:
 
 def _matches(trial: Trial, arm: str, seed: int | None) -> bool:
     return trial.arm == arm and seed in (None, trial.seed)
+
+
+def _in_order(plan: Plan, first: Precedence) -> Iterator[str]:
+    """Yield the stages of a plan in the order in which they are to start; each is in there once."""
+    trials = list(plan.trials) if first == "arms" else []
+    place = {arm: number for number, arm in enumerate(dict.fromkeys(t.arm for t in trials))}
+    trials.sort(key=lambda trial: place[trial.arm])
+    yield from dict.fromkeys((*(d for trial in trials for d in trial.stages), *plan.stages))

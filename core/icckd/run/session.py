@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, cast
 
 from icckd import __version__
+from icckd.configuration import Mix, Precedence
 from icckd.errors import MachineError
 from icckd.journal import requests
 from icckd.journal.artifacts import sweep
-from icckd.journal.checkpoints import sweep_checkpoints
+from icckd.journal.checkpoints import newest_hardware, sweep_checkpoints
 from icckd.journal.events import (
     Cause,
     Planned,
@@ -34,9 +35,10 @@ from icckd.journal.live_status import LiveStatus, LiveStatusFile
 from icckd.journal.owner import ORDERS_PER_SESSION, boot_id, next_session_ordinal
 from icckd.journal.requests import RequestKind, Wanted
 from icckd.run.code_state import capture_code
-from icckd.run.executors import AdoptingExecutor, Executor, Report
+from icckd.run.executors import AdmittingExecutor, AdoptingExecutor, Executor, Report
 from icckd.run.leaving import GRACE_SECONDS, Outlook, outlook
 from icckd.run.messages import Order
+from icckd.run.placement import Placement
 from icckd.run.schedule import POLICIES, Schedule, Transition
 from icckd.study.arms import family, hypotheses, outcome_columns, rule_of
 from icckd.study.model import Study
@@ -69,6 +71,9 @@ class RunRequest:
             older were meant for an earlier session.
         retrain: Digests of finished stages that are trained again.
         stopped: Arms that are given only so many of the first seeds.
+        first: What is finished first.
+        mix: Whether arms of one seed may be computed on several models of device.
+        hardware: The model of device on which seeds began before.
     """
 
     study: Study
@@ -79,6 +84,9 @@ class RunRequest:
     requested_at: float
     retrain: frozenset[str] = frozenset()
     stopped: Mapping[str, int] = field(default_factory=dict)
+    first: Precedence = "seeds"
+    mix: Mix = "refuse"
+    hardware: Mapping[int, str] = field(default_factory=dict)
 
 
 class Listener(Protocol):
@@ -134,7 +142,12 @@ class Session:
         self._is_left = False
         self._listener = listener
         self._stopping = stopping
-        self._schedule = Schedule(request.plan, request.complete)
+        self._admitting = (
+            cast(AdmittingExecutor, executor) if executor.capabilities.admits else None
+        )
+        self._schedule = Schedule(request.plan, request.complete, first=request.first)
+        self._placement = Placement(request.mix, request.hardware)
+        self._waits: set[str] = set()
         self._control = RequestControl(request.study, self._schedule)
         self._finishing = False
         self._stalled: dict[str, str] = {}
@@ -157,6 +170,9 @@ class Session:
 
     def run(self) -> int:
         """Train what is missing; return the exit code."""
+        if self._has_several_classes():
+            for seed, hardware in self._placement.bound().items():
+                self._schedule.bind(seed, hardware)
         self._adopt()
         self._sweep()
         shared = self._shared
@@ -235,17 +251,39 @@ class Session:
 
     def _submit_ready(self) -> None:
         while not self._control.paused and self._executor.idle():
-            stages = self._schedule.next_list(self._executor.capacity, time.monotonic())
+            hardware = None if self._admitting is None else self._admitting.hardware()
+            stages = self._schedule.next_list(self._executor.capacity, time.monotonic(), hardware)
             if not stages:
                 return
             if self._schedule.runs_alone(stages[0].digest):
                 self._executor.retire()
+            if self._is_refused(stages):
+                self._schedule.put_back(stages)
+                return
             pack = uuid.uuid4().hex[:8] if stages[0].packing.key else ""
             self._members[pack] = len(stages) if pack else 1
             self._executor.submit([self._order(stage, pack) for stage in stages])
 
+    def _is_refused(self, stages: Sequence[StageJob]) -> bool:
+        """Whether the executor refuses a list just now; why is said once."""
+        if self._admitting is None:
+            return False
+        why = self._admitting.refusal(stages, self._placement.of(stages[0].seed))
+        if why and why not in self._waits:
+            self._waits.add(why)
+            self._listener.notice(why)
+        return why != ""
+
+    def _has_several_classes(self) -> bool:
+        """Whether stages may come to hardware of several classes."""
+        return self._executor.capabilities.remote or (
+            self._admitting is not None and len(self._admitting.hardware()) > 1
+        )
+
     def _order(self, stage: StageJob, pack: str) -> Order:
         self._orders += 1
+        bound = "" if stage.is_task else self._placement.of(stage.seed)
+        best = bound or newest_hardware(self._folder.checkpoints / stage.digest)
         attempt = f"{stage.digest[:16]}-{uuid.uuid4().hex[:8]}"
         self._attempts[stage.digest] = attempt
         ordinal = self._ordinal * ORDERS_PER_SESSION + self._orders
@@ -263,6 +301,8 @@ class Session:
             pack=pack,
             study=self._request.study.study.name,
             storage=self._shared.settings if self._shared else None,
+            hardware=best,
+            is_bound=bool(bound),
         )
 
     def _handle_report(self, report: Report) -> None:
@@ -274,6 +314,9 @@ class Session:
             self._record_stall(attempt, report.reason)
             return
         self._record_stall(attempt, "")
+        if self._is_misplaced(report):
+            self._take_back(report)
+            return
         if report.what != "started":
             self._attempts.pop(digest, None)
             if self._shared is not None:
@@ -294,6 +337,39 @@ class Session:
             self._record(changes, attempt if trained_here else None)
         else:
             self._record_failure(report)
+
+    def _is_misplaced(self, report: Report) -> bool:
+        """Whether a stage came to hardware that its seed does not belong on; it may settle that."""
+        if report.what != "started" or not report.hardware:
+            return report.what == "returned" and report.hardware != ""
+        seed, known = report.order.stage.seed, self._placement.of(report.order.stage.seed)
+        is_right = self._placement.begins(seed, report.hardware)
+        now_known = self._placement.of(seed)
+        if now_known != known and self._has_several_classes():
+            self._schedule.bind(seed, now_known)
+        return not is_right
+
+    def _take_back(self, report: Report) -> None:
+        """Take a stage back that came to other hardware than its seed's; it waits, or is given up.
+
+        One that has begun there is ended: stages of a seed may begin at the same moment in two
+        places.
+        """
+        stage, attempt = report.order.stage, report.attempt
+        if report.what == "started":
+            self._executor.cancel({report.order.attempt})
+        del self._attempts[stage.digest]
+        if self._shared is not None:
+            self._shared.ended(attempt)
+        begun = attempt if report.what == "started" else None
+        found = self._placement.misplaced(stage.digest, stage.seed, report.hardware)
+        if found.pause is None:
+            changes = self._schedule.failed(stage.digest, "machine", found.reason)
+            self._record(changes, begun, "machine")
+        else:
+            again = time.monotonic() + found.pause
+            changes = self._schedule.returned(stage.digest, found.reason, not_before=again)
+            self._record(changes, begun)
 
     def _record_failure(self, report: Report) -> None:
         """Record that an attempt ended without a result, and what becomes of its stage."""

@@ -69,8 +69,10 @@ class _Bundle:
         lists: The lists.
         seconds: How long they are predicted to take; infinite where nobody knows.
         since: When the first came.
+        constraint: What leads to the hardware that they are to be computed on.
     """
 
+    constraint: str
     lists: list[tuple[Order, ...]] = field(default_factory=list)
     seconds: float = 0.0
     since: float = 0.0
@@ -201,8 +203,9 @@ class SlurmExecutor:
 
     def submit(self, orders: Sequence[Order]) -> None:
         """Add a list to the last task while that is short, or begin another one."""
-        if not self._has_room():
-            self._bundles.append(_Bundle(since=time.monotonic()))
+        constraint = self._constraint_of(orders[0])
+        if not self._has_room() or self._bundles[-1].constraint != constraint:
+            self._bundles.append(_Bundle(constraint=constraint, since=time.monotonic()))
         bundle = self._bundles[-1]
         bundle.lists.append(tuple(orders))
         for order in orders:
@@ -335,7 +338,7 @@ class SlurmExecutor:
         folder = new_folder(self._folder)
         return [
             self._script(folder, [tuple(bundle.lists) for bundle in some])
-            for some in _pieces(bundles, self._limits.array)
+            for some in _arrays(bundles, self._limits.array)
         ]
 
     def _has_room(self) -> bool:
@@ -356,7 +359,7 @@ class SlurmExecutor:
             for bundle in self._bundles
             if bundle.seconds >= self._minimum or not runs or now - bundle.since >= hold
         ]
-        for some in _pieces(due, self._limits.array):
+        for some in _arrays(due, self._limits.array):
             tasks = [tuple(bundle.lists) for bundle in some]
             folder = new_folder(self._folder)
             submission = write_submission(folder, tasks, self._script(folder, tasks))
@@ -382,8 +385,13 @@ class SlurmExecutor:
             raise
 
     def _script(self, folder: Path, tasks: Sequence[Task]) -> str:
-        numerics = tasks[0][0][0].stage.numerics
-        return script_text(folder, len(tasks), numerics.threads, self._settings)
+        order = tasks[0][0][0]
+        settings = replace(self._settings, constraint=self._constraint_of(order))
+        return script_text(folder, len(tasks), order.stage.numerics.threads, settings)
+
+    def _constraint_of(self, order: Order) -> str:
+        """Return what leads to the hardware that a list is to be computed on."""
+        return self._settings.classes.get(order.hardware, self._settings.constraint)
 
     # Hearing.
 
@@ -630,9 +638,12 @@ def _of(states: Mapping[tuple[str, int], TaskState], each: _Submitted) -> dict[i
     return {place: s for (name, place), s in states.items() if name == each.submission.token}
 
 
-def _pieces(bundles: Sequence[_Bundle], size: int) -> Iterator[Sequence[_Bundle]]:
-    for start in range(0, len(bundles), size):
-        yield bundles[start : start + size]
+def _arrays(bundles: Sequence[_Bundle], size: int) -> Iterator[Sequence[_Bundle]]:
+    """Yield what is submitted together: tasks for the same hardware, at most so many."""
+    for constraint in dict.fromkeys(bundle.constraint for bundle in bundles):
+        alike = [bundle for bundle in bundles if bundle.constraint == constraint]
+        for start in range(0, len(alike), size):
+            yield alike[start : start + size]
 
 
 def _last_line(log: Path) -> str:

@@ -258,7 +258,7 @@ class TaskSays:
         self._count += 1
 
 
-_TOLD = ("what", "state", "cause", "reason", "by_itself", "mates")
+_TOLD = ("what", "state", "cause", "reason", "by_itself", "mates", "hardware")
 
 
 @dataclass(slots=True)
@@ -295,6 +295,6 @@ class TaskHeard:
         order = self.orders.get(str(body.get("attempt")))
         if order is None:
             return None
-        told = {name: body[name] for name in _TOLD}
+        told = {name: body[name] for name in _TOLD if name in body}
         report = Report(order=order, executed_as=str(body["as"]), **told)
         return Said(kind=kind, report=report, is_leaving=bool(body["is_leaving"]))

@@ -16,7 +16,7 @@ from icckd.run.messages import Order
 from icckd.study.data import Data
 from icckd.study.model import Student
 from icckd.study.plan import StageJob
-from icckd.study.records import EngineKind
+from icckd.study.records import Device, EngineKind
 from icckd.study.source import source_of
 from icckd.study.teacher import Teacher
 from icckd.train import device
@@ -25,6 +25,7 @@ from icckd.train.data.files import fingerprint
 from icckd.train.packs.stage import Ended, Place
 from icckd.train.packs.student import train_students
 from icckd.train.packs.teacher import train_teachers
+from icckd.train.precision import bits_depend_on
 from icckd.train.precision import environment as environment
 from icckd.train.stage import train_student, train_teacher
 
@@ -37,6 +38,11 @@ _DATA: TypeAdapter[Data] = TypeAdapter(Data)
 def gpu_trouble() -> str:
     """Return why this process cannot use its GPU just now; "" when it can."""
     return device.trouble()
+
+
+def hardware(kind: Device) -> str:
+    """Return the model of the device that this process trains on."""
+    return bits_depend_on(kind)["device"]
 
 
 def train_stage(order: Order, folder: StateFolder, recorder: Recorder, context: JobContext) -> None:

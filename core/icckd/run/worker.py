@@ -24,7 +24,15 @@ from icckd.journal.fencing import newest_ordinal
 from icckd.journal.folder import StateFolder
 from icckd.journal.locks import lock_path, stage_lock
 from icckd.resources.processes import answers, holders_text
-from icckd.run.attempt import Attempt, begin_engine, gpu_trouble, load_engine, own_gpus
+from icckd.run.attempt import (
+    Attempt,
+    begin_engine,
+    gpu_trouble,
+    load_engine,
+    own_gpus,
+    own_hardware,
+    refuse_hardware,
+)
 from icckd.run.channel import STOP, Channel, WorkerChannel
 from icckd.run.messages import DEVICE_FAILED, Order
 from icckd.run.pack import NEWER, send_superseded, work_pack
@@ -93,14 +101,14 @@ def _work(order: Order, channel: Channel) -> Left:
             channel.send(order, "ended", state="complete", reason="trained by another worker")
         elif newest_ordinal(folder, order.stage.digest) > order.ordinal:
             channel.send(order, "skipped", reason=NEWER)
-        else:
+        elif not refuse_hardware(order, channel):
             shared = None
             if order.storage is not None:
                 from icckd.run.sharing import join  # whoever shares nothing imports no storage
 
                 if (shared := join(order, folder, channel, waits=True)) is None:
                     return ""
-            channel.send(order, "started")
+            channel.send(order, "started", hardware=own_hardware(order))
             closed = _attempt(order, folder, channel, held, shared)
             if closed.state == "cancelled":
                 return "saved"

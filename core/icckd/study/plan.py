@@ -33,7 +33,7 @@ from icckd.study.packing import (
     shared_shape,
     unit_of,
 )
-from icckd.study.records import ENGINE_KINDS, Arm, EngineKind, Stage, Trial
+from icckd.study.records import ENGINE_KINDS, Arm, Device, EngineKind, Stage, Trial
 from icckd.study.settings import Off
 from icckd.study.source import StageSource, source_of
 from icckd.study.tasks import Task, TaskSource, by_name, command_text, identity, uses_engine
@@ -108,6 +108,11 @@ class Plan:
     arms: tuple[Arm, ...]
     trials: tuple[Trial, ...]
     stages: dict[str, StageJob]
+
+    @property
+    def device(self) -> Device:
+        """The kind of device that its stages are trained on."""
+        return next(iter(self.stages.values())).numerics.device
 
     def users(self, digest: str) -> tuple[Trial, ...]:
         """Return the trials that need a stage."""
