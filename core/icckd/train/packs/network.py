@@ -201,17 +201,18 @@ class PackedCnn:
     ) -> Tensor:
         """Return the pooled features of images that are each replica's own, or shared by all."""
         for block in BLOCKS:
-            if block != BLOCKS[0]:
-                x_VXHW = functional.max_pool2d(x_VXHW, 2)
             groups = 1 if shared and block == BLOCKS[0] else self.replicas
             filters = self.rows.layers[f"{block}.conv.weight"]
             x_VXHW = functional.conv2d(x_VXHW, filters, padding=1, groups=groups)
             x_VXHW = self._normed(x_VXHW, block, training=training, moving=moving)
+            if block != BLOCKS[-1]:  # before the rectifier, which then has a quarter to do: the
+                x_VXHW = functional.max_pool2d(x_VXHW, 2)  # same values, and the same gradients
+            x_VXHW = functional.relu(x_VXHW, inplace=True)
         return self._pooled(x_VXHW)
 
     def _normed(self, x_VXHW: Tensor, block: str, *, training: bool, moving: bool) -> Tensor:
         layers, kept = self.rows.layers, self.statistics
-        normed_VXHW = functional.batch_norm(
+        return functional.batch_norm(
             x_VXHW,
             kept[f"{block}.norm.running_mean"] if moving else None,
             kept[f"{block}.norm.running_var"] if moving else None,
@@ -221,7 +222,6 @@ class PackedCnn:
             MOMENTUM,
             EPSILON,
         )
-        return functional.relu(normed_VXHW, inplace=True)
 
     def _pooled(self, x_VXHW: Tensor) -> Tensor:
         size = (x_VXHW.shape[2], x_VXHW.shape[3])
