@@ -446,6 +446,27 @@ def test_the_eta_is_the_work_left_over_the_workers_but_no_less_than_a_chain(lab,
     assert two.newest == lab.now
 
 
+def test_stages_of_a_pack_are_at_work_in_one_worker(lab, results):
+    session = lab.session("s1", planned(seeds=(0,)))
+    with owner_lock(lab.folder):
+        session.train(session.stage("full", 0))
+        session.train(session.stage("full", 0, 1))
+        for arm in ("no-margin", "no-margin-matched"):
+            session.train(session.stage(arm, 0), until=2, end=None, pack=("pack-1", 2))
+        found = results()
+        packed = found.progress(found.study())
+        session.train(session.stage("no-cache", 0), until=2, end=None)
+        found.refresh()
+        two = found.progress(found.study())
+    session.journal.close()
+
+    teachers, students = 3 * 10.0, 3 * 10.0
+    assert (packed.stages.running, packed.workers) == (2, 1)
+    assert packed.eta_seconds == teachers - 2 * 5.0 + students
+    assert (two.stages.running, two.workers) == (3, 2)
+    assert two.eta_seconds == (teachers - 3 * 5.0 + students) / 2
+
+
 def test_nothing_left_is_an_eta_of_zero(lab, results):
     with lab.finished("s1", planned(seeds=(0,))) as session:
         session.train_all()

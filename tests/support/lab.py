@@ -174,8 +174,11 @@ class LabSession:
         images: int = 0,
         series: dict[str, float] | None = None,
         right: str = "",
+        pack: tuple[str, int] = ("", 1),
     ) -> str:
         """Attempt a stage: epochs up to `until`, then `end`; None leaves the journal open.
+
+        It may be one of several in a pack, whose name and size are given.
 
         A complete one was tested on `images`, where that is said, and was `right` about some. Each
         epoch tells `series`, too.
@@ -183,7 +186,7 @@ class LabSession:
         self.lab.attempts += 1
         name = f"{stage.digest[:16]}-{self.lab.attempts:08d}"
         journal = self.lab.writer(self.lab.folder.attempts / name)
-        journal.append(self._header(stage, name))
+        journal.append(self._header(stage, name, *pack))
         if say:
             self.say(stage, "running", attempt=name)
         epochs = stage.epochs if until is None else until
@@ -205,7 +208,9 @@ class LabSession:
         journal.close()
         return name
 
-    def _header(self, stage: Stage, name: str) -> AttemptHeader:
+    def _header(
+        self, stage: Stage, name: str, pack: str = "", members: int = 1
+    ) -> AttemptHeader:
         device = "cuda" if self.gpu else "cpu"
         return AttemptHeader(
             ordinal=self.ordinal * 1000 + self.lab.attempts,
@@ -213,6 +218,7 @@ class LabSession:
             seed=stage.seed, replicate=stage.replicate, epochs=stage.epochs, settings={"lr": 0.05},
             inputs=stage.inputs, fingerprint="f" * 16, numerics={"device": device, "threads": 1},
             code_epoch=1, host=socket.gethostname(), boot=boot_id(), pid=1,
+            pack=pack, members=members,
             environment={"python": "3.11", "source": "f" * 16,
                          **({"gpus": self.gpu} if self.gpu else {})},
         )  # fmt: skip

@@ -70,10 +70,11 @@ where (source = 'session' and name in
         where study.study = $1 and study.revision = $2))
 """
 _WORKERS = """
-select count(*)
+select count(distinct coalesce(nullif(attempt.pack, ''), stage_now.stage))
 from stage_now
 inner join stage using (stage)
 inner join live_session using (session)
+left join attempt on attempt.attempt = stage_now.attempt
 where stage_now.state = 'running'
 """
 _OUTCOMES = """
