@@ -162,6 +162,39 @@ def test_packs_on_cuda_have_one_size_which_is_part_of_the_digest_and_auto_makes_
     assert all("replicas" not in stage.numerics.identity() for stage in on_cpu.values())
 
 
+GRAPHS = "numerics.graphs=on"
+
+
+def test_captured_steps_are_a_class_of_their_own_without_compiler_or_packs():
+    plain = set(plan_of(small(), "cuda").stages)
+    captured = plan_of(small("s", 1, GRAPHS), "cuda", packing="auto").stages
+
+    assert not plain & set(captured)
+    assert {s.numerics.identity()["captured"] for s in captured.values()} == {True}
+    assert {s.numerics.settings().graphs for s in captured.values()} == {"on"}
+    long = small("s", 1, GRAPHS, "numerics.compile=auto", "teacher.training.epochs=2000")
+    assert not any(s.numerics.compiled for s in plan_of(long, "cuda").stages.values())
+    assert set(plan_of(small("s", 1, "numerics.graphs=off"), "cuda").stages) == plain
+
+
+def test_what_cannot_be_captured_is_refused_by_its_name():
+    with pytest.raises(SpecError, match="not possible on a CPU"):
+        plan_of(small("s", 1, GRAPHS))
+    with pytest.raises(SpecError, match="exclude each other"):
+        plan_of(small("s", 1, GRAPHS, "numerics.compile=on"), "cuda")
+    with pytest.raises(SpecError, match="its step is to be captured"):
+        plan_of(small("s", 1, GRAPHS), "cuda", packing="on")
+    crd = '{ kind = "crd" }'
+    both = f'{{ kind = "sum", terms = {{ a = {{ kind = "kd" }}, b = {crd} }} }}'
+    for distiller in (crd, both):
+        text = BODY.format(name="s", students=1).replace(
+            'set = { "student.distiller.temperature" = 8.0 }',
+            f'set = {{ "student.distiller" = {distiller} }}',
+        )
+        with pytest.raises(SpecError, match="distiller 'crd' draws its negatives on the host"):
+            plan_of(parse(text, where="x", overrides=(GRAPHS,)), "cuda")
+
+
 def test_auto_compiles_the_long_stages_on_cuda_and_no_other():
     def compiled(device, *overrides):
         study = small("s", 1, "numerics.compile=auto", *overrides)

@@ -10,6 +10,7 @@ import pytest
 from icckd.errors import SpecError
 from icckd.run.prepare import make_plan
 from icckd.study.arms import expand, known_outcomes
+from icckd.study.graphs import refuse_uncapturable
 from icckd.study.load import load, study_in_journal, study_schema
 from icckd.study.model import Study
 from icckd.study.plugins import plugins_in_journal, plugins_of
@@ -215,6 +216,15 @@ def test_metrics_of_parts_are_outcomes_of_the_study_and_of_no_other(study):
         {"study": {"name": "x", "baseline": "a", "seeds": {"count": 1}}, "arm": [{"name": "a"}]}
     )
     assert "student.confidence" not in known_outcomes(other)
+
+
+def test_steps_with_parts_of_a_plug_in_are_not_captured(study):
+    for arm, what in (("no-size", "network 'box'"), ("full", "loss 'size'")):
+        design = expand(study)
+        method = design.methods[arm]
+        role = method.teacher if "loss" in what else method.student
+        with pytest.raises(SpecError, match=f"the {what} is a plug-in's"):
+            refuse_uncapturable(role, None)
 
 
 def test_what_does_not_fit_is_told_as_for_built_in_parts(folder):

@@ -21,6 +21,7 @@ from icckd.study.network import MODELS
 from icckd.study.packing import ON_CUDA
 from icckd.study.teacher import TEACHER_LOSSES, BalancedSampler, Teacher
 from icckd.study.training import Numerics, Training
+from icckd.train.captured import StaticStep
 from icckd.train.data.batch import Batch
 from icckd.train.data.dataset import Dataset
 from icckd.train.data.splits import Normaliser, pixel_statistics
@@ -38,10 +39,10 @@ from icckd.train.packs.network import PackedCnn
 from icckd.train.packs.optim import make_row_optimizer
 from icckd.train.packs.student import PackedStudentStep
 from icckd.train.packs.teacher import PackedTeacherStep
-from icckd.train.precision import Arithmetic, prepare
+from icckd.train.precision import PLAIN, Arithmetic, prepare
 from icckd.train.student import AloneStep, StudentStep, TeacherForward, example_output
 from icckd.train.teacher import TeacherStep, build_losses, train_stream
-from icckd.train.trainer import StepLog, Update
+from icckd.train.trainer import StepLog, Update, taking
 from tests.train.distiller_sample import SETTINGS, settings_of
 from tests.train.test_models import CONTRACT, label, torchvision
 
@@ -151,7 +152,8 @@ def meta_device(monkeypatch):
     prepare("cpu", Numerics())
     monkeypatch.setattr(torch, "autocast", autocast)
     library = torch.library.Library("aten", "IMPL")
-    library.impl("_fused_sgd_", lambda *arguments, **named: None, "Meta")
+    for overload in ("_fused_sgd_", "_fused_sgd_.tensor_lr"):
+        library.impl(overload, lambda *arguments, **named: None, "Meta")
     yield
     library._destroy()
 
@@ -370,6 +372,29 @@ def test_packed_steps_stay_on_the_device(tmp_path):
         kd = [] if given is None else [build_distiller(settings_of("kd"), pairing)] * ON_CUDA
         net = pack(STUDENT)
         take_packed_steps(material, net, PackedStudentStep(net, kd, given), "student")
+
+
+def test_static_steps_stay_on_the_device(tmp_path):
+    """Their number and learning rate lie there too."""
+    material = material_of(DIGITS, tmp_path)
+    training = training_of()
+    settings = {"model": CNN, "views": 2, "intra": {"cache": FIFO}, "training": training}
+    teacher = Teacher.model_validate(settings)
+    model = network(teacher.model, material)
+    losses = build_losses(teacher, model, material, ("teacher", 0))
+    step = TeacherStep(model, losses, teacher)
+    update = Update(make_optimizer(model.parameters(), training), training, PLAIN)
+    stream = train_stream(teacher, material, ("teacher", 0))
+    terms = len((*step.losses, *update.terms, *step.diagnostics))
+    static = StaticStep(
+        taking(step, update), step.variant, terms=terms, largest_class=stream.largest_class
+    )
+    batches = stream.epoch(1)
+    static(next(batches), number=0, epoch=1, lr=0.1)
+    for number in (1, 2):
+        with Watch():
+            told_T = static(next(batches), number=number, epoch=number, lr=0.1)
+    assert told_T.device == META
 
 
 class Endless:

@@ -24,6 +24,10 @@ def layout_of(device: str, precision: Precision) -> Layout:
     return "contiguous" if device != "cpu" and precision == "fp32" else "channels-last"
 
 
+LATER_FIELDS = {"deterministic": True, "packed": False, "replicas": 0, "captured": False}
+"""Fields of a class that came after its first, with their defaults."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NumericsClass:
     """What else decides the bits: results of two classes are never taken for each other.
@@ -39,6 +43,7 @@ class NumericsClass:
     deterministic: bool = True
     packed: bool = False
     replicas: int = 0
+    captured: bool = False
 
     def settings(self) -> Numerics:
         """Return the settings that give this class on its device, the compiler's policy decided."""
@@ -48,12 +53,13 @@ class NumericsClass:
             deterministic=self.deterministic,
             compile="on" if self.compiled else "off",
             packing="on" if self.packed else "off",
+            graphs="on" if self.captured else "off",
         )
 
     def identity(self) -> dict[str, Any]:
         """Return this as a part of a stage's identity; later fields are left out at a default."""
         kept = asdict(self)
-        for name, default in (("deterministic", True), ("packed", False), ("replicas", 0)):
+        for name, default in LATER_FIELDS.items():
             if kept[name] == default:
                 del kept[name]
         return kept
@@ -72,6 +78,8 @@ def numerics_class(numerics: Numerics, device: Device) -> NumericsClass:
             f"numerics.precision = {precision!r} is not possible on a CPU: {why}",
             hint='set "fp32" or "bf16", or run with --device cuda',
         )
+    if numerics.graphs == "on":
+        _refuse_graphs(numerics, device)
     return NumericsClass(
         device=device,
         threads=1 if device == "cuda" else numerics.threads,
@@ -79,7 +87,22 @@ def numerics_class(numerics: Numerics, device: Device) -> NumericsClass:
         precision=precision,
         compiled=numerics.compile == "on",
         deterministic=numerics.deterministic,
+        captured=numerics.graphs == "on",
     )
+
+
+def _refuse_graphs(numerics: Numerics, device: Device) -> None:
+    """Raise a SpecError where steps cannot be captured whatever they consist of."""
+    if device == "cpu":
+        raise SpecError(
+            'numerics.graphs = "on" is not possible on a CPU: CUDA has such graphs',
+            hint='set "off", or run with --device cuda',
+        )
+    if numerics.compile == "on":
+        raise SpecError(
+            'numerics.graphs = "on" and numerics.compile = "on" exclude each other',
+            hint='set one of them; with graphs, compile = "auto" compiles nothing',
+        )
 
 
 def of_stage(
@@ -90,6 +113,7 @@ def of_stage(
     Data that do not tell their number of training images count as 45,000.
     """
     images = training.last_epoch * (getattr(data, "train", None) or 45_000)
-    if compile_long and numerics.device == "cuda" and images >= LONG_IMAGES:
+    can_compile = compile_long and numerics.device == "cuda" and not numerics.captured
+    if can_compile and images >= LONG_IMAGES:
         return replace(numerics, compiled=True)
     return numerics

@@ -118,12 +118,14 @@ def obstacle(
     model, training = role.model, role.training
     if numerics.precision != "fp32" or numerics.compiled:
         return "stages are packed in fp32 without a compiler"
+    if numerics.captured:
+        return "its step is to be captured (numerics.graphs)"
     if numerics.threads != 1:
         return "stages are packed on one thread"
-    if not _is_own(data) or data.kind not in RESIDENT:
+    if not is_own(data) or data.kind not in RESIDENT:
         return f"images of {data.kind!r} are not held in memory"
     for network in (model, learns_from):
-        if network is not None and (not _is_own(network) or network.kind != "cnn"):
+        if network is not None and (not is_own(network) or network.kind != "cnn"):
             return f"the network {network.kind!r} has no packed form, cnn has"
     if training.accumulate != 1:
         return "its batches are accumulated"
@@ -150,12 +152,12 @@ def _obstacle_of_losses(teacher: Teacher) -> str:
 
 
 def _obstacle_of_distiller(distiller: Distiller | Off) -> str:
-    if distiller == "off" or (distiller.kind == "kd" and _is_own(distiller)):
+    if distiller == "off" or (distiller.kind == "kd" and is_own(distiller)):
         return ""
     return f"the distiller {distiller.kind!r} has no packed form, kd has"
 
 
-def _is_own(part: BaseModel) -> bool:
+def is_own(part: BaseModel) -> bool:
     """Whether a part is icckd's, not a plug-in's of the same name."""
     return type(part).__module__.startswith("icckd.train.")
 

@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from icckd.study.arms import Design
 from icckd.study.data import Data
 from icckd.study.distillers import Distiller
+from icckd.study.graphs import refuse_uncapturable
 from icckd.study.model import Method, Student
 from icckd.study.network import Model, WeightsFile
 from icckd.study.numerics import NumericsClass as NumericsClass
@@ -321,6 +322,8 @@ def _stage(  # noqa: PLR0913  # all that a stage is made of, by keyword
 ) -> _Recipe:
     fingerprint = context.fingerprint(data)
     numerics = of_stage(context.numerics, data, training, compile_long=context.compile_long)
+    if numerics.captured:
+        refuse_uncapturable(role, learns_from)
     if is_packed(context.packing, role, data, numerics, learns_from):
         numerics = in_pack(numerics)
     code_epoch = context.code_epoch(

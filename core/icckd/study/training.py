@@ -192,6 +192,9 @@ class Numerics(Settings):
     compile: Literal["off", "auto", "on"] = Field(
         default="off", description="torch.compile; auto: for long stages on CUDA"
     )
+    graphs: Literal["off", "on"] = Field(
+        default="off", description="the step captured as a CUDA graph, and replayed; see cuda.md"
+    )
     packing: Literal["auto", "on", "off"] = Field(
         default="auto", description="stages trained several at once, as one model; see packing.md"
     )

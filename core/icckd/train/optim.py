@@ -60,11 +60,11 @@ class Optimizer(ABC):
         clip_grads_with_norm_(self._parameters, limit, norm)
 
     @torch.no_grad()
-    def step(self, lr: float, skip: Tensor | None = None) -> None:
+    def step(self, lr: float | Tensor, skip: Tensor | None = None) -> None:
         """Update once; parameters without a gradient are left alone.
 
         Args:
-            lr: Learning rate.
+            lr: Learning rate, a scalar on the device where the step is captured.
             skip: 1.0 on the device where nothing may change, parameters and state, else 0.0.
         """
         for numbers, weight_decay in self._groups:
@@ -104,7 +104,7 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _update(
-        self, numbers: list[int], lr: float, weight_decay: float, skip: Tensor | None
+        self, numbers: list[int], lr: float | Tensor, weight_decay: float, skip: Tensor | None
     ) -> None:
         """Update the parameters with these numbers; all have gradients."""
 
@@ -127,7 +127,7 @@ class Sgd(Optimizer):
         return {f"momentum.{n}": parameter for n, parameter in enumerate(kept)}
 
     def _update(
-        self, numbers: list[int], lr: float, weight_decay: float, skip: Tensor | None
+        self, numbers: list[int], lr: float | Tensor, weight_decay: float, skip: Tensor | None
     ) -> None:
         slot = self._slots.setdefault("momentum", {})
         if skip is not None and self._momentum:  # a skipped first update would leave them unset
@@ -172,7 +172,7 @@ class Adam(Optimizer):
         return self.state()
 
     def _update(
-        self, numbers: list[int], lr: float, weight_decay: float, skip: Tensor | None
+        self, numbers: list[int], lr: float | Tensor, weight_decay: float, skip: Tensor | None
     ) -> None:
         settings = self._settings
         adam(

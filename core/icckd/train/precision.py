@@ -83,12 +83,14 @@ class Arithmetic:
 
     Attributes:
         loss_scale: What the loss is multiplied by, in fp16.
+        captured: Whether a step is captured as a CUDA graph.
     """
 
     def __init__(self, numerics: Numerics, device: str) -> None:
         self._dtype = HALF.get(numerics.precision)
         self._device = device
         self._compiled = numerics.compile == "on"
+        self.captured = numerics.graphs == "on"
         self.loss_scale = LossScale().to(device) if numerics.precision == "fp16" else None
 
     def forward(self, model: Classifier) -> Forward:

@@ -6,7 +6,7 @@ Shape suffixes: B batch, H height, W width, K channels, N views, C classes, D fe
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import torch
 from torch import Tensor, nn
@@ -165,8 +165,13 @@ class StudentStep:
             return f"its outputs for training images reach {largest:.0e}" if is_huge else ""
         return "its outputs for training images are not finite"
 
-    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
+    def variant(self, epoch: int) -> Hashable:
+        """Return the weights of an epoch's terms."""
+        return tuple(self._distiller.weights(epoch).values())
+
+    def __call__(self, batch: Batch, *, step: int | Tensor, epoch: int) -> StepValues:
         """Set the gradients of one step."""
+        step = step if isinstance(step, int) else 0  # who reads it on the host is not captured
         seen = self._teacher(batch)
         shown = output_of(self._model, self._forward(batch.images))
         terms = self._distiller.terms(shown, seen, batch, step=step)
@@ -224,7 +229,11 @@ class AloneStep:
         self._forward = arithmetic.forward(model)
         self.state: nn.Module = nn.Module()
 
-    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
+    def variant(self, epoch: int) -> Hashable:
+        """Return nothing: all epochs are alike."""
+        return None
+
+    def __call__(self, batch: Batch, *, step: int | Tensor, epoch: int) -> StepValues:
         """Set the gradients of one step."""
         shown = output_of(self._model, self._forward(batch.images))
         ce = functional.cross_entropy(shown.logits, batch.labels)

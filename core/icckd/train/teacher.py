@@ -3,7 +3,7 @@
 Shape suffixes: B batch, C classes, D features, V views * batch (view 1 first).
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -48,7 +48,11 @@ class TeacherStep:
             word for name, loss in losses.items() for word in (f"{name}_ratio", *loss.diagnostics)
         )
 
-    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
+    def variant(self, epoch: int) -> Hashable:
+        """Return what of a step the epoch decides, besides values."""
+        return tuple(loss.variant(epoch) for loss in self._losses.values())
+
+    def __call__(self, batch: Batch, *, step: int | Tensor, epoch: int) -> StepValues:
         """Set the gradients of one step."""
         features_VD = self._forward(batch.images).features
         leaf_VD = features_VD.detach().requires_grad_()

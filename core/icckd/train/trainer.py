@@ -4,7 +4,7 @@ Shape suffixes: S steps of the stage, T terms, B batch, V views, C channels, H h
 """
 
 import gc
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from icckd.errors import NonFiniteError, StageError, StagePaused
 from icckd.resources import EnergyMeter, PeakMemory, gpu_memory_of_this_process
 from icckd.study.records import EngineKind
 from icckd.study.training import Training
+from icckd.train.captured import StaticStep, Take
 from icckd.train.checkpoint import Checkpoints, Snapshot
 from icckd.train.contract import Recorder
 from icckd.train.data.batch import Batch, parts_of
@@ -114,8 +115,14 @@ class Step(Protocol):
     diagnostics: tuple[str, ...]
     state: nn.Module
 
-    def __call__(self, batch: Batch, *, step: int, epoch: int) -> StepValues:
-        """Set the gradients; `step` counts from 0 over the stage, `epoch` from 1."""
+    def __call__(self, batch: Batch, *, step: int | Tensor, epoch: int) -> StepValues:
+        """Set the gradients; `step` counts from 0 over the stage, `epoch` from 1.
+
+        Where steps are captured, `step` is a scalar on the device.
+        """
+
+    def variant(self, epoch: int) -> Hashable:
+        """Return what of a step the epoch decides, besides values."""
 
 
 # Values of each step, kept on the device and read once per epoch.
@@ -140,13 +147,17 @@ class StepLog:
         self._written = 0
         self._checked = 0
 
-    def write(self, values: tuple[Tensor, ...]) -> None:
-        """Append a step's values, scalars in the order of the terms.
+    def write(self, values: tuple[Tensor, ...] | Tensor) -> None:
+        """Append a step's values in the order of the terms: scalars, or all together.
 
         Raises:
             NonFiniteError: If a step since the last check has a value that is not finite.
         """
-        torch.stack(values, out=self._values_ST[self._written])
+        row_T = self._values_ST[self._written]
+        if isinstance(values, Tensor):
+            row_T.copy_(values)
+        else:
+            torch.stack(values, out=row_T)
         self._written += 1
         if self._written - self._checked >= self._every:
             self.check()
@@ -213,7 +224,7 @@ class Update:
         self.terms: tuple[str, ...] = ("grad_norm", *clip, *scaled)
 
     def run(
-        self, step: Step, batch: Batch, *, number: int, epoch: int, lr: float
+        self, step: Step, batch: Batch, *, number: int | Tensor, epoch: int, lr: float | Tensor
     ) -> tuple[StepValues, list[Tensor]]:
         """Change the parameters once; return what the step tells, and the values of `terms`.
 
@@ -241,7 +252,9 @@ class Update:
         told[0] = torch.where(loss_scale.is_lost(), torch.nan, told[0])
         return values, [*told, overflowed * 100.0]
 
-    def _gradients(self, step: Step, batch: Batch, *, number: int, epoch: int) -> StepValues:
+    def _gradients(
+        self, step: Step, batch: Batch, *, number: int | Tensor, epoch: int
+    ) -> StepValues:
         """Set the mean gradient over the parts of a batch; return the mean values."""
         if self._parts == 1:
             return step(batch, step=number, epoch=epoch)
@@ -514,13 +527,17 @@ def fit(  # noqa: PLR0913  # what teachers and students train by, by keyword
         memory=memory,
         loss_scale=arithmetic.loss_scale,
     )
+    take: Take | StaticStep = (taken := taking(step, update))
+    if arithmetic.captured:
+        largest = stream.largest_class
+        take = StaticStep(taken, step.variant, terms=len(terms), largest_class=largest)
     done = training_state.resume(checkpoints, recorder, steps_per_epoch=stream.steps)
     diagnosed = training.diagnosed()
     for epoch in range(done + 1, training.last_epoch + 1):
         lr = learning_rate(training, epoch)
         model.train()
         with divergence(kind, recorder, epoch * stream.steps - 1), training_state.training():
-            _run_epoch(step, stream, update, training_state, epoch=epoch, lr=lr)
+            _run_epoch(take, stream, training_state, epoch=epoch, lr=lr)
             if epoch == training.last_epoch:
                 optimizer.check(step=epoch * stream.steps - 1)
             columns = log.read(stream.steps)
@@ -586,10 +603,21 @@ def _on_validation(model: Classifier, dataset: Dataset, *, is_diagnosed: bool) -
     return series_on_validation(validation, is_diagnosed=is_diagnosed)
 
 
+def taking(step: Step, update: Update) -> Take:
+    """Return what takes one optimizer step, and returns its values in the order of the log."""
+
+    def take(
+        batch: Batch, *, number: int | Tensor, epoch: int, lr: float | Tensor
+    ) -> tuple[Tensor, ...]:
+        values, done = update.run(step, batch, number=number, epoch=epoch, lr=lr)
+        return (*values.losses, *done, *values.diagnostics)
+
+    return take
+
+
 def _run_epoch(
-    step: Step,
+    take: Take | StaticStep,
     stream: TrainStream,
-    update: Update,
     training_state: TrainingState,
     *,
     epoch: int,
@@ -598,9 +626,9 @@ def _run_epoch(
     first, log = (epoch - 1) * stream.steps, training_state.log
     for number, batch in enumerate(training_state.loading(stream.epoch(epoch)), start=first):
         try:
-            values, done = update.run(step, batch, number=number, epoch=epoch, lr=lr)
+            told = take(batch, number=number, epoch=epoch, lr=lr)
         except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
             log.check()  # an earlier step may show where it began
             raise NonFiniteError(step=number, term="linear algebra") from error
-        log.write((*values.losses, *done, *values.diagnostics))
+        log.write(told)
     log.check()

@@ -87,6 +87,11 @@ class TrainStream:
         """Return one batch of an epoch, `number` counted from 0, without drawing the others."""
         return next(self._batches(self._order(epoch)[number : number + 1], epoch))
 
+    @property
+    def largest_class(self) -> int:
+        """The most images of one class that a batch may hold."""
+        return min(self._batch_size, int(self._host_labels_N.bincount().max()))
+
     def all_codes(self) -> Tensor | None:
         """Return the code of every view that can come up, None if their number is not finite."""
         return self._views.all_codes() if isinstance(self._views, ResidentViews) else None

@@ -5,7 +5,7 @@ Shape suffixes: B batch, C classes, M places per class, D features, E embedding,
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -124,7 +124,7 @@ class Forward:
         logits: Logits of view 1 without gradient, shape (batch, classes).
         batch: Images, labels and sample indices.
         groups: The batch's layout by class.
-        step: Optimiser step, from 0 over the stage.
+        step: Optimiser step, from 0 over the stage; where it is captured, a scalar on the device.
         epoch: Epoch, from 1.
     """
 
@@ -133,7 +133,7 @@ class Forward:
     logits: Tensor
     batch: Batch
     groups: ClassGroups
-    step: int
+    step: int | Tensor
     epoch: int
 
 
@@ -187,6 +187,10 @@ class TeacherLoss(Module, ABC):
 
     def remember(self, seen: Forward, term: Term) -> None:
         """Keep what later steps need, once the term's gradient is taken."""
+
+    def variant(self, epoch: int) -> Hashable:
+        """Return what of a step the epoch decides, besides values; nothing, as a rule."""
+        return None
 
     def observe(self, end: EpochEnd) -> dict[str, float]:
         """Return the diagnostics told at the end of an epoch, by name; change nothing."""

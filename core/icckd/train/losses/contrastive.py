@@ -6,6 +6,7 @@ Shape suffixes: B batch, C classes, D features, E embedding, M places per class,
 class, N = M + Q (in the cache C * Q), V views * batch, K channels, H height, W width.
 """
 
+from collections.abc import Hashable
 from math import prod
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -308,7 +309,7 @@ class EmbeddingCache(Module):
         return Entries(self.Q_emb, self.Q_id)
 
     @no_grad
-    def push(self, keys_BD: Tensor, ids_B: Tensor, step: int, groups: ClassGroups) -> None:
+    def push(self, keys_BD: Tensor, ids_B: Tensor, step: int | Tensor, groups: ClassGroups) -> None:
         """Append a batch, row by row, each to the ring of its class.
 
         A class with more rows than its ring holds keeps the last ones: the rows that would be
@@ -317,7 +318,7 @@ class EmbeddingCache(Module):
         Args:
             keys_BD: Embeddings, float, shape (batch, features).
             ids_B: Sample indices, int64, shape (batch,).
-            step: Optimiser step of the batch.
+            step: Optimiser step of the batch, a number or a scalar int64.
             groups: The batch's layout by class.
         """
         per_class = self.Q_id.shape[1]
@@ -329,7 +330,11 @@ class EmbeddingCache(Module):
         with any_order():
             self.Q_emb.flatten(0, 1).index_copy_(0, target_B, fresh_BD)
             self.Q_id.flatten().index_copy_(0, target_B, ids_B[source_B])
-        self.Q_step.flatten().index_fill_(0, target_B, step)
+        if isinstance(step, int):
+            self.Q_step.flatten().index_fill_(0, target_B, step)
+        else:
+            with any_order():
+                self.Q_step.flatten().index_copy_(0, target_B, step.expand_as(target_B))
         self.Q_ptr.add_(groups.counts).remainder_(per_class)
 
 
@@ -351,7 +356,9 @@ class InputCache(Module):
         self._image_shape = image_shape
         self.ring = EmbeddingCache(n_classes, per_class, prod(image_shape))
 
-    def push(self, images_BKHW: Tensor, ids_B: Tensor, step: int, groups: ClassGroups) -> None:
+    def push(
+        self, images_BKHW: Tensor, ids_B: Tensor, step: int | Tensor, groups: ClassGroups
+    ) -> None:
         """Append a batch of normalised images, each to the ring of its class."""
         self.ring.push(images_BKHW.flatten(1), ids_B, step, groups)
 
@@ -524,6 +531,10 @@ class IntraClass(TeacherLoss):
         """Size of the cache's buffers; 0 without a cache."""
         kept = self.cache or self.inputs
         return 0 if kept is None else sum(buffer.nbytes for buffer in kept.buffers())
+
+    def variant(self, epoch: int) -> Hashable:
+        """Return whether cached entries are negatives."""
+        return epoch > self._warmup_epochs
 
     def outcomes(self) -> dict[str, float]:
         """Return the size of the cache."""
