@@ -467,6 +467,40 @@ def test_stages_of_a_pack_are_at_work_in_one_worker(lab, results):
     assert two.eta_seconds == (teachers - 3 * 5.0 + students) / 2
 
 
+def test_the_eta_before_any_stage_is_complete_follows_from_epochs_of_the_same_kind(lab, results):
+    session = lab.session("s1", planned(seeds=(0,)))
+    with owner_lock(lab.folder):
+        session.train(session.stage("full", 0), until=2, end=None)
+        found = results()
+        progress = found.progress(found.study())
+        queue = [row for row in found.queue(found.study()) if row.kind == "teacher"]
+    session.journal.close()
+
+    [begun] = [row for row in queue if row.state == "running"]
+    an_epoch = begun.seconds / begun.epoch
+    kinds = [row.epochs for row in found.queue(found.study())]
+    assert progress.workers == 1
+    assert progress.eta_seconds == pytest.approx(an_epoch * (sum(kinds) - begun.epoch))
+
+
+def test_where_a_study_stands_is_told_without_reading_an_outcome(lab, results, monkeypatch):
+    with lab.finished("s1", planned(seeds=(0,))) as session:
+        session.train_all(skip=[("full", 0)])
+        session.train(session.stage("full", 0), end="failed")
+    found = results()
+    study = found.study()
+    asked, select = [], Store.select
+    monkeypatch.setattr(Store, "select", lambda *given: (asked.append(given[1]), select(*given))[1])
+
+    progress, unsettled = found.progress(study), found.unsettled(study)
+
+    assert not [sql for sql in asked if "outcome" in sql or "metric" in sql]
+    assert len(asked) <= 8
+    assert [(t.arm, t.seed, t.state) for t in unsettled] == [("full", 0, "failed")]
+    assert progress.trials.complete == progress.trials.total - 1
+    assert [t for t in found.trials(study) if t.state != "complete"] == list(unsettled)
+
+
 def test_nothing_left_is_an_eta_of_zero(lab, results):
     with lab.finished("s1", planned(seeds=(0,))) as session:
         session.train_all()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from icckd.stats.paired import (
+    _drawn_signs,
     bootstrap_interval,
     hedges_correction,
     one_sided_flip_p,
@@ -116,6 +117,25 @@ def test_the_bootstrap_is_that_of_scipy(differences, confidence):
     ours = bootstrap_interval(differences, confidence=confidence)
 
     assert ours == pytest.approx((theirs.low, theirs.high), rel=1e-12, abs=1e-12)
+
+
+@given(
+    arrays(
+        np.float64, st.integers(1, 60),
+        elements=st.integers(-5, 5).map(float) | st.sampled_from([np.inf, -np.inf, np.nan]),
+    )
+)  # fmt: skip
+def test_worst_ranks_are_mean_ranks_of_sizes_with_unknown_ones_last(differences):
+    known = np.nan_to_num(differences, nan=0.0, posinf=1e9, neginf=-1e9)
+
+    ranks = scipy.stats.rankdata(np.abs(known), method="average")
+
+    assert worst_rank_scores(differences).tolist() == (np.sign(known) * ranks).tolist()
+
+
+def test_a_drawn_sign_takes_a_bit():
+    """A byte each would be a gigabyte for ten thousand seeds."""
+    assert sum(rows.nbytes for rows in _drawn_signs(80)) == 99_999 * 80 // 8
 
 
 @pytest.mark.parametrize("pairs", [21, 40])

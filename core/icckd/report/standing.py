@@ -34,9 +34,8 @@ def write_status(results: Results, study: StudyInfo, out: TextIO) -> None:
     )
     out.write(f"trials  {_counts(progress.trials)}\n")
     out.write(f"stages  {_counts(progress.stages)}\n")
-    for trial in results.trials(study):
-        if trial.state not in ("complete", "pending"):
-            out.write(f"  {_trial(trial)}\n")
+    for trial in results.unsettled(study):
+        out.write(f"  {_trial(trial)}\n")
         if trial.state == "failed":
             out.writelines(f"      {display(line)}\n" for line in _why(results, study, trial))
 

@@ -35,6 +35,7 @@ from icckd.results.trials import (
     read_queue,
     read_requests,
     read_trials,
+    read_unsettled,
 )
 from icckd.results.types import (
     ITEMS_SHOWN,
@@ -65,7 +66,17 @@ T = TypeVar("T")
 # While stages run these tables grow, and only these answers change: outcomes wait for their end.
 _GROWING = frozenset({"metric", "log_line", "journal"})
 _CHANGING = frozenset(
-    {"overviews", "progress", "trials", "series", "curves", "log", "queue", "provenance"}
+    {
+        "overviews",
+        "progress",
+        "trials",
+        "unsettled",
+        "series",
+        "curves",
+        "log",
+        "queue",
+        "provenance",
+    }
 )
 
 
@@ -185,7 +196,7 @@ class Results:
         """Return where a study stands."""
         return self._once(
             ("progress", study.key),
-            lambda: read_progress(self._store, study, self.trials(study), self.estimates()),
+            lambda: read_progress(self._store, study, self.estimates),
         )
 
     def trials(self, study: StudyInfo) -> tuple[TrialStatus, ...]:
@@ -238,6 +249,10 @@ class Results:
         from icckd.results.series import read_series
 
         return self._once(("series", study.key), lambda: read_series(self._store, study))
+
+    def unsettled(self, study: StudyInfo) -> tuple[TrialStatus, ...]:
+        """Return the trials that are neither complete nor pending: those that a look is about."""
+        return self._once(("unsettled", study.key), lambda: read_unsettled(self._store, study))
 
     def curves(self, study: StudyInfo, metric: str) -> tuple[Curve, ...]:
         """Return a series of each arm that has data, in the study's order."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
@@ -32,19 +31,33 @@ if TYPE_CHECKING:
 _TRIALS = """
 select arm, seed, state, stage_kind, epoch, epochs, attempts, seconds, reason
 from every_trial
-where study = ? and revision = ?
+where study = ? and revision = ? {}
 order by arm_position, seed
 """
-_STAGES = """
-select
-    any_value(stage_now.kind), any_value(stage_now.shape), any_value(stage_now.state),
-    any_value(stage_now.epoch), any_value(stage_now.epochs), any_value(stage_now.seconds),
-    stage.stage, any_value(stage.inputs)
+_UNSETTLED = "and state not in ('complete', 'pending')"
+_TRIAL_COUNTS = """
+select state, count(*)
+from every_trial
+where study = ? and revision = ?
+group by state
+"""
+_OF_STAGES = """
 from study
 inner join stage using (session)
 inner join stage_now using (stage)
 where study.study = ? and study.revision = ?
+"""
+_STAGE_COUNTS = f"select stage_now.state, count(distinct stage.stage) {_OF_STAGES} group by all"
+_STAGES_LEFT = f"""
+select
+    any_value(stage_now.kind), any_value(stage_now.shape), any_value(stage_now.state),
+    any_value(stage_now.epoch), any_value(stage_now.epochs), stage.stage, any_value(stage.inputs)
+{_OF_STAGES} and stage_now.state in ('pending', 'running')
 group by stage.stage
+"""
+_BEGUN = f"""
+select distinct stage.stage, stage_now.kind, stage_now.shape, stage_now.seconds / stage_now.epoch
+{_OF_STAGES} and stage_now.epoch > 0
 """
 _SESSION = """
 select
@@ -99,7 +112,6 @@ class _Stage:
     state: State
     epoch: int
     epochs: int
-    seconds: float
     digest: str
     inputs: str
 
@@ -152,7 +164,14 @@ def read_trials(
         study: The study.
         primary: Values of the primary outcome by arm and seed.
     """
-    return tuple(_trial(row, study, primary) for row in store.select(_TRIALS, list(study.key)))
+    rows = store.select(_TRIALS.format(""), list(study.key))
+    return tuple(_trial(row, study, primary) for row in rows)
+
+
+def read_unsettled(store: Store, study: StudyInfo) -> tuple[TrialStatus, ...]:
+    """Return the trials that are neither complete nor pending, in the same order."""
+    rows = store.select(_TRIALS.format(_UNSETTLED), list(study.key))
+    return tuple(_trial(row, study, {}) for row in rows)
 
 
 def _trial(
@@ -177,51 +196,53 @@ def _trial(
 
 
 def read_progress(
-    store: Store,
-    study: StudyInfo,
-    trials: tuple[TrialStatus, ...],
-    estimates: Mapping[str, Estimate],
+    store: Store, study: StudyInfo, estimates: Callable[[], Mapping[str, Estimate]]
 ) -> Progress:
-    """Return where a study stands."""
-    stages = [_Stage(*row) for row in store.select(_STAGES, list(study.key))]
-    started, has_ended, is_live, paused, stalled = store.select(_SESSION, list(study.key))[0]
+    """Return where a study stands. What stages of a shape take is asked for where any are left."""
+    key = list(study.key)
+    started, has_ended, is_live, paused, stalled = store.select(_SESSION, key)[0]
     workers = store.select(_WORKERS)[0][0] if is_live else 0
     if is_live and not workers and not stalled:  # nothing has begun: what is waited for says why
         stalled = next((why for (why,) in store.select(_WAITING)), "")
     status: SessionStatus = "live" if is_live else "ended" if has_ended else "interrupted"
+    stages = StateCounts(**dict(store.select(_STAGE_COUNTS, key)))
+    eta: float | None = 0.0
+    if stages.pending or stages.running:
+        eta = _eta(store, key, estimates(), workers) if workers else None
     return Progress(
-        trials=_counts([trial.state for trial in trials]),
-        stages=_counts([stage.state for stage in stages]),
+        trials=StateCounts(**dict(store.select(_TRIAL_COUNTS, key))),
+        stages=stages,
         session=status,
         started=started,
-        newest=store.select(_NEWEST, list(study.key))[0][0],
-        eta_seconds=_eta(stages, estimates, workers),
+        newest=store.select(_NEWEST, key)[0][0],
+        eta_seconds=eta,
         workers=workers,
         paused=paused,
         stalled=stalled,
     )
 
 
-def _counts(states: list[State]) -> StateCounts:
-    counts: dict[str, int] = Counter(states)
-    return StateCounts(**counts)
-
-
-def _eta(stages: list[_Stage], estimates: Mapping[str, Estimate], workers: int) -> float | None:
+def _eta(
+    store: Store, key: list[str], estimates: Mapping[str, Estimate], workers: int
+) -> float | None:
     """Return the seconds left: work over workers, but no less than the longest chain of stages."""
-    unfinished = [stage for stage in stages if stage.state in ("pending", "running")]
-    if not unfinished:
-        return 0.0
+    stages = [_Stage(*row) for row in store.select(_STAGES_LEFT, key)]
+    if not {stage.shape for stage in stages} <= estimates.keys():
+        epochs = _EpochSeconds(store.select(_BEGUN, key))
     left: dict[str, float] = {}
-    for stage in unfinished:
-        seconds = _whole(stage, stages, estimates)
-        if seconds is None or not workers:
-            return None
+    for stage in stages:
+        if stage.shape in estimates:
+            seconds = estimates[stage.shape].seconds
+        else:
+            an_epoch = epochs.of(stage)
+            if an_epoch is None:
+                return None
+            seconds = an_epoch * stage.epochs
         done = stage.epoch / stage.epochs if stage.state == "running" and stage.epochs else 0.0
         left[stage.digest] = seconds * max(0.0, 1.0 - done)
     chains = [
         seconds + sum(left.get(digest, 0.0) for digest in _digests(stage.inputs))
-        for stage, seconds in zip(unfinished, left.values(), strict=True)
+        for stage, seconds in zip(stages, left.values(), strict=True)
     ]
     return max(sum(left.values()) / workers, *chains)
 
@@ -231,14 +252,20 @@ def _digests(inputs: str) -> tuple[str, ...]:
     return tuple(json.loads(inputs).values())
 
 
-def _whole(stage: _Stage, stages: list[_Stage], estimates: Mapping[str, Estimate]) -> float | None:
-    """Return what a stage takes from its start: as others of its shape, or its kind, or any."""
-    if stage.shape in estimates:
-        return estimates[stage.shape].seconds
-    begun = [s for s in stages if s.epoch > 0]
-    alike = [s for s in begun if s.kind == stage.kind]
-    known = [s for s in alike if s.shape == stage.shape] or alike or begun
-    return fmean(s.seconds / s.epoch for s in known) * stage.epochs if known else None
+class _EpochSeconds:
+    """What an epoch took in stages that began: of the same shape, else kind, else of any."""
+
+    def __init__(self, begun: Sequence[tuple[str, str, str, float]]) -> None:
+        found: dict[tuple[str, str], list[float]] = {}
+        for _, kind, shape, seconds in begun:
+            for alike in {("shape", f"{kind} {shape}"), ("kind", kind), ("any", "")}:
+                found.setdefault(alike, []).append(seconds)
+        self._means = {alike: fmean(seconds) for alike, seconds in found.items()}
+
+    def of(self, stage: _Stage) -> float | None:
+        """Return the mean for a stage, None where none of its study has begun."""
+        alike = (("shape", f"{stage.kind} {stage.shape}"), ("kind", stage.kind), ("any", ""))
+        return next((self._means[key] for key in alike if key in self._means), None)
 
 
 # The plan as a queue: every stage in the plan's order, and what the session was asked.

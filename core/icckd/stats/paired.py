@@ -216,10 +216,10 @@ def _flipped_sums(sizes: FloatArray) -> FloatArray:
 def _sums_of(data: bytes) -> FloatArray:
     sizes = np.frombuffer(data, dtype=np.float64)
     if sizes.size > EXACT_UP_TO:
-        signs = _drawn_signs(int(sizes.size))
-        starts = range(0, SAMPLES, _ROWS)
-        rows = [signs[start : start + _ROWS].astype(np.float64) @ sizes for start in starts]
-        return np.concatenate(rows)
+        return np.concatenate([
+            (np.unpackbits(rows, axis=1, count=sizes.size) * 2.0 - 1.0) @ sizes
+            for rows in _drawn_signs(int(sizes.size))
+        ])  # fmt: skip
     sums = sizes[:1]  # flipping all signs turns a sum into its opposite
     for size in sizes[1:]:
         sums = np.concatenate([sums + size, sums - size])
@@ -227,14 +227,13 @@ def _sums_of(data: bytes) -> FloatArray:
 
 
 @lru_cache(maxsize=1)  # the arms of a study have as many pairs each, mostly
-def _drawn_signs(pairs: int) -> NDArray[np.int8]:
-    """Return the signs of the sample, -1 or 1, shape (`SAMPLES`, S), a byte each."""
-    random, either = np.random.default_rng(0), np.array([-1, 1], dtype=np.int8)
-    rows = [
-        random.choice(either, (min(_ROWS, SAMPLES - start), pairs))
+def _drawn_signs(pairs: int) -> list[NDArray[np.uint8]]:
+    """Return the signs of the sample, `_ROWS` at a time, shape (`_ROWS`, S), a bit each: 1 is +."""
+    random = np.random.default_rng(0)
+    return [
+        np.packbits(random.integers(0, 2, (min(_ROWS, SAMPLES - start), pairs)), axis=1)
         for start in range(0, SAMPLES, _ROWS)
     ]
-    return np.concatenate(rows)
 
 
 def _counted_in(extreme: np.ndarray) -> float:
@@ -258,9 +257,9 @@ def worst_rank_scores(differences: FloatArray) -> FloatArray:
     sizes = np.abs(np.nan_to_num(differences, nan=0.0, posinf=math.inf, neginf=-math.inf))
     largest = float(sizes[np.isfinite(sizes)].max(initial=0.0))
     grid = np.where(np.isfinite(sizes), np.round(sizes / (largest or 1.0), _TIE_DIGITS), np.inf)
-    below = (grid[:, None] > grid[None, :]).sum(axis=1)
-    same = (grid[:, None] == grid[None, :]).sum(axis=1)
-    ranks = below + (same + 1) / 2
+    ordered = np.sort(grid)
+    below, up_to = (np.searchsorted(ordered, grid, side) for side in ("left", "right"))
+    ranks = below + (up_to - below + 1) / 2
     return np.where(grid > 0, np.sign(differences) * ranks, 0.0)
 
 
