@@ -7,12 +7,16 @@
 - peers: the same study by the loop that the field writes (`peers.py`), at several settings, beside
   `icckd run`, alternately. Epochs of that loop are measured and counted as often as the plan of the
   study has them; it measures nothing on validation and test images, which is in its favour.
+- profile: where a pack of twelve teachers and one of twelve students spend their time, by Python's
+  profiler, which makes calls dearer than they are; the rows do not overlap.
 - trainings: teachers and students of the shipped study under seeds that it does not use, packed and
   not: the mean difference of their accuracies with its 95 % interval.
 """
 
+import cProfile
 import math
 import os
+import pstats
 import resource
 import statistics
 import subprocess
@@ -293,13 +297,86 @@ def trainings() -> Iterator[str]:
         )
 
 
-PARTS = {"steps": steps, "study": study, "peers": peers, "trainings": trainings}
+ROWS = {
+    "backward passes": "autograd/__init__.py:grad",
+    "forward passes of steps": "packs/network.py:features",
+    "forward passes over validation, test and training images": "packs/network.py:see",
+    "the intra-class loss": "packs/intra.py:term",
+    "the cache, written": "packs/intra.py:remember",
+    "drift of the cache, at diagnosed epochs": "packs/fit.py:_observe",
+    "batches": "packs/batches.py:epoch",
+    "optimizer": "packs/optim.py:step",
+    "after an epoch: series, journals, checkpoints": "packs/fit.py:_after_epoch",
+    "at the end: test metrics, artifacts": "packs/fit.py:_end",
+}
+"""Rows of the profile and the function whose whole time each is."""
+
+
+def profiled(seeds: int = 12) -> Iterator[str]:
+    """Yield the table of where packs of teachers and of students spend their time."""
+    folder = Path(tempfile.mkdtemp())
+
+    def place(kind: str, seed: int) -> JobContext:
+        return JobContext(device="cpu", data_root=folder, artifact_folder=folder / f"{kind}{seed}")
+
+    def ended(number: int, error: Exception | None) -> None:
+        if error is not None:
+            raise error
+
+    def teach(first: int) -> None:
+        jobs = [
+            TeacherJob(data=STUDY.data, teacher=STUDY.teacher, numerics=Numerics(), seed=seed)
+            for seed in range(first, first + seeds)
+        ]
+        train_teachers(
+            [Place(job=j, recorder=Values(), context=place("t", j.seed)) for j in jobs], ended
+        )
+
+    def learn(first: int) -> None:
+        jobs = [
+            StudentJob(data=STUDY.data, student=STUDY.student, numerics=Numerics(), seed=seed,
+                       replicate=0, teacher_folder=folder / f"t{seed}")
+            for seed in range(first, first + seeds)
+        ]  # fmt: skip
+        train_students(
+            [Place(job=j, recorder=Values(), context=place("s", j.seed)) for j in jobs], ended
+        )
+
+    shares: dict[str, dict[str, float]] = {}
+    for kind, train in (("teachers", teach), ("students", learn)):
+        train(SEEDS.start)  # warms up
+        kept = cProfile.Profile()
+        kept.runcall(train, SEEDS.start + seeds)
+        shares[kind] = _shares(pstats.Stats(kept))
+    yield f"Percent of the time of a pack of {seeds}, load {os.getloadavg()[0]:.1f}."
+    yield ""
+    yield "| | teachers | students |"
+    yield "|---|---|---|"
+    for row in (*ROWS, "everything else"):
+        yield f"| {row} | {shares['teachers'][row]:.0f} | {shares['students'][row]:.0f} |"
+
+
+def _shares(stats: pstats.Stats) -> dict[str, float]:
+    """Return the percent of each row, and of everything else."""
+    found: dict[str, float] = dict.fromkeys(ROWS, 0.0)
+    whole: float = stats.total_tt  # type: ignore[attr-defined]  # not in the stubs
+    for (file, _, function), (_, _, _, took, _) in stats.stats.items():  # type: ignore[attr-defined]  # nor that
+        for row, where in ROWS.items():
+            path, _, name = where.rpartition(":")
+            if file.endswith(path) and function == name:
+                found[row] += 100 * took / whole
+    return {**found, "everything else": 100 - sum(found.values())}
+
+
+PARTS = {
+    "steps": steps, "study": study, "peers": peers, "profile": profiled, "trainings": trainings
+}  # fmt: skip
 
 
 def main() -> None:
     torch.set_num_threads(1)
     for name in sys.argv[1:] or PARTS:
-        if name == "steps":
+        if name in ("steps", "profile"):
             keep_memory()
         write_result(f"packing-{name}", list(PARTS[name]()))
 
