@@ -11,12 +11,15 @@ import pytest
 
 from icckd.journal.file import read_chunk
 from tests.support.blocks import ROOT, blocks_of
-from tests.support.desk import Desk, wait_for_epochs
+from tests.support.desk import Desk, attempts_begun, wait_for_epochs
 from tests.support.ray_cluster import VARIABLES, need_ray, own_network, ray_cluster
-from tests.support.studies import SMALL, TWO_STAGES
+from tests.support.studies import BY_ITSELF, FEW_IMAGES, SMALL, TWO_STAGES, two_stages
 from tests.support.waiting import wait_for
 
-EPOCHS = ("teacher.training.epochs=40", "student.training.epochs=40")
+STUDY = SMALL + FEW_IMAGES + BY_ITSELF
+EPOCHS = ("teacher.training.epochs=80", "student.training.epochs=20")
+"""Eight stages one after the other: seconds are left when ten epochs have been recorded."""
+PACKED = two_stages(seeds=4, teacher=400, student=20) + FEW_IMAGES
 AT_ONCE = 15.0
 """Seconds within which an error is said where nothing can go on."""
 
@@ -37,7 +40,7 @@ def cluster(network):
 @pytest.fixture
 def desk(tmp_path):
     made = Desk(tmp_path, environment={"ICCKD_CHECKPOINT_SECONDS": "0"})
-    made.write(SMALL)
+    made.write(STUDY)
     return made
 
 
@@ -45,7 +48,7 @@ def desk(tmp_path):
 def here(tmp_path_factory, fresh_process):
     """The study trained on this machine: what its artifacts hold."""
     desk = Desk(tmp_path_factory.mktemp("here"))
-    desk.write(SMALL)
+    desk.write(STUDY)
     desk.train("run", "small.toml", "--device", "cpu", *EPOCHS)
     return digests(desk)
 
@@ -155,6 +158,55 @@ def test_a_run_whose_session_is_killed_leaves_nothing_and_the_next_one_resumes(c
 
 
 @pytest.mark.long
+def test_a_pack_whose_driver_or_session_is_killed_goes_on_as_a_pack_from_its_checkpoints(
+    cluster, desk, tmp_path, fresh_process
+):
+    desk.write(PACKED)
+    here = Desk(tmp_path / "here")
+    here.folder.mkdir()
+    here.write(PACKED)
+    here.train("run", "small.toml", "--device", "cpu")
+
+    session = desk.start(*on_ray(cluster.address, "-j", "1"))
+    assert wait_for_epochs(desk, session, 40)
+    [driver] = [
+        child
+        for child in psutil.Process(session.pid).children()
+        if "icckd.run.ray_driver" in child.cmdline()
+    ]
+    driver.kill()
+    assert wait_for_epochs(desk, session, 40)
+    session.kill()
+    session.communicate()
+    ends_well(desk.start(*on_ray(cluster.address, "-j", "1")))
+
+    assert digests(desk) == digests(here)
+    assert completed_twice(desk) == []
+    teachers = [header for header in attempts_begun(desk) if header["kind"] == "teacher"]
+    assert {header["members"] for header in teachers} == {4}
+    packs = [[h for h in teachers if h["pack"] == pack] for pack in {h["pack"] for h in teachers}]
+    assert sorted(len(pack) for pack in packs) == [4, 4, 4]
+    resumed = [h for h in teachers if b'"k":"c"' in journal_of(desk, h["attempt"])]
+    assert len(resumed) == 8
+
+
+def journal_of(desk, attempt):
+    return (desk.state / "attempts" / attempt / "journal.jsonl").read_bytes()
+
+
+@pytest.mark.long
+def test_tasks_that_follow_each_other_share_a_worker_which_ends_soon_after_the_last(network, desk):
+    desk.write(two_stages(seeds=3) + BY_ITSELF)
+    with ray_cluster(1) as cluster:
+        ends_well(desk.start(*on_ray(cluster.address)))
+        wait_for(lambda: not cluster.workers(), 15)
+
+    begun = attempts_begun(desk)
+    assert len(begun) == 6
+    assert len({header["pid"] for header in begun}) == 1
+
+
+@pytest.mark.long
 def test_the_commands_of_the_documentation_make_a_cluster_that_trains(network, desk):
     desk.write(TWO_STAGES)
     [block] = [
@@ -222,6 +274,8 @@ def test_a_head_node_that_is_gone_ends_the_run_with_an_error_and_loses_nothing(n
     with ray_cluster(1) as cluster:
         session = desk.start(*on_ray(cluster.address, *EPOCHS))
         assert wait_for_epochs(desk, session, 10)
+        for worker in cluster.workers():
+            worker.suspend()  # so that the run is not over before that is noticed
         cluster.kill_head()
         start = time.monotonic()
         _, err = session.communicate(timeout=120)

@@ -12,7 +12,7 @@ from icckd.configuration import configuration
 from icckd.errors import MachineError, UsageError
 from icckd.run import ray_executor
 from icckd.run.executors import ExecutorContext, make_executor
-from icckd.run.ray_messages import CPU, GPU, MEMORY, DriverJob, amounts, room
+from icckd.run.ray_messages import CPU, GPU, LINGER_SECONDS, MEMORY, DriverJob, amounts, room
 from tests.support.executors import orders, plan_of
 
 
@@ -84,6 +84,54 @@ def test_a_task_asks_for_the_memory_that_its_largest_stage_took_and_for_its_clas
     made.kill()
     assert [words["memory"] for words in told] == [3e8, 0.0]
     assert [words["resource"] for words in told] == ["", "h100"]
+
+
+def test_a_pack_whose_driver_dies_is_preempted_so_that_it_goes_on_as_a_pack(
+    folder, tmp_path, monkeypatch
+):
+    teacher, student = orders(folder)
+    told, said = [], []
+    made = ray_executor.RayExecutor(
+        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
+        jobs=1, logs=tmp_path, notice=said.append, memory_of={}.get,
+    )  # fmt: skip
+    monkeypatch.setattr(made, "_tell", lambda **words: told.append(words))
+    monkeypatch.setattr(made, "_start_driver", lambda: None)
+    monkeypatch.setattr(made, "_end_driver", lambda **words: -9)
+    made.submit([teacher, student])
+    [name] = [words["submit"] for words in told]
+    for order in (teacher, student):
+        made._heard({"list": name, "attempt": order.attempt, "what": "started"})
+
+    reports = made._driver_ended()
+
+    assert [(r.order, r.what, r.cause) for r in reports] == [
+        (teacher, "lost", "preempted"),
+        (student, "lost", "preempted"),
+    ]
+    assert said == ["Ray's driver was killed by signal 9; connecting again"]
+
+
+def test_retiring_waits_until_the_worker_of_the_last_task_cannot_be_there_any_more(
+    folder, tmp_path, monkeypatch
+):
+    slept = []
+    clock = 100.0
+    monkeypatch.setattr(ray_executor.time, "monotonic", lambda: clock)
+    monkeypatch.setattr(ray_executor.time, "sleep", slept.append)
+    made = ray_executor.RayExecutor(
+        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
+        jobs=1, logs=tmp_path, notice=print, memory_of={}.get,
+    )  # fmt: skip
+    monkeypatch.setattr(made, "_tell", lambda **words: slept.append(words["submit"]))
+    made.retire()
+    made.submit(orders(folder))
+    made._heard({"list": slept.pop(), "over": "", "reason": ""})
+    clock += LINGER_SECONDS / 4
+    made.retire()
+    clock += 5
+    made.retire()
+    assert slept == [0.0, 0.75 * LINGER_SECONDS, 0.0]
 
 
 def test_an_address_for_an_executor_without_a_cluster_is_refused(folder):

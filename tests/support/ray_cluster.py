@@ -102,6 +102,15 @@ class RayCluster:
                         found[number] = each
         return found
 
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes that train, or wait to, on all nodes."""
+        found = []
+        for number in self.nodes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                servers = [s for task in self.raylet(number).children() for s in task.children()]
+                found += [worker for server in servers for worker in server.children()]
+        return found
+
     def _ask(self, *words: object) -> int:
         self.process.stdin.write(json.dumps(words) + "\n")
         self.process.stdin.flush()

@@ -47,5 +47,8 @@ metrics = ["student.top1"]
 ONE_ARM = SMALL[: SMALL.index("[[ablation]]")]
 """The baseline of the small study, two seeds: four stages."""
 
+FEW_IMAGES = '[data]\nkind = "digits"\ntrain = 64\nvalidation = 50\n'
+"""Follows a study whose epochs are to take some milliseconds."""
+
 BY_ITSELF = '\n[numerics]\npacking = "off"\n'
 """Ends a study whose stages are to be trained one after the other."""

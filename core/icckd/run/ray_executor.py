@@ -37,6 +37,7 @@ from icckd.run.ray_messages import (
     END,
     FINISH,
     GPU,
+    LINGER_SECONDS,
     MEMORY,
     SAVE,
     DriverJob,
@@ -118,6 +119,7 @@ class RayExecutor:
         self._finishing = False
         self._trouble: MachineError | None = None
         self._starts_without_work = 0
+        self._last_over = float("-inf")
 
     @classmethod
     def for_session(cls, context: ExecutorContext) -> "RayExecutor":
@@ -238,7 +240,8 @@ class RayExecutor:
                 )
 
     def retire(self) -> None:
-        """Do nothing: a task that has ended leaves no worker."""
+        """Wait until no worker of a task that has ended is left: for a moment, if at all."""
+        time.sleep(max(0.0, self._last_over + LINGER_SECONDS - time.monotonic()))
 
     def save(self) -> None:
         """Save running stages at the end of their epoch; lists that have not begun come back."""
@@ -303,6 +306,7 @@ class RayExecutor:
 
     def _list_over(self, each: _List, cause: Cause, reason: str) -> list[Report]:
         """Report what a task left when it ended; forget the list."""
+        self._last_over = time.monotonic()
         self._lists = {name: other for name, other in self._lists.items() if other is not each}
         lost = [order for order in each.orders.values() if order.attempt in each.begun]
         back = [order for order in each.orders.values() if order.attempt not in each.begun]
@@ -334,18 +338,19 @@ class RayExecutor:
             self._driver.questions.flush()
 
     def _driver_ended(self) -> list[Report]:
-        """Report the lists of a driver that ended; start another, unless nothing can go on."""
+        """Report the lists of a driver that ended; start another, unless nothing can go on.
+
+        No stage is at fault, and no pack: they go on as they were.
+        """
         code = self._end_driver()
         why = (
             f"Ray's driver ended with exit {code}"
             if code >= 0
             else f"Ray's driver was killed by signal {-code}"
         )
-        cause: Cause = "preempted" if self._trouble is not None else "killed"
         reason = str(self._trouble or why)
-        reports = [
-            r for each in list(self._lists.values()) for r in self._list_over(each, cause, reason)
-        ]
+        lists = list(self._lists.values())
+        reports = [r for each in lists for r in self._list_over(each, "preempted", reason)]
         if self._trouble is None and self._starts_without_work >= MAX_STARTS_WITHOUT_WORK:
             self._trouble = MachineError(
                 f"{why}, {self._starts_without_work} times", hint=f"see {self._log}"

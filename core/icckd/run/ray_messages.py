@@ -12,6 +12,8 @@ from icckd.study.records import Device
 
 CPU, GPU, MEMORY = "CPU", "GPU", "memory"
 """What Ray calls what a task takes: CPUs, GPUs, and bytes."""
+LINGER_SECONDS = 1.0
+"""How long the worker of a task that ended well waits for another one, on a CPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ A task keeps no training in its own process, which is one of Ray's: it has a `Lo
 worker (`icckd.run.local`) attempt the list, and yields what that reports while it happens. What a
 crash, a signal or the kernel does to a worker is seen there, and told with its cause. The executor
 stays from one task to the next of the same process of Ray, for the sake of its server, which has
-torch loaded (`icckd.run.worker_start`); its workers do not, so that nothing is held between tasks
-that Ray takes for free.
+torch loaded (`icckd.run.worker_start`). On a CPU its worker stays for a second, too, if all went
+well: the first steps of a new one cost as much as a tiny stage. Longer, or on a GPU, it would hold
+memory that Ray takes for free.
 
 What a session tells a running task (take an order back, save, finish, end) is in the mailbox of its
 session, an actor beside the driver: it is gone when the driver's node is, and the tasks with it.
@@ -18,6 +19,7 @@ import asyncio
 import json
 import os
 import socket
+import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -33,7 +35,7 @@ from icckd.resources import VISIBLE, usable_gpus
 from icckd.run.executors import Report
 from icckd.run.local import LocalExecutor
 from icckd.run.messages import Order, read_session_line
-from icckd.run.ray_messages import END, FINISH, SAVE, TaskJob
+from icckd.run.ray_messages import END, FINISH, LINGER_SECONDS, SAVE, TaskJob
 
 POLL_SECONDS = 0.2
 PROBE_SECONDS = 5.0
@@ -86,18 +88,27 @@ def attempt_list(job: str, orders: str, mailbox: Any) -> Iterator[str]:
         check_node(given)
         letters = _Letters(mailbox, given.name)
         executor = _executor(given, node)
-        for report in _attempts(executor, read_session_line(orders.encode()).orders, letters):
+        lingers = given.device == "cpu"
+        listed = read_session_line(orders.encode()).orders
+        for report in _attempts(executor, listed, letters, lingers=lingers):
             yield _told(report, node)
     except MachineError as error:
         yield json.dumps({"trouble": f"node {node}: {error}", "hint": error.hint})
 
 
 def _attempts(
-    executor: LocalExecutor, orders: Sequence[Order], letters: "_Letters"
+    executor: LocalExecutor, orders: Sequence[Order], letters: "_Letters", *, lingers: bool
 ) -> Iterator[Report]:
-    """Have a list attempted; leave no worker behind, whatever happens."""
+    """Have a list attempted; leave no worker behind, but for a moment one that did all of it.
+
+    Args:
+        executor: The executor of this process.
+        orders: The list.
+        letters: What the session says meanwhile.
+        lingers: Whether its worker may stay for a moment.
+    """
     left = {order.attempt for order in orders}
-    is_over = False
+    is_over, all_well = False, True
     try:
         executor.submit(orders)
         while left:
@@ -109,14 +120,58 @@ def _attempts(
             for report in executor.wait(POLL_SECONDS):
                 if report.what not in ("started", "stalled"):
                     left.discard(report.order.attempt)
+                    all_well &= report.what == "ended" and report.state == "complete"
                 yield report
-        executor.retire()
-        end = time.monotonic() + END_SECONDS
-        while executor.workers and time.monotonic() < end:
-            executor.wait(POLL_SECONDS)
+        if lingers and all_well and executor.idle():
+            _retirement.begin(executor)
+        else:
+            _retire(executor)
     finally:
-        if executor.workers or executor.idle() == 0:
+        if not _retirement.is_of(executor) and (executor.workers or executor.idle() == 0):
             _forget(executor)
+
+
+def _retire(executor: LocalExecutor) -> None:
+    """End the worker of an executor, which has nothing to do."""
+    executor.retire()
+    end = time.monotonic() + END_SECONDS
+    while executor.workers and time.monotonic() < end:
+        executor.wait(POLL_SECONDS)
+
+
+class _Retirement:
+    """Ends the worker that a task left, unless another task comes soon."""
+
+    def __init__(self) -> None:
+        self._executor: LocalExecutor | None = None
+        self._timer: threading.Timer | None = None
+        self._deciding = threading.Lock()
+
+    def begin(self, executor: LocalExecutor) -> None:
+        """Let its worker wait for the next task a moment."""
+        self._executor = executor
+        self._timer = threading.Timer(LINGER_SECONDS, self._retire)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def is_of(self, executor: LocalExecutor) -> bool:
+        """Whether the worker of this executor waits."""
+        return self._executor is executor
+
+    def end(self) -> None:
+        """Let nothing be retired from now on: there is another task."""
+        if self._timer is not None:
+            self._timer.cancel()
+        with self._deciding:
+            self._executor = self._timer = None
+
+    def _retire(self) -> None:
+        with self._deciding:
+            if self._executor is not None:
+                _retire(self._executor)
+
+
+_retirement = _Retirement()
 
 
 def _obey(executor: LocalExecutor, letter: str) -> None:
@@ -203,6 +258,7 @@ def _executor(job: TaskJob, node: str) -> LocalExecutor:
     Raises:
         MachineError: Its logs have no place, or there is no GPU.
     """
+    _retirement.end()
     gpus = os.environ.get(VISIBLE, "")
     environment = dict(job.environment)
     key = json.dumps([job.state_folder, job.device, job.threads, environment, gpus])
