@@ -1,90 +1,100 @@
-"""Kills amid runs on a Ray cluster: nothing that was acknowledged is lost, doubled or wrong.
+"""Kills amid runs on a Ray cluster: nothing that was acknowledged is lost, doubled or wrong."""
 
-`ICCKD_RAY_KILLS` says how many, `ICCKD_STORM_SEED` which.
-"""
-
-import json
+import contextlib
 import os
-import random
-from collections import Counter
+import time
+from typing import ClassVar
 
 import psutil
 import pytest
 
-from icckd.journal.file import read_chunk
-from tests.cluster.test_ray import EPOCHS, completed_twice, digests, on_ray
-from tests.support.desk import Desk, wait_for_epochs
+from tests.cluster.kills import Site, quiet, storm
+from tests.cluster.test_ray import AT_ONCE, on_ray
+from tests.support.desk import Desk
 from tests.support.ray_cluster import need_ray, own_network, ray_cluster
-from tests.support.studies import SMALL
 
-KILLS = int(os.environ.get("ICCKD_RAY_KILLS", "10"))
-VICTIMS = ("session", "driver", "task", "worker", "node")
+pytestmark = pytest.mark.long
+
+KILLS = int(os.environ.get("ICCKD_RAY_KILLS", "40"))
 
 
-def acknowledged(desk):
-    """Return the lines of every journal of an attempt so far, by attempt."""
-    return {
-        path.parent.name: [line.body for line in read_chunk(path).lines]
-        for path in (desk.state / "attempts").glob("*/journal.jsonl")
+class Clusters:
+    """A cluster at a time; one whose head died is replaced."""
+
+    def __init__(self):
+        self._held = contextlib.ExitStack()
+        self.renew()
+
+    def renew(self):
+        self._held.close()
+        self.now = self._held.enter_context(ray_cluster(1, 1))
+
+    def close(self):
+        self._held.close()
+
+
+class OnRay(Site):
+    where = "ray"
+    chances: ClassVar = {
+        "driver": 2,
+        "ray driver": 2,
+        "worker": 3,
+        "task": 2,
+        "node": 3,
+        "head": 0.7,
     }
 
+    def __init__(self, desk, draw, clusters):
+        super().__init__(desk, draw)
+        self._clusters = clusters
 
-def kill(victim, session, cluster):
-    """Kill one process, or let a node go and another one come; return whether there was any."""
-    ours = psutil.Process(session.pid).children()
-    drivers = [each for each in ours if "icckd.run.ray_driver" in each.cmdline()]
-    busy = cluster.busy()
-    if victim == "session":
-        session.kill()
-    elif victim == "driver" and drivers:
-        drivers[0].kill()
-    elif victim == "task" and busy:
-        next(iter(busy.values())).kill()
-    elif victim == "worker" and busy:
-        server = next(iter(busy.values())).children()
-        workers = [child for each in server for child in each.children()]
-        for each in workers[:1]:
-            each.kill()
-        return bool(workers)
-    elif victim == "node" and busy:
-        cluster.remove_node(next(iter(busy)))
-        cluster.add_node()
-    else:
-        return False
-    return True
+    @property
+    def command(self):
+        return on_ray(self._clusters.now.address)[2:]
+
+    def kill_ray_driver(self):
+        ours = psutil.Process(self.session.pid).children() if self.session else []
+        return self.kill_one([each for each in ours if "icckd.run.ray_driver" in each.cmdline()])
+
+    def kill_task(self):
+        return self.kill_one(list(self._clusters.now.busy().values()))
+
+    def kill_worker(self):
+        return self.kill_one(self._clusters.now.workers())
+
+    def kill_node(self):
+        """Let a node that has a task go, and another one come."""
+        busy = self._clusters.now.busy()
+        if busy:
+            self._clusters.now.remove_node(self.draw.choice(list(busy)))
+            self._clusters.now.add_node()
+        return bool(busy)
+
+    def kill_head(self):
+        """Kill what only the head node has; the run ends with one error, and a cluster comes."""
+        if self.session is None or not self._clusters.now.busy():
+            return False
+        self._clusters.now.kill_head()
+        start = time.monotonic()
+        self.session.wait(120)
+        assert time.monotonic() - start < AT_ONCE + 10
+        self._clusters.renew()
+        return True
 
 
-@pytest.mark.long
-def test_kills_of_sessions_drivers_tasks_workers_and_nodes_lose_and_double_nothing(
-    tmp_path, fresh_process
-):
+@pytest.fixture
+def clusters():
     need_ray()
-    chance = random.Random(int(os.environ.get("ICCKD_STORM_SEED", "1")))
-    here = Desk(tmp_path / "here")
-    here.folder.mkdir()
-    here.write(SMALL)
-    here.train("run", "small.toml", "--device", "cpu", *EPOCHS)
-    kills = Counter()
-    with own_network(), ray_cluster(1, 1) as cluster:
-        while kills.total() < KILLS:
-            desk = Desk(tmp_path / f"run-{kills.total()}")
-            desk.folder.mkdir()
-            desk.environment["ICCKD_CHECKPOINT_SECONDS"] = "0"
-            desk.write(SMALL)
-            code = None
-            while code != 0:
-                session = desk.start(*on_ray(cluster.address, *EPOCHS))
-                while wait_for_epochs(desk, session, chance.randrange(5, 40)):
-                    victim = chance.choice(VICTIMS)
-                    before = acknowledged(desk)
-                    if kills.total() < KILLS and kill(victim, session, cluster):
-                        kills[victim] += 1
-                    after = acknowledged(desk)
-                    for attempt, lines in before.items():
-                        assert after[attempt][: len(lines)] == lines
-                session.communicate(timeout=120)
-                code = session.returncode
-            assert digests(desk) == digests(here)
-            assert completed_twice(desk) == []
-            assert "whole" in desk.run_apart("fsck").stdout
-            print(json.dumps(kills))
+    with own_network():
+        made = Clusters()
+        try:
+            yield made
+        finally:
+            made.close()
+
+
+def test_kills_of_drivers_tasks_workers_nodes_and_the_head_lose_and_double_nothing(
+    tmp_path, fresh_process, clusters
+):
+    expected = quiet(Desk(tmp_path / "quiet"))
+    storm(KILLS, expected, lambda n, draw: OnRay(Desk(tmp_path / f"run-{n}"), draw, clusters))

@@ -3,11 +3,13 @@
 Every test holds what comes out against the local executor, by SHA-256 of the artifacts.
 """
 
+import contextlib
 import shutil
 import signal
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from icckd.journal.folder import StateFolder
@@ -15,8 +17,8 @@ from icckd.journal.requests import Wanted, submit
 from icckd.run.slurm import SlurmExecutor
 from icckd.testing.executors import case_of, laws_of
 from tests.cluster.outcomes import artifacts, attempts_by_stage, complete_once
-from tests.support.desk import Desk, epochs_recorded
-from tests.support.studies import BY_ITSELF, two_stages
+from tests.support.desk import Desk, attempts_begun, epochs_recorded
+from tests.support.studies import BY_ITSELF, FEW_IMAGES, two_stages
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
@@ -24,6 +26,8 @@ pytestmark = pytest.mark.long
 ON_SLURM = ("--executor", "slurm", "--device", "cpu")
 STUDY = two_stages(seeds=2, teacher=40, student=3) + BY_ITSELF
 """Two teachers of some seconds, each with a student."""
+PACKED = two_stages(seeds=4, teacher=400, student=20) + FEW_IMAGES
+"""Four teachers of some seconds in one pack, then their students in another."""
 OTHER_ARMS = """
 [[arm]]
 name = "wide"
@@ -125,6 +129,44 @@ def test_a_preempted_task_resumes_from_its_checkpoint(slurm_desk, slurm, local):
     assert resumed(slurm_desk) >= 1
     assert artifacts(slurm_desk.state) == local(STUDY)
     assert complete_once(slurm_desk.state)
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["goes-on", "dies-later"])
+def test_a_pack_whose_driver_is_killed_is_taken_over_as_one_task(slurm_desk, local, dies):
+    slurm_desk.environment["ICCKD_CHECKPOINT_SECONDS"] = "0"
+    one_task = ("-j", "1")
+    started = start(slurm_desk, PACKED, *one_task)
+    wait_for(lambda: epochs_recorded(slurm_desk) >= 40, 120, started)
+    started.kill()
+    started.communicate()
+    before = epochs_recorded(slurm_desk)
+
+    started = start(slurm_desk, PACKED, *one_task)
+    if dies:
+        wait_for(lambda: len(sessions(slurm_desk)) == 2, 60, started)
+        wait_for(lambda: epochs_recorded(slurm_desk) >= before + 40, 60, started)
+        [task] = [p for p in psutil.process_iter() if is_task_of(p, slurm_desk)]
+        task.kill()
+    told = finished(started)
+
+    assert "4 stages that an earlier session submitted are taken over" in told
+    assert artifacts(slurm_desk.state) == local(PACKED)
+    assert complete_once(slurm_desk.state)
+    teachers = [header for header in attempts_begun(slurm_desk) if header["kind"] == "teacher"]
+    halves = [2] * 4 if dies else []  # a pack that was killed is tried again in two
+    assert sorted(header["members"] for header in teachers) == [*halves, *[4] * 4]
+    assert resumed(slurm_desk) == (4 if dies else 0)
+
+
+def sessions(desk):
+    return list((desk.state / "sessions").glob("*/journal.jsonl"))
+
+
+def is_task_of(process, desk):
+    with contextlib.suppress(psutil.Error):
+        words = process.cmdline()
+        return "icckd.run.task_bundle" in words and any(str(desk.state) in w for w in words)
+    return False
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
