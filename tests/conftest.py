@@ -1,7 +1,10 @@
 """Settings of every test, and the state folder that many of them write journals into."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,10 @@ if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # processes beside each other: a thread each
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Runs of tests know nothing of those of other processes, which would wait for each other.
+os.environ["ICCKD_MACHINE_DIR"] = tempfile.mkdtemp(prefix="icckd-tests-")
+atexit.register(shutil.rmtree, os.environ["ICCKD_MACHINE_DIR"], ignore_errors=True)
 
 # A busy machine is no reason for a property to fail.
 settings.register_profile("icckd", deadline=None, derandomize=True)

@@ -80,6 +80,30 @@ _WORD = re.compile(r"[\w.,:;&|*()\[\]@/+=%~-]*")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Local:
+    """How workers share this machine.
+
+    Attributes:
+        memory_gib: Memory that the workers of a session may take together, in GiB; 0 takes what is
+            free.
+        gpu_workers: Most workers on one GPU. They are as many as gain by it, of stages whose memory
+            was measured.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
+
+    memory_gib: float = 0.0
+    gpu_workers: int = 4
+
+    def __post_init__(self) -> None:
+        """Check what types do not say."""
+        if not 0 <= self.memory_gib < math.inf:
+            raise ValueError("memory_gib: 0 or more is wanted")
+        if not 1 <= self.gpu_workers <= 64:
+            raise ValueError("gpu_workers: 1 to 64 are wanted")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Slurm:
     """How stages are submitted to Slurm.
 
@@ -246,6 +270,7 @@ class Configuration:
     executor: str = "local"
     first: Precedence = "seeds"
     mix: Mix = "refuse"
+    local: Local = field(default_factory=Local)
     slurm: Slurm = field(default_factory=Slurm)
     ray: Ray = field(default_factory=Ray)
     alerts: Alerts = field(default_factory=Alerts)

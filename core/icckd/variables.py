@@ -7,6 +7,7 @@ current folder. An empty variable counts as not set.
 import difflib
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ WORKER_STARTS = ("fork", "spawn")
 """How workers are started; where nothing is said, on a CPU they are forked."""
 PLUGIN_LIMIT = 60.0
 """Seconds that a plug-in has for one answer unless the variable says otherwise."""
+MACHINE = "ICCKD_MACHINE_DIR"
 SEED, FOLDER, RESUME = "ICCKD_SEED", "ICCKD_FOLDER", "ICCKD_RESUME"
 """What a task is told: seed, run folder, and 1 where it goes on where another attempt stopped."""
 CHECKPOINT_EVERY = 30.0
@@ -74,6 +76,14 @@ def cache_folder() -> Path:
     return Path(os.environ.get(CACHE) or "~/.cache").expanduser() / "icckd"
 
 
+def machine_folder() -> Path:
+    """Return `ICCKD_MACHINE_DIR`, or a folder of the user among temporary files.
+
+    Runs on this machine know of each other by it.
+    """
+    return _folder(MACHINE, str(Path(tempfile.gettempdir()) / f"icckd-{os.getuid()}"))
+
+
 def checkpoint_seconds() -> float:
     """Return the seconds between two checkpoints of a stage: `ICCKD_CHECKPOINT_SECONDS`."""
     return _seconds(CHECKPOINT_SECONDS, CHECKPOINT_EVERY)
@@ -117,6 +127,7 @@ _READERS: dict[str, Callable[[], object]] = {
     WORKERS: forks_workers,
     ALLOW_NETWORK: allows_network,
     GLYPHS: glyphs,
+    MACHINE: machine_folder,
 }
 
 

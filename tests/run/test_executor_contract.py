@@ -50,7 +50,7 @@ def test_an_executor_keeps_the_laws_of_what_it_declares(case, installed, tmp_pat
 
 def test_what_an_executor_does_not_declare_is_not_asked_of_it():
     assert set(laws_of(Capabilities(cancels=False, saves=False))) < set(laws_of(Capabilities()))
-    every = laws_of(Capabilities(adopts=True))
+    every = laws_of(Capabilities(adopts=True, admits=True))
     assert set(every) == set(LAWS)
 
 

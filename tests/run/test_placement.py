@@ -240,3 +240,39 @@ def test_hardware_that_is_not_to_be_had_ends_its_stages_with_what_to_do(folder, 
     assert [c["state"] for c in changes].count("blocked") == 1
     assert len([o for o in executor.orders if o.stage.seed == 0]) == MISPLACED_TRIES
     assert [o.hardware for o in executor.orders if o.stage.seed == 1] == ["", A100]
+
+
+class Admitting(Scripted):
+    """An executor of a machine with two GPUs, one of which is lost."""
+
+    capabilities = Capabilities(admits=True)
+    models: dict[str, int]
+
+    def hardware(self):
+        return self.models
+
+    def admits(self, stages, hardware):
+        return hardware in ("", *self.models)
+
+
+def test_hardware_that_is_lost_while_a_session_runs_ends_it_with_what_to_do(folder):
+    def steps(executor):
+        while True:
+            order = executor.orders[-1]
+            executor.free = 1
+            if len(executor.orders) == 2:
+                executor.models = {A100: 1}
+            yield complete(order, H100)
+
+    request = RunRequest(
+        study=parse(ONE_ARM, where="x"), plan=plan_of(folder, study=ONE_ARM), complete=frozenset(),
+        arguments=[], data_root=folder.root / "data", requested_at=0.0, hardware={1: H100},
+    )  # fmt: skip
+    executor = Admitting(steps)
+    executor.models = {H100: 1, A100: 1}
+
+    with pytest.raises(MachineError, match="no hardware of class 'NVIDIA H100' is left") as error:
+        Session(folder, request, executor, Silent(), lambda: "").run()
+
+    assert "--mix allow" in error.value.hint
+    assert {order.stage.seed for order in executor.orders} == {0}

@@ -96,9 +96,7 @@ class PlainLines:
     What changes at once, as the stages of a pack, is looked up and told together.
     """
 
-    def __init__(
-        self, results: Results, request: RunRequest, write: Callable[[str], None]
-    ) -> None:
+    def __init__(self, results: Results, request: RunRequest, write: Callable[[str], None]) -> None:
         self._results = results
         self._print = write
         self._plan = request.plan

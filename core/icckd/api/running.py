@@ -32,7 +32,15 @@ from icckd.results.studies import refuse_imported
 from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
 from icckd.run.leaving import GRACE_SECONDS
 from icckd.run.placement import hardware_of_seeds, refuse_elsewhere
-from icckd.run.prepare import Device, complete_stages, data_root, make_plan, with_more_seeds
+from icckd.run.prepare import (
+    Device,
+    asks_of_a_process,
+    complete_stages,
+    data_root,
+    default_jobs,
+    make_plan,
+    with_more_seeds,
+)
 from icckd.run.session import INTERRUPTED, Listener, RunRequest, Session, Stopping
 from icckd.study.model import Study
 from icckd.study.plan import Plan
@@ -170,7 +178,9 @@ def train(
             if code == 0 and (missing := [s for d, s in plan.stages.items() if d not in done]):
                 results.refresh()
                 cost = results.cost(session.name, time.monotonic() - start)
-                expected = forecast(missing, estimates, session.workers)
+                remote = executor.capabilities.remote
+                workers = session.workers if remote else options.jobs or default_jobs(plan)
+                expected = forecast(missing, estimates, workers)
                 if compared := expected.compared(cost):
                     host.say(f"took {compared}")
             if not session.more_seeds or code == INTERRUPTED:
@@ -311,6 +321,11 @@ def run_session(
         if alerts is not None:
             listener = stack.enter_context(alerting(listener, results, request, alerts))
         estimates = results.estimates()
+
+        def memory(device: Device, shape: str) -> float | None:
+            known = shape in estimates and options.device == device
+            return estimates[shape].memory_bytes if known else None
+
         context = ExecutorContext(
             folder=folder,
             plan=request.plan,
@@ -319,11 +334,9 @@ def run_session(
             address=options.address,
             is_stopping=lambda: host.stopping() in ("save", "kill"),
             seconds_of=lambda shape: estimates[shape].seconds if shape in estimates else None,
-            memory_of=lambda shape: (
-                estimates[shape].memory_bytes
-                if shape in estimates and options.device == "cpu"
-                else None
-            ),
+            memory_of=lambda shape: memory("cpu", shape),
+            gpu_memory_of=lambda shape: memory("cuda", shape),
+            shares_gpus=not asks_of_a_process(request.study, request.plan.arms),
         )
         executor = make_executor(options.executor, context)
         session = Session(

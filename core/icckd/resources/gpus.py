@@ -244,6 +244,14 @@ def gpu_memory_by_process() -> dict[int, int]:
     return held
 
 
+def gpu_memory_left(uuid: str) -> tuple[int, int] | None:
+    """Return the bytes of a GPU that are free, and all; None where NVML cannot say."""
+    with open_nvml() as nvml:
+        handle = nvml.ask("nvmlDeviceGetHandleByUUID", uuid)
+        memory = None if handle is None else nvml.ask("nvmlDeviceGetMemoryInfo", handle)
+        return None if memory is None else (int(memory.total - memory.used), int(memory.total))
+
+
 def sample_gpus() -> tuple[GpuSample, ...]:
     """Return a sample of each visible device."""
     with open_nvml() as nvml:

@@ -44,14 +44,14 @@ def cgroup_quota(root: Path, membership: Path) -> float | None:
     return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _cgroup_folders(root: Path, membership: Path) -> list[Path]:
+def _cgroup_folders(root: Path, membership: Path, controller: str = "cpu") -> list[Path]:
     text = _read(membership) or ""
     folders: list[Path] = []
     for line in text.splitlines():
         _, controllers, path = line.split(":", 2)
-        if controllers and "cpu" not in controllers.split(","):
+        if controllers and controller not in controllers.split(","):
             continue
-        mount = root / controllers if (root / controllers).is_dir() else root / "cpu"
+        mount = root / controllers if (root / controllers).is_dir() else root / controller
         inner = Path(path.lstrip("/"))
         folders += [mount / inner, *(mount / parent for parent in inner.parents)]
     return folders
@@ -74,6 +74,65 @@ def _read(path: Path) -> str | None:
         return path.read_text()
     except OSError:
         return None
+
+
+# Memory that processes may still take.
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryLeft:
+    """Bytes that are free, and of how many."""
+
+    free: int
+    total: int
+
+
+def memory_left(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> MemoryLeft:
+    """Return what the machine, and the control groups (v1 and v2) of this process, leave free.
+
+    Args:
+        root: Mount point of the cgroup file system.
+        membership: The process's list of cgroups, lines of `hierarchy:controllers:path`.
+    """
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = [MemoryLeft(free=int(memory.available), total=int(memory.total))]
+    for folder in _cgroup_folders(root, membership, "memory"):
+        for limit, used, cached in _MEMORY_FILES:
+            if left := _left_of(folder, limit, used, cached):
+                found.append(left)
+    return min(found, key=lambda each: each.free)
+
+
+_MEMORY_FILES = (
+    ("memory.max", "memory.current", "inactive_file"),
+    ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+)
+"""By version of control groups: limit, use, and what of the use is files that can be dropped."""
+
+
+def _left_of(folder: Path, limit: str, used: str, cached: str) -> MemoryLeft | None:
+    most, now = _read(folder / limit), _read(folder / used)
+    if most is None or now is None or not most.strip().isdecimal():
+        return None
+    lines = (line.split() for line in (_read(folder / "memory.stat") or "").splitlines())
+    dropped = next((int(words[1]) for words in lines if words[:1] == [cached]), 0)
+    total = int(most)
+    return MemoryLeft(free=max(0, min(total, total - int(now) + dropped)), total=total)
+
+
+def resident_bytes(pid: int) -> int:
+    """Return the resident memory of a process and its children; 0 where there is none.
+
+    What several of them share is counted for each.
+    """
+    fields = (_read(Path(f"/proc/{pid}/statm")) or "").split() if pid else []
+    if len(fields) < 2:
+        return 0
+    own = int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+    lists = (_read(path) or "" for path in Path(f"/proc/{pid}/task").glob("*/children"))
+    return own + sum(resident_bytes(int(child)) for text in lists for child in text.split())
 
 
 # Peak resident memory of this process since a moment; what the kernel killed for memory.

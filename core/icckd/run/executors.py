@@ -14,7 +14,7 @@ process that runs `icckd.run.worker` (`icckd.resources.processes.start_helper`),
 
 import functools
 import sys
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from typing import Literal, Protocol, cast
@@ -136,14 +136,13 @@ class Executor(Protocol):
 class AdmittingExecutor(Executor, Protocol):
     """An executor that looks at what a list takes before it begins it."""
 
-    def hardware(self) -> Collection[str]:
-        """Return the models of the devices on which a list could start now."""
+    def hardware(self) -> Mapping[str, int]:
+        """Return how many lists could start now, by every model of device that there is."""
 
-    def refusal(self, stages: Sequence[StageJob], hardware: str) -> str:
-        """Return why a list cannot start now; "" has it submitted next.
+    def admits(self, stages: Sequence[StageJob], hardware: str) -> bool:
+        """Return whether a list can start now; what can is submitted next.
 
-        Where nothing runs, nothing is refused for what it takes. The words are the same as long as
-        the reason is.
+        Why not is the executor's to tell. Where nothing runs, nothing is refused for what it takes.
 
         Args:
             stages: The list.
@@ -192,6 +191,8 @@ class ExecutorContext:
         is_stopping: Whether the session was asked to save what runs and to leave.
         seconds_of: Returns what a stage of a shape took, in seconds; None where nobody knows.
         memory_of: The same of the memory of its process, in bytes; None on a GPU, too.
+        gpu_memory_of: The same of the memory of its GPU; None on a CPU, too.
+        shares_gpus: Whether stages may share a GPU: not where verdicts are about time or memory.
         address: Of the cluster, as asked for by `--address`; "" leaves it to the executor.
     """
 
@@ -202,6 +203,8 @@ class ExecutorContext:
     is_stopping: Callable[[], bool] = lambda: False
     seconds_of: Callable[[str], float | None] = lambda shape: None
     memory_of: Callable[[str], float | None] = lambda shape: None
+    gpu_memory_of: Callable[[str], float | None] = lambda shape: None
+    shares_gpus: bool = False
     address: str = ""
 
     @property

@@ -14,17 +14,21 @@ import itertools
 import os
 import selectors
 import signal
+import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, ClassVar
 
+from icckd.configuration import configuration
 from icckd.errors import MachineError
 from icckd.journal.events import Cause
 from icckd.resources import VISIBLE, Gpu, usable_gpus, why_gone
-from icckd.resources.host import oom_kills
+from icckd.resources.host import cpu_model, oom_kills
+from icckd.run.admission import Claim
 from icckd.run.executors import Capabilities, ExecutorContext, Report
+from icckd.run.machine_share import MachineShare
 from icckd.run.messages import (
     Order,
     WorkerMessage,
@@ -34,7 +38,9 @@ from icckd.run.messages import (
     skip_line,
 )
 from icckd.run.prepare import default_jobs
+from icckd.run.room import Busy, Room
 from icckd.run.worker_start import StartedWorker, WorkerStarter
+from icckd.study.plan import StageJob
 from icckd.study.records import Device
 
 MAX_STARTS_WITHOUT_WORK = 3
@@ -56,6 +62,7 @@ class _Worker:
         unread: The beginning of a line of its output.
         oom_kills_before: What the kernel had killed for memory when it started.
         unusable: Why it could not use its GPU, as it said before it began anything.
+        claim: What it takes of the machine while it has orders.
     """
 
     slot: int
@@ -69,6 +76,7 @@ class _Worker:
     unread: bytes = b""
     oom_kills_before: int = 0
     unusable: str = ""
+    claim: Claim | None = None
 
     @property
     def is_staying(self) -> bool:
@@ -93,10 +101,11 @@ class LocalExecutor:
         gpus: The GPUs to deal out; a new worker gets the one with the fewest.
         threads: Threads of each worker.
         logs: Folder of their output outside attempts.
-        notice: Told about a GPU that is left out.
+        notice: Told about a GPU that is left out, and what is waited for.
+        room: What there is of the machine; None leaves it to `capacity`.
     """
 
-    capabilities: ClassVar = Capabilities()
+    capabilities: ClassVar = Capabilities(admits=True)
 
     def __init__(
         self,
@@ -107,6 +116,7 @@ class LocalExecutor:
         threads: int,
         logs: Path,
         notice: Callable[[str], None] | None = None,
+        room: Room | None = None,
     ) -> None:
         self.capacity = capacity
         self._device = device
@@ -115,6 +125,11 @@ class LocalExecutor:
         self._threads = threads
         self._logs = logs
         self._notice = notice
+        self._room = room
+        self._claim: Claim | None = None
+        self._held: tuple[Busy, ...] = ()
+        self._waits: set[str] = set()
+        self._model = cpu_model() if device == "cpu" else ""
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
         self._starter = WorkerStarter(logs / "worker-server.log", threads, device, self._selector)
@@ -126,15 +141,27 @@ class LocalExecutor:
 
     @classmethod
     def for_session(cls, context: ExecutorContext) -> "LocalExecutor":
-        """Return the executor of a session: one worker a GPU, or as many as fill the CPUs."""
-        device = context.numerics.device
+        """Return the executor of a session: as many workers as fill the CPUs, or GPUs."""
+        device, threads = context.numerics.device, context.numerics.threads
+        settings, shares = configuration(context.folder.root).local, context.shares_gpus
+        capacity = context.jobs or default_jobs(context.plan)
+        if device == "cuda" and shares and context.jobs is None:
+            capacity *= settings.gpu_workers
         return cls(
-            capacity=context.jobs or default_jobs(context.plan),
+            capacity=capacity,
             device=device,
             gpus=usable_gpus() if device == "cuda" else (),
-            threads=context.numerics.threads,
+            threads=threads,
             logs=context.folder.sessions,
             notice=context.notice,
+            room=Room(
+                settings=settings,
+                threads=threads,
+                jobs=context.jobs,
+                share=MachineShare.join(),
+                memory_of=context.gpu_memory_of if device == "cuda" else context.memory_of,
+                shares_gpus=shares,
+            ),
         )
 
     def idle(self) -> int:
@@ -142,24 +169,59 @@ class LocalExecutor:
         busy = sum(1 for worker in self._workers.values() if worker.orders)
         return 0 if self._finishing or self._has_no_gpu() else max(0, self.capacity - busy)
 
+    def hardware(self) -> dict[str, int]:
+        """Return how many lists could start now, by every model of device that there is."""
+        if self._device == "cpu":
+            return {self._model: self.idle()}
+        busy = Counter(w.gpu.uuid for w in self._workers.values() if w.gpu and w.orders)
+        found: Counter[str] = Counter()
+        for gpu in self._gpus:
+            found[gpu.name] += max(0, self._workers_a_gpu - busy[gpu.uuid])
+        return dict(found)
+
+    def admits(self, stages: Sequence[StageJob], hardware: str) -> bool:
+        """Return whether a list can start now; then its claim on the machine is held."""
+        digests = [stage.digest for stage in stages]
+        gpus = self._gpus_for(digests, hardware)
+        if self._room is None:
+            return self._device == "cpu" or bool(gpus)
+        busy, idle = self._busy(), [w for w in self._workers.values() if not w.orders]
+        if self._device == "cpu":
+            pids = [worker.process.pid for worker in idle]
+            answer = self._room.ask_cpu(stages, busy, pids)
+        else:
+            held = {w.process.pid: w.gpu.uuid for w in idle if w.gpu}
+            answer = self._room.ask_gpu(stages, gpus, busy, held)
+        if isinstance(answer, Claim):
+            self._claim = answer
+            return True
+        if answer not in self._waits and answer:
+            self._waits.add(answer)
+            self._notify(answer)
+        return False
+
     def submit(self, orders: Sequence[Order]) -> None:
         """Hand a list of orders to an idle worker, or to a new one.
 
         Stages that failed with a GPU go to another one, if any is left, and those outside packs to
         a worker that had none; an idle worker that would then be one too many ends.
         """
-        avoided, in_pack = self._gpus_to_avoid(orders), bool(orders[0].pack)
+        claim, self._claim = self._claim, None
+        gpus, in_pack = self._gpus_of(orders, claim), bool(orders[0].pack)
+        allowed = {gpu.uuid for gpu in gpus}
         staying = [worker for worker in self._workers.values() if worker.is_staying]
         idle = [worker for worker in staying if not worker.orders]
-        free = [w for w in idle if w.gpu is None or w.gpu.uuid not in avoided]
+        free = [w for w in idle if w.gpu is None or w.gpu.uuid in allowed]
         free = [worker for worker in free if in_pack or not worker.has_packed]
         if not free and idle and len(staying) >= self.capacity:
             _close(idle[0])
         busy = Counter(w.gpu.uuid for w in staying if w.gpu and w.orders)
         worker = min(free, key=lambda w: busy[w.gpu.uuid] if w.gpu else 0, default=None)
-        worker = worker or self._start_worker(orders, avoided)
+        worker = worker or self._start_worker(orders, gpus)
         worker.has_packed |= in_pack
         worker.orders = list(orders)
+        worker.claim = claim
+        self._hold()
         _send(worker, orders_line(orders))
 
     def wait(self, timeout: float) -> list[Report]:
@@ -185,6 +247,7 @@ class LocalExecutor:
                 reports += self._read_messages(worker, data)
             else:
                 reports += self._handle_exit(worker)
+        self._hold()
         return reports
 
     def cancel(self, attempts: Collection[str]) -> None:
@@ -227,15 +290,32 @@ class LocalExecutor:
             self._remove_worker(worker)
         self._starter.close()
         self._selector.close()
+        if self._room is not None:
+            self._room.close()
 
     @property
     def workers(self) -> int:
         """Processes that have not ended, or whose end `wait` has not seen yet."""
         return len(self._workers)
 
-    def _start_worker(self, orders: Sequence[Order], avoided: Collection[str]) -> _Worker:
+    def _busy(self) -> list[Busy]:
+        """Return what workers claim that have orders."""
+        return [
+            Busy(pid=worker.process.pid, claim=replace(worker.claim, pid=worker.process.pid))
+            for worker in self._workers.values()
+            if worker.orders and worker.claim is not None
+        ]
+
+    def _hold(self) -> None:
+        """Tell other runs what is claimed, when that has changed."""
+        busy = tuple(self._busy())
+        if self._room is not None and busy != self._held:
+            self._held = busy
+            self._room.hold(busy)
+
+    def _start_worker(self, orders: Sequence[Order], gpus: Sequence[Gpu]) -> _Worker:
         slot = next(n for n in itertools.count() if n not in self._workers)
-        gpu = self._pick_gpu(avoided)
+        gpu = self._pick_gpu(gpus)
         with self._log_of(slot).open("ab") as log:
             process = self._starter.start(
                 self._environment(gpu),
@@ -285,6 +365,7 @@ class LocalExecutor:
         if worker.gpu is not None and message.what == "started":
             del self._gpu_starts_without_work[worker.gpu.uuid]
         self._note_gpu_failure(worker, order, message.cause)
+        self._note_stay(worker, order, message.what, is_complete=message.state == "complete")
         self._starts_without_work = 0
         what = "returned" if message.what == "skipped" else message.what
         return [
@@ -318,6 +399,7 @@ class LocalExecutor:
             cause, reason = "device", f"{worker.gpu}: {gone}, {reason}"
         for order in lost:
             self._note_gpu_failure(worker, order, cause)
+            self._note_stay(worker, order, "ended", is_complete=False)
         why_returned = f"{worker.gpu} cannot be used: {unusable}" if unusable and worker.gpu else ""
         return [
             *(
@@ -355,19 +437,43 @@ class LocalExecutor:
     def _has_no_gpu(self) -> bool:
         return self._device == "cuda" and not self._gpus
 
-    def _pick_gpu(self, avoided: Collection[str]) -> Gpu | None:
-        """Return the GPU with the fewest staying workers, the first of equals."""
+    def _pick_gpu(self, gpus: Sequence[Gpu]) -> Gpu | None:
+        """Return the GPU of some with the fewest staying workers, the first of equals."""
         if self._device != "cuda":
             return None
         workers = self._workers.values()
         staying = Counter(w.gpu.uuid for w in workers if w.gpu and w.is_staying)
-        allowed = [gpu for gpu in self._gpus if gpu.uuid not in avoided]
-        return min(allowed, key=lambda gpu: staying[gpu.uuid])
+        return min(gpus, key=lambda gpu: staying[gpu.uuid])
 
-    def _gpus_to_avoid(self, orders: Sequence[Order]) -> set[str]:
-        """Return the GPUs that failed under one of these stages, unless no other is left."""
-        failed = set().union(*(self._gpus_failed_under.get(o.stage.digest, ()) for o in orders))
-        return failed if any(gpu.uuid not in failed for gpu in self._gpus) else set()
+    def _gpus_of(self, orders: Sequence[Order], claim: Claim | None) -> list[Gpu]:
+        """Return the GPUs that a list may be given: the claimed one, else all that would do."""
+        order = orders[0]
+        bound = order.hardware if order.is_bound else ""
+        gpus = self._gpus_for([each.stage.digest for each in orders], bound)
+        claimed = [gpu for gpu in gpus if claim is not None and gpu.uuid == claim.device]
+        preferred = [gpu for gpu in gpus if gpu.name == order.hardware]
+        return claimed or preferred or gpus or self._gpus
+
+    def _gpus_for(self, digests: Sequence[str], hardware: str) -> list[Gpu]:
+        """Return the GPUs of a model, without those that failed under one of these stages.
+
+        These are not left out where there is no other.
+        """
+        gpus = [gpu for gpu in self._gpus if hardware in ("", gpu.name)]
+        failed = set().union(*(self._gpus_failed_under.get(digest, ()) for digest in digests))
+        return [gpu for gpu in gpus if gpu.uuid not in failed] or gpus
+
+    def _note_stay(self, worker: _Worker, order: Order, what: str, *, is_complete: bool) -> None:
+        """Have it measured what stages take, and how long they take on a GPU with others."""
+        if self._room is None:
+            return
+        name, now = order.pack or order.attempt, time.monotonic()
+        if what == "started" and worker.gpu is not None:
+            self._room.sharing.begins(name, order.stage.shape, worker.gpu.uuid, now)
+        elif what == "ended":
+            self._room.sharing.ends(name, now, is_complete=is_complete and not order.pack)
+            if is_complete:
+                self._room.learn(order, worker.process.pid)
 
     def _note_gpu_failure(self, worker: _Worker, order: Order, cause: Cause | None) -> None:
         if worker.gpu is not None and cause == "device":
@@ -387,6 +493,8 @@ class LocalExecutor:
         if unusable and not gone and any(w.gpu == gpu and w.orders for w in self._workers.values()):
             # Exclusive mode: it serves its first process and refuses others.
             self.capacity = max(len(self._gpus), self.capacity - 1)
+            if self._room is not None:
+                self._room.only_one_on(gpu)
             self._notify(f"{gpu} takes no further worker: {unusable}")
             return ""
         self._gpu_starts_without_work[gpu.uuid] += bool(unusable)

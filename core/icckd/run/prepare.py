@@ -1,6 +1,6 @@
 """Everything before the first stage: device, data, plan."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -26,6 +26,7 @@ from icckd.study.numerics import numerics_class
 from icckd.study.origin import study_folder
 from icckd.study.plan import UNKNOWN_DATA, Plan, PlanContext, build, datasets, weights_files
 from icckd.study.plugins import plugins_of
+from icckd.study.records import Arm
 from icckd.study.source import source_of
 from icckd.study.tasks import Task, TaskSource
 from icckd.train.contract import code_epoch
@@ -145,11 +146,15 @@ def packing_of(study: Study, design: Design) -> Literal["auto", "on", "off"]:
     A stage in a pack has no seconds and no memory of its own: a study whose verdicts are about
     these trains each stage by itself, unless it says otherwise.
     """
-    asked = {each.metric for each in hypotheses(study, design.arms)}
-    asked.add(study.study.primary)
-    if study.numerics.packing == "auto" and any(map(of_a_process, asked)):
+    if study.numerics.packing == "auto" and asks_of_a_process(study, design.arms):
         return "off"
     return study.numerics.packing
+
+
+def asks_of_a_process(study: Study, arms: Sequence[Arm]) -> bool:
+    """Whether verdicts are about time or memory, which belong to a process that trains alone."""
+    asked = {each.metric for each in hypotheses(study, arms)}
+    return any(map(of_a_process, {*asked, study.study.primary}))
 
 
 def _task_source(folder: Path) -> Callable[[Task], TaskSource]:

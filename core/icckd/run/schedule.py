@@ -183,6 +183,11 @@ class Schedule:
                 self._set(digest, "pending")
                 self._offer(digest)
 
+    def hardware_wanted(self) -> set[str]:
+        """Return the hardware that ready stages are bound to."""
+        alone = {self._bound_to(self._ready_alone.first())} if self._ready_alone else set()
+        return ({name for name, queue in self._ready.items() if queue} | alone) - {ANYWHERE}
+
     def _bound_to(self, digest: str) -> str:
         return self._hardware.get(self._stages[digest].seed, ANYWHERE)
 

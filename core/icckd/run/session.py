@@ -38,7 +38,7 @@ from icckd.run.code_state import capture_code
 from icckd.run.executors import AdmittingExecutor, AdoptingExecutor, Executor, Report
 from icckd.run.leaving import GRACE_SECONDS, Outlook, outlook
 from icckd.run.messages import Order
-from icckd.run.placement import Placement
+from icckd.run.placement import ALLOW, Placement
 from icckd.run.schedule import POLICIES, Schedule, Transition
 from icckd.study.arms import family, hypotheses, outcome_columns, rule_of
 from icckd.study.model import Study
@@ -147,7 +147,6 @@ class Session:
         )
         self._schedule = Schedule(request.plan, request.complete, first=request.first)
         self._placement = Placement(request.mix, request.hardware)
-        self._waits: set[str] = set()
         self._control = RequestControl(request.study, self._schedule)
         self._finishing = False
         self._stalled: dict[str, str] = {}
@@ -251,9 +250,12 @@ class Session:
 
     def _submit_ready(self) -> None:
         while not self._control.paused and self._executor.idle():
-            hardware = None if self._admitting is None else self._admitting.hardware()
+            hardware = None
+            if self._admitting is not None:
+                hardware = {name for name, room in self._admitting.hardware().items() if room}
             stages = self._schedule.next_list(self._executor.capacity, time.monotonic(), hardware)
             if not stages:
+                self._refuse_absent_hardware()
                 return
             if self._schedule.runs_alone(stages[0].digest):
                 self._executor.retire()
@@ -265,14 +267,24 @@ class Session:
             self._executor.submit([self._order(stage, pack) for stage in stages])
 
     def _is_refused(self, stages: Sequence[StageJob]) -> bool:
-        """Whether the executor refuses a list just now; why is said once."""
-        if self._admitting is None:
-            return False
-        why = self._admitting.refusal(stages, self._placement.of(stages[0].seed))
-        if why and why not in self._waits:
-            self._waits.add(why)
-            self._listener.notice(why)
-        return why != ""
+        """Whether the executor does not take a list just now."""
+        hardware = self._placement.of(stages[0].seed)
+        return self._admitting is not None and not self._admitting.admits(stages, hardware)
+
+    def _refuse_absent_hardware(self) -> None:
+        """Refuse to wait for hardware that was here and is not any more.
+
+        Raises:
+            MachineError: Nothing runs, and all that is ready is bound to it.
+        """
+        if self._admitting is None or not self._schedule.is_idle:
+            return
+        if absent := sorted(self._schedule.hardware_wanted() - self._admitting.hardware().keys()):
+            raise MachineError(
+                f"no hardware of class {absent[0]!r} is left here, on which seeds began that are"
+                " not complete",
+                hint=f"what is finished is kept; {ALLOW} goes on with them on what is left",
+            )
 
     def _has_several_classes(self) -> bool:
         """Whether stages may come to hardware of several classes."""

@@ -15,6 +15,7 @@ from typing import cast
 from icckd.journal.file import read_chunk
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.run.executors import (
+    AdmittingExecutor,
     AdoptingExecutor,
     Capabilities,
     Executor,
@@ -328,9 +329,27 @@ def what_is_left_goes_on_and_is_adopted(case: ExecutorCase) -> None:
     require(not (wanted & second.at_work()), "it takes what has ended for at work")
 
 
+# What one keeps to that looks at what a list takes.
+
+
+def what_nothing_runs_beside_is_admitted(case: ExecutorCase) -> None:
+    """Where nothing runs, a list is admitted on all hardware that there is."""
+    executor = cast(AdmittingExecutor, case.executor())
+    teacher, _ = case.orders()
+    hardware = executor.hardware()
+    require(sum(hardware.values()) > 0, f"nothing could start on {dict(hardware)}")
+    require("" not in hardware, "a model of device has no name")
+    for name in ("", *(model for model, room in hardware.items() if room)):
+        require(executor.admits([teacher.stage], name), f"refused on {name!r}")
+    executor.submit([teacher])
+    found = case.reports(executor, finals)
+    require(finals(found)[0][1:] == ("ended", "complete"), f"reported was {finals(found)}")
+
+
+ADMITS: tuple[Law, ...] = (what_nothing_runs_beside_is_admitted,)
 ADOPTS: tuple[Law, ...] = (what_is_left_goes_on_and_is_adopted,)
 
-LAWS = (*ALWAYS, *CANCELS, *SAVES, *ADOPTS)
+LAWS = (*ALWAYS, *CANCELS, *SAVES, *ADMITS, *ADOPTS)
 
 
 def laws_of(capabilities: Capabilities) -> tuple[Law, ...]:
@@ -339,6 +358,7 @@ def laws_of(capabilities: Capabilities) -> tuple[Law, ...]:
         *ALWAYS,
         *(CANCELS if capabilities.cancels else ()),
         *(SAVES if capabilities.saves else ()),
+        *(ADMITS if capabilities.admits else ()),
         *(ADOPTS if capabilities.adopts else ()),
     )
 
