@@ -132,7 +132,7 @@ def computed_elsewhere(desk, device):
         journal.write_bytes(encode(header.kind, header.sequence, header.time, told) + rest)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_seeds_that_began_on_other_hardware_are_refused_unless_a_mixture_is_allowed(desk):
     desk.write(desk.small.split("[[ablation]]")[0])
     desk.train("run", "small.toml", "--seeds", "0:1")
@@ -143,6 +143,12 @@ def test_seeds_that_began_on_other_hardware_are_refused_unless_a_mixture_is_allo
     refused = desk.run("run", "small.toml", code=4).stderr
     assert "seed 0 began on hardware of class 'Another CPU', and this machine has '" in refused
     assert "hint: --mix allow" in refused
+    before = shutil.copytree(desk.state, desk.folder / "before")
+    again = desk.train("run", "small.toml", "--retrain-mixed", "--seeds", "0:1").stderr
+    assert "4 of 4 stages to train" in again
+    assert "computed alike" not in " ".join(desk.run("report").stdout.split())
+    shutil.rmtree(desk.state)
+    before.rename(desk.state)
     (desk.state / "config.toml").write_text('mix = "allow"\n')
     assert desk.run("run", "small.toml", "--mix", "refuse", code=4).stderr == refused
     assert "4 of 8 stages to train" in desk.train("run", "small.toml").stderr

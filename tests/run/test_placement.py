@@ -17,6 +17,7 @@ from icckd.run.placement import (
     Placement,
     hardware_of_seeds,
     refuse_elsewhere,
+    stages_elsewhere,
 )
 from icckd.run.schedule import MAX_LIST, Schedule
 from icckd.run.session import RunRequest, Session
@@ -68,6 +69,20 @@ def test_a_seed_that_began_elsewhere_is_refused_with_what_to_do_and_new_seeds_ar
     assert "2 stages of them are missing" in refused.value.message
     for way in ("--mix allow", 'mix = "allow"', "--retrain-mixed", "go on where they began"):
         assert way in refused.value.hint
+
+
+def test_what_is_to_be_trained_again_here_is_all_that_keeps_a_seed_elsewhere():
+    done = [finished("t0", A100, 1), finished("t1", H100, 2), finished("s1", H100, 3),
+            finished("t2", A100, 4), finished("s2", A100, 5), finished("t3", H100, 6)]  # fmt: skip
+
+    assert stages_elsewhere(seeds(4), done, {H100}) == {"t0"}  # seed 2 is complete as it is
+    assert stages_elsewhere(seeds(4), done, {H100, A100}) == frozenset()
+
+    read = [replace(done[0], bits=done[0].bits), replace(done[2], stage="s0", ordinal=9)]
+    read[1] = replace(read[1], inputs={"teacher": "t0"})
+    plan = seeds(1)
+    plan.stages["more"] = replace(plan.stages["s0"], digest="more")
+    assert stages_elsewhere(plan, read, {H100}) == {"t0", "s0"}
 
 
 def test_bound_stages_start_on_their_hardware_alone_and_others_anywhere():

@@ -286,7 +286,7 @@ def test_stages_that_want_much_memory_run_beside_each_other_as_far_as_it_reaches
 # Runs beside each other.
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_two_runs_at_once_share_the_machine_and_both_advance(tmp_path):
     cpus = available_cpus()
     if cpus < 2:

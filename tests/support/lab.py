@@ -208,9 +208,7 @@ class LabSession:
         journal.close()
         return name
 
-    def _header(
-        self, stage: Stage, name: str, pack: str = "", members: int = 1
-    ) -> AttemptHeader:
+    def _header(self, stage: Stage, name: str, pack: str = "", members: int = 1) -> AttemptHeader:
         device = "cuda" if self.gpu else "cpu"
         return AttemptHeader(
             ordinal=self.ordinal * 1000 + self.lab.attempts,

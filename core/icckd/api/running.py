@@ -31,7 +31,7 @@ from icckd.results.store import Store
 from icckd.results.studies import refuse_imported
 from icckd.run.executors import DEFAULT, ExecutorContext, find_executor, make_executor
 from icckd.run.leaving import GRACE_SECONDS
-from icckd.run.placement import hardware_of_seeds, refuse_elsewhere
+from icckd.run.placement import hardware_of_seeds, refuse_elsewhere, stages_elsewhere
 from icckd.run.prepare import (
     Device,
     asks_of_a_process,
@@ -225,7 +225,11 @@ def _to_retrain(options: TrainOptions, plan: Plan, results: Results, say: Say) -
         return frozenset(plan.stages)
     if not options.retrain_mixed:
         return frozenset()
-    mixed = stages_to_retrain(plan.stages, results.finished_stages())
+    finished = results.finished_stages()
+    mixed = stages_to_retrain(plan.stages, finished)
+    if not find_executor(options.executor).capabilities.remote:
+        done = [each for digest, each in finished.items() if digest in plan.stages]
+        mixed |= stages_elsewhere(plan, done, hardware_here(plan.device))
     if not mixed:
         say("no finished stage was made by another torch or device model: nothing to train again")
     return mixed

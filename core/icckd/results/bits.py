@@ -113,7 +113,12 @@ def stages_to_retrain(
     if not mixed_bits(known):
         return frozenset()
     newest = max(known, key=lambda each: each.ordinal).bits
-    again = {each.stage for each in known if each.bits != newest}
+    return with_readers((each.stage for each in known if each.bits != newest), known)
+
+
+def with_readers(stages: Iterable[str], known: Collection[FinishedStage]) -> frozenset[str]:
+    """Return some stages with those of `known` that read them, and what reads these."""
+    again = set(stages)
     while more := {
         each.stage
         for each in known

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from icckd.configuration import Mix
 from icckd.errors import MachineError
-from icckd.results.bits import FinishedStage
+from icckd.results.bits import FinishedStage, with_readers
 from icckd.study.plan import Plan
 
 MISPLACED_TRIES = 5
@@ -55,10 +55,10 @@ def refuse_elsewhere(
     Raises:
         MachineError: There are such seeds.
     """
-    missing = [s for d, s in plan.stages.items() if d not in complete and not s.is_task]
-    stuck = sorted({s.seed for s in missing if seeds.get(s.seed, "") not in ("", *here)})
+    stuck = sorted(_stuck_seeds(plan, complete, seeds, here))
     if not stuck:
         return
+    missing = [s for d, s in plan.stages.items() if d not in complete and not s.is_task]
     began = ", ".join(repr(name) for name in dict.fromkeys(seeds[seed] for seed in stuck))
     count = sum(stage.seed in stuck for stage in missing)
     whose = f"seed {stuck[0]}" if len(stuck) == 1 else f"{len(stuck)} seeds, {stuck[0]} first,"
@@ -69,6 +69,35 @@ def refuse_elsewhere(
         hint=f"{ALLOW} trains them here, and reports name those pairs; --retrain-mixed trains"
         " all of these seeds here; or go on where they began",
     )
+
+
+def stages_elsewhere(
+    plan: Plan, finished: Collection[FinishedStage], here: Collection[str]
+) -> frozenset[str]:
+    """Return what is to be trained again, so that all seeds can be completed on this machine.
+
+    That is what other hardware computed of seeds that would be refused, and what reads it.
+
+    Args:
+        plan: The plan.
+        finished: Its complete stages.
+        here: The models of device that this machine has.
+    """
+    complete = {each.stage for each in finished}
+    stuck = _stuck_seeds(plan, complete, hardware_of_seeds(plan, finished), here)
+    foreign = (
+        each.stage
+        for each in finished
+        if plan.stages[each.stage].seed in stuck and each.bits.device not in ("", *here)
+    )
+    return with_readers(foreign, finished)
+
+
+def _stuck_seeds(
+    plan: Plan, complete: Collection[str], seeds: Mapping[int, str], here: Collection[str]
+) -> set[int]:
+    missing = (s.seed for d, s in plan.stages.items() if d not in complete and not s.is_task)
+    return {seed for seed in missing if seeds.get(seed, "") not in ("", *here)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
