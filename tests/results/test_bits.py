@@ -69,10 +69,10 @@ def test_a_studys_mixture_is_read_from_its_attempts(lab, versions):
     with lab.finished("s1", plan) as session:
         header = session._header
 
-        def told(stage, name):
+        def told(stage, name, *pack):
             version = versions[stage.seed % len(versions)]
             environment = {"torch": version, "cpu": "A CPU", "gpus": ""}
-            return header(stage, name).model_copy(update={"environment": environment})
+            return header(stage, name, *pack).model_copy(update={"environment": environment})
 
         session._header = told
         session.train_all()
