@@ -4,6 +4,7 @@ import sys
 import time
 
 import pytest
+
 from icckd.api.progress import PlainLines
 from icckd.journal.folder import StateFolder
 from icckd.results.query import open_results
