@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -133,7 +134,7 @@ def fingerprint(data: Data, root: Path) -> str:
         if inventory is not None and inventory.counts_anew:
             total.update(f"reader {READER}\n".encode())
     for file in data.raw_files(root):
-        total.update(f"{file.name} {_content(file)}\n".encode())
+        total.update(f"{file.name} {_raw_content(file)}\n".encode())
     return total.hexdigest()
 
 
@@ -268,6 +269,20 @@ def _summed(listed: list[Listed], seen: Iterable[Seen]) -> _About:
 
 def _unseen(file: Path) -> Seen:
     return Seen(digest=_content(file))
+
+
+def _raw_content(file: Path) -> str:
+    """Return the digest of a raw file: a worker asks for it before every stage."""
+    about = file.stat()
+    if max(about.st_mtime_ns, about.st_ctime_ns) >= time.time_ns() - SETTLED_NS:
+        return _content(file)
+    seen = (about.st_size, about.st_mtime_ns, about.st_ctime_ns, about.st_ino, about.st_dev)
+    return _content_as_seen(file, seen)
+
+
+@functools.lru_cache(maxsize=64)
+def _content_as_seen(file: Path, seen: tuple[int, ...]) -> str:
+    return _content(file)
 
 
 def _content(file: Path) -> str:
