@@ -38,6 +38,8 @@ from icckd.study.plan import StageJob
 Costs = Mapping[str, float | None]
 """CPU seconds by what was done; None where it was not."""
 SEEDS, ARMS, METRICS = 8, 7, 8
+MOST_SEEDS = 10_000
+"""Of a study."""
 LOOKS = 10
 
 
@@ -126,8 +128,9 @@ def arms(size: int) -> Costs:
 
 
 def seeds(size: int) -> Costs:
-    """Trials by seeds: `size` of them, of seven arms."""
-    return _made(ARMS, max(2, size // ARMS))
+    """Trials by seeds: `size` of them, of seven arms, or as many as the most seeds allow."""
+    arms = max(ARMS, -(-size // MOST_SEEDS))
+    return _made(arms, max(2, size // arms))
 
 
 def _made(arms: int, seeds: int) -> Costs:
@@ -309,7 +312,7 @@ def beside(commit: str, arms: int, seeds: int, epochs: int) -> list[str]:
 BESIDE_ROUNDS = 3
 SIZES: dict[str, Sequence[int]] = {
     "arms": (16, 104, 504, 2_000),
-    "seeds": (14, 105, 1_001, 10_003),
+    "seeds": (14, 105, 1_001, 10_003, 100_000),
     "attempts": (14, 140, 1_400, 14_000),
     "viewers": (0, 1, 2, 4, 8),
     "monitor": (20, 130, 1_300, 5_000),

@@ -1,14 +1,17 @@
 """What one look at a state folder costs: new lines and open journals, however much is done."""
 
+import contextlib
 import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import pytest
 
 import icckd.results.ingest as ingest
 from icckd.journal.events import LogLine
+from icckd.journal.folder import StateFolder
 from icckd.journal.listing import JournalListing
 from icckd.journal.owner import owner_lock
 from icckd.results.store import Store
@@ -145,6 +148,51 @@ def test_states_in_the_file_are_made_again_only_for_what_they_do_not_speak_of(la
     with owner_lock(lab.folder), in_memory(lab.folder) as fresh:
         expected = fresh.select("select state, count(*) from stage_now group by all")
     assert sorted(after) == sorted(expected)
+
+
+@pytest.mark.parametrize("on_file", [pytest.param(True, marks=pytest.mark.slow), False])
+def test_states_are_those_of_all_rows_in_whatever_pieces_the_journals_came(lab, tmp_path, on_file):
+    """What only went on is written at its stage alone; nothing of that may differ."""
+    with lab.finished("s1", planned(seeds=(0,))) as first:
+        lost = first.train(first.stage("full", 0), until=1, end=None)
+        first.say(first.stage("full", 0), "pending", attempt=lost, reason="killed; trying again")
+        first.train(first.stage("full", 0))
+        first.train(first.stage("full", 0, 1), until=1, end="failed")
+    with lab.finished("s2", planned(seeds=(0,))) as second:
+        second.train(second.stage("full", 0, 1))
+    again, random = StateFolder(tmp_path / "again"), Random(on_file)
+    again.create()
+    lines = {path: path.read_bytes().splitlines(keepends=True) for path in lab.folder.journals()}
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(owner_lock(again))
+        make = Store.open_file if on_file else Store.in_memory
+        store = stack.enter_context(make(again))
+        wholly = stack.enter_context(counted(store, "_say_states"))
+        looks = 0
+        while lines:
+            for _ in range(random.randint(1, 5)):
+                path = random.choice(list(lines)) if lines else None
+                if path is not None:
+                    target = again.root / path.relative_to(lab.folder.root)
+                    target.parent.mkdir(exist_ok=True)
+                    with target.open("ab") as file:
+                        file.write(lines[path].pop(0))
+                    lines = {path: left for path, left in lines.items() if left}
+            looks += 1
+            store.ingest()
+            for said, follows in (("stage_now", "stage_state"), ("revision", "revision_state")):
+                now = [sorted(map(repr, store.select(f"from {name}"))) for name in (said, follows)]
+                assert now[0] == now[1]
+    assert len(wholly) < looks
+
+
+@contextlib.contextmanager
+def counted(store, name):
+    """Count the calls of a method."""
+    calls, method = [], getattr(store, name)
+    setattr(store, name, lambda: (calls.append(1), method())[1])
+    yield calls
+    delattr(store, name)
 
 
 def test_few_rows_and_many_are_stored_alike(lab, monkeypatch):

@@ -287,6 +287,9 @@ class Ingester:
         columns: Columns by table.
         durable: Whether rows outlive this process, so that journals must be synced first.
         chunk_bytes: About how much of the journals goes into one transaction.
+
+    Attributes:
+        grown: Attempts of which the last run read something.
     """
 
     def __init__(
@@ -303,6 +306,7 @@ class Ingester:
         self._durable = durable
         self._chunk_bytes = chunk_bytes
         self._positions: dict[Key, Position] = {}
+        self.grown: set[str] = set()
         self._torn: dict[Key, tuple[int, int]] = {}
 
     def restore(self, connection: DuckDBPyConnection) -> None:
@@ -337,6 +341,7 @@ class Ingester:
                 may have grown.
         """
         changed: set[str] = set()
+        self.grown = set()
         batch = _Batch()
         for key in map(self._key, journals()) if journals else self._listing.open():
             while self._read(key, batch):
@@ -420,6 +425,7 @@ class Ingester:
             for table, rows in batch.rows.items():
                 self._tables[table].add(connection, rows)
         self._positions.update(batch.positions)
+        self.grown |= {name for source, name in batch.positions if source == ATTEMPT}
         for position in batch.positions.values():
             if position.closed:
                 self._listing.close(position.source, position.name)

@@ -11,7 +11,7 @@ from icckd.journal.folder import StateFolder
 from icckd.journal.owner import try_owner_lock
 from icckd.results.bits import Bits, FinishedStage, mixed_bits, read_finished
 from icckd.results.database import about_views as about_views
-from icckd.results.store import Store
+from icckd.results.store import GROWING, Store
 from icckd.results.studies import (
     Provenance,
     find_revision,
@@ -63,8 +63,7 @@ if TYPE_CHECKING:  # NumPy and the statistics are imported by the answers that n
     from icckd.study.plan import Plan
 
 T = TypeVar("T")
-# While stages run these tables grow, and only these answers change: outcomes wait for their end.
-_GROWING = frozenset({"metric", "log_line", "journal"})
+# While stages run, only these answers change: outcomes wait for their end.
 _CHANGING = frozenset(
     {
         "overviews",
@@ -137,7 +136,7 @@ class Results:
     def refresh(self) -> bool:
         """Take in what the journals hold that is new; return whether anything changed."""
         changed = self._store.ingest()
-        if changed <= _GROWING:
+        if changed <= GROWING:
             lost = _CHANGING if changed else frozenset()
             self._answers = {k: v for k, v in self._answers.items() if k[0] not in lost}
         else:

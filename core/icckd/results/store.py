@@ -124,6 +124,17 @@ def _refuse_unless_reading(statements: list[Any]) -> None:
 _SAID = (("stage_now", "stage_state"), ("revision", "revision_state"))
 _BYTES_READ = "select coalesce(sum(byte_offset), 0)::bigint from journal"
 _HAS_SAID_ALL = f"select said = ({_BYTES_READ}) from made_by"
+_NOTE_SAID = f"update made_by set said = ({_BYTES_READ})"
+_GROWN = """
+update stage_now
+set epoch = now.epoch, seconds = now.seconds
+from (select attempt, epoch, seconds from attempt_state where attempt in ({})) as now
+where stage_now.attempt = now.attempt
+"""
+MOST_GROWN = 100
+"""Attempts that go on at once; of more than these the states of all stages are said again."""
+GROWING = frozenset({"metric", "log_line", "journal"})
+"""Tables that grow while stages run; no state follows from them but how far an attempt is."""
 RETURN_SECONDS = 2.0
 """Time between two attempts to return to the database file after the disk was full."""
 
@@ -379,7 +390,11 @@ class Store:
         with transaction(self._connection):
             if update_live_session(self._connection, self.folder):
                 changed |= {"live_session"}
-            if changed or not (self._settled or self._has_said_all()):
+            grown = self._ingester.grown
+            if self._settled and changed <= GROWING and len(grown) <= MOST_GROWN:
+                if changed:
+                    self._say_how_far(sorted(grown))
+            elif changed or not (self._settled or self._has_said_all()):
                 self._say_states()
         self._settled = True
         return changed
@@ -394,10 +409,18 @@ class Store:
             for table, view in _SAID:
                 self._connection.execute(f"delete from {table}")
                 self._connection.execute(f"insert into {table} from {view}")
-            self._connection.execute(f"update made_by set said = ({_BYTES_READ})")
+            self._connection.execute(_NOTE_SAID)
         else:  # in memory DuckDB keeps the room of deleted rows, and a viewer would grow for ever
             for table, view in _SAID:
                 self._connection.execute(f"create or replace table {table} as from {view}")
+
+    def _say_how_far(self, attempts: list[str]) -> None:
+        """Write how far some attempts are, at the stages that they stand for; all else stays."""
+        if attempts:
+            places = ", ".join(f"${number}" for number, _ in enumerate(attempts, start=1))
+            self._connection.execute(_GROWN.format(places), attempts)
+        if self._on_file:
+            self._connection.execute(_NOTE_SAID)
 
     def _cursor(self) -> DuckDBPyConnection:
         """Return this thread's own cursor: a shared one hands results to the wrong thread."""
