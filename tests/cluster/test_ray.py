@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from icckd.journal.file import read_chunk
+from icckd.resources.host import cpu_model
 from tests.support.blocks import ROOT, blocks_of
 from tests.support.desk import Desk, attempts_begun, wait_for_epochs
 from tests.support.ray_cluster import VARIABLES, need_ray, own_network, ray_cluster
@@ -313,3 +314,24 @@ def test_a_node_that_does_not_see_the_state_folder_is_named_with_what_to_do(netw
     assert f"the state folder {hidden} is not the session's here" in done.stderr
     assert "mount the same folder under the same path on every node" in done.stderr
     assert not list((desk.state / "attempts").iterdir())
+
+
+@pytest.mark.long
+def test_stages_whose_seed_has_begun_wait_for_a_node_of_its_class_of_hardware(cluster, desk):
+    """A teacher may run anywhere; its student asks for the class on which that was computed."""
+    desk.write(TWO_STAGES)
+    configure(desk, f'[ray.classes]\n{json.dumps(cpu_model())} = "this-class"\n')
+    session = desk.start(*on_ray(cluster.address))
+    why = "waits for a node with 1 CPU and the resource 'this-class': the Ray cluster has none now"
+    wait_for(lambda: list(desk.state.glob("sessions/*/journal.jsonl")), process=session)
+    wait_for(lambda: why in desk.run("status", "s").stdout, process=session)
+    assert [header["kind"] for header in attempts_begun(desk)] == ["teacher"]
+
+    node = cluster.add_node(resource="this-class")
+    wait_for(lambda: node in cluster.busy(), process=session)
+    ends_well(session)
+    assert len(completed(desk)) == 2
+
+
+def completed(desk):
+    return list((desk.state / "artifacts").glob("*/manifest.json"))

@@ -4,6 +4,7 @@ Every test holds what comes out against the local executor, by SHA-256 of the ar
 """
 
 import contextlib
+import json
 import shutil
 import signal
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from icckd.journal.folder import StateFolder
 from icckd.journal.requests import Wanted, submit
+from icckd.resources.host import cpu_model
 from icckd.run.slurm import SlurmExecutor
 from icckd.testing.executors import case_of, laws_of
 from tests.cluster.outcomes import artifacts, attempts_by_stage, complete_once
@@ -115,6 +117,34 @@ def test_a_requeued_task_resumes_and_one_that_is_complete_trains_nothing(slurm_d
     slurm.call("scontrol", "requeue", first)  # it is complete: Slurm runs it again all the same
     wait_for(lambda: not {"PENDING", "RUNNING", "COMPLETING", "REQUEUED"} & {*slurm.states()}, 60)
     assert attempts_by_stage(slurm_desk.state) == before
+
+
+def configure(desk, text):
+    """Add to what is configured, for the state folder."""
+    desk.state.mkdir(exist_ok=True)
+    (desk.state / "config.toml").write_text(text)
+
+
+def test_stages_are_led_to_the_class_of_hardware_that_computed_their_seeds_first(slurm_desk, slurm):
+    """Students ask for the feature of their teacher's class; one that no node has is refused."""
+    feature = ("scontrol", "update", "nodename=n1")
+    slurm.call(*feature, "availablefeatures=here", "activefeatures=here")
+    try:
+        configure(slurm_desk, f'[slurm.classes]\n{json.dumps(cpu_model())} = "here"\n')
+        done = run(slurm_desk)
+        assert done.returncode == 0, done.stderr
+        scripts = [path.read_text() for path in slurm_desk.state.glob("tasks/*/script.sh")]
+        asked = ["--constraint=here" in text for text in scripts]
+        assert set(asked) == {True, False}
+        assert complete_once(slurm_desk.state)
+
+        configure(slurm_desk, f'[slurm.classes]\n{json.dumps(cpu_model())} = "elsewhere"\n')
+        refused = run(slurm_desk, STUDY.replace("epochs = 3", "epochs = 4"))
+        assert refused.returncode == 4
+        assert "Slurm's sbatch failed" in refused.stderr
+        assert "feature" in refused.stderr.lower()
+    finally:
+        slurm.call(*feature, "availablefeatures=", "activefeatures=")
 
 
 def test_a_preempted_task_resumes_from_its_checkpoint(slurm_desk, slurm, local):

@@ -73,8 +73,8 @@ class RayCluster:
     address: str
     nodes: list[int] = field(default_factory=list)
 
-    def add_node(self, cpus: int = 1) -> int:
-        self.nodes.append(self._ask("add", cpus))
+    def add_node(self, cpus: int = 1, resource: str = "") -> int:
+        self.nodes.append(self._ask("add", cpus, resource))
         return self.nodes[-1]
 
     def remove_node(self, number: int) -> None:
@@ -158,9 +158,10 @@ def hold() -> None:
     nodes = [cluster.head_node]
     print(json.dumps(cluster.address), file=out, flush=True)
     for line in sys.stdin:
-        what, number = json.loads(line)
+        what, number, *more = json.loads(line)
         if what == "add":
-            nodes.append(cluster.add_node(num_cpus=number, object_store_memory=80 << 20))
+            own = {"resources": {more[0]: 1}} if more[0] else {}
+            nodes.append(cluster.add_node(num_cpus=number, object_store_memory=80 << 20, **own))
             number = len(nodes) - 1
         elif what == "remove":
             cluster.remove_node(nodes[number], allow_graceful=False)
