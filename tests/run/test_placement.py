@@ -262,6 +262,7 @@ class Admitting(Scripted):
 
     capabilities = Capabilities(admits=True)
     models: dict[str, int]
+    waits_for = ""
 
     def hardware(self):
         return self.models

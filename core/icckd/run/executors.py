@@ -136,13 +136,16 @@ class Executor(Protocol):
 class AdmittingExecutor(Executor, Protocol):
     """An executor that looks at what a list takes before it begins it."""
 
+    waits_for: str
+    """Why the list that was shown last cannot start now; "" when it can."""
+
     def hardware(self) -> Mapping[str, int]:
         """Return how many lists could start now, by every model of device that there is."""
 
     def admits(self, stages: Sequence[StageJob], hardware: str) -> bool:
         """Return whether a list can start now; what can is submitted next.
 
-        Why not is the executor's to tell. Where nothing runs, nothing is refused for what it takes.
+        Where nothing runs, nothing is refused for what it takes.
 
         Args:
             stages: The list.

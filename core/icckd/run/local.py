@@ -128,7 +128,8 @@ class LocalExecutor:
         self._room = room
         self._claim: Claim | None = None
         self._held: tuple[Busy, ...] = ()
-        self._waits: set[str] = set()
+        self.waits_for = ""
+        self._told: set[str] = set()
         self._model = cpu_model() if device == "cpu" else ""
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
@@ -182,7 +183,7 @@ class LocalExecutor:
     def admits(self, stages: Sequence[StageJob], hardware: str) -> bool:
         """Return whether a list can start now; then its claim on the machine is held."""
         digests = [stage.digest for stage in stages]
-        gpus = self._gpus_for(digests, hardware)
+        gpus, self.waits_for = self._gpus_for(digests, hardware), ""
         if self._room is None:
             return self._device == "cpu" or bool(gpus)
         busy, idle = self._busy(), [w for w in self._workers.values() if not w.orders]
@@ -195,8 +196,9 @@ class LocalExecutor:
         if isinstance(answer, Claim):
             self._claim = answer
             return True
-        if answer not in self._waits and answer:
-            self._waits.add(answer)
+        self.waits_for = answer
+        if answer not in self._told:
+            self._told.add(answer)
             self._notify(answer)
         return False
 

@@ -147,6 +147,7 @@ class Session:
         )
         self._schedule = Schedule(request.plan, request.complete, first=request.first)
         self._placement = Placement(request.mix, request.hardware)
+        self._waits = ""
         self._control = RequestControl(request.study, self._schedule)
         self._finishing = False
         self._stalled: dict[str, str] = {}
@@ -268,8 +269,18 @@ class Session:
 
     def _is_refused(self, stages: Sequence[StageJob]) -> bool:
         """Whether the executor does not take a list just now."""
+        if self._admitting is None:
+            return False
         hardware = self._placement.of(stages[0].seed)
-        return self._admitting is not None and not self._admitting.admits(stages, hardware)
+        is_refused = not self._admitting.admits(stages, hardware)
+        self._say_waits(self._admitting.waits_for)
+        return is_refused
+
+    def _say_waits(self, why: str) -> None:
+        """Say what a stage waits for that is ready, or that it does not any more."""
+        if why != self._waits:
+            self._waits = why
+            self._write_live_status()
 
     def _refuse_absent_hardware(self) -> None:
         """Refuse to wait for hardware that was here and is not any more.
@@ -336,6 +347,7 @@ class Session:
         schedule, now = self._schedule, time.monotonic()
         begun = self._begun.pop(attempt, None)
         if report.what == "started":
+            self._say_waits("")
             self._begun[attempt] = now
             if schedule.states[digest] == "running":
                 self._record([Transition(stage=digest, state="running")], attempt)
@@ -379,6 +391,7 @@ class Session:
             changes = self._schedule.failed(stage.digest, "machine", found.reason)
             self._record(changes, begun, "machine")
         else:
+            self._say_waits(found.reason)
             again = time.monotonic() + found.pause
             changes = self._schedule.returned(stage.digest, found.reason, not_before=again)
             self._record(changes, begun)
@@ -436,7 +449,8 @@ class Session:
         self._write_live_status()
 
     def _write_live_status(self) -> None:
-        status = LiveStatus(paused=self._control.paused, stalled=self._stalled)
+        waits = {"ready": self._waits} if self._waits else {}
+        status = LiveStatus(paused=self._control.paused, stalled={**self._stalled, **waits})
         self._live_status.write(status)
         if self._shared is not None:
             self._shared.say(status)
