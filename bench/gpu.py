@@ -1,10 +1,10 @@
 """Whether icckd works on this machine's GPU: `python bench/gpu.py [--out FILE]`.
 
-Nine steps, each in a process of its own with a time limit, so that a crash or an error that stays
+Eleven steps, each in a process of its own with a time limit, so that a crash or an error that stays
 with a GPU ends one step only. Prints a table and writes a JSON file. The exit code is 0 if no step
 failed, 1 if one did, 4 without a usable GPU; it never depends on how fast anything is.
 
-Steps 7 and 9 measure time and energy: nothing else should use the GPU meanwhile.
+Steps 7 and 9 to 11 measure time and energy: nothing else should use the GPU meanwhile.
 `--device cpu --tiny` goes through the same steps in a minute or two, to check the script itself;
 what has no meaning on a CPU is not run there. docs/not-shown.md says what to look for.
 """
@@ -265,7 +265,7 @@ def run_all(arguments: argparse.Namespace, folder: Path) -> int:
 
     def one(name: str) -> None:
         if setting.device == "cpu" and STEPS[name].is_slow_on_cpu and not arguments.only:
-            reason = f"not run on cpu: it compiles for a minute; --only {name} runs it"
+            reason = f"not run on cpu: it takes a minute; --only {name} runs it"
             step = _step(name, "not run", reason, 0.0, Findings())
         else:
             step = in_own_process(name, setting, gpu)

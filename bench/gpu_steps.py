@@ -1,4 +1,4 @@
-"""The nine steps of bench/gpu.py: each adds to its findings what it checked and measured."""
+"""The steps of bench/gpu.py: each adds to its findings what it checked and measured."""
 
 import hashlib
 import importlib.util
@@ -30,6 +30,7 @@ from gpu_stages import (
     teacher,
     train,
 )
+from gpu_times import step_times
 from timing import ratio
 
 STEPS_BETWEEN_CHECKS = {"cpu": 1, "cuda": 32}
@@ -90,6 +91,30 @@ def _study(setting: Setting, name: str, found: Findings, *, jobs: int) -> Path:
     devices = [row["d"] for row in rows]
     found.check("they trained on the device asked for", devices == [setting.device], devices)
     return home
+
+
+def whole_study(setting: Setting, found: Findings) -> None:
+    """Run the shipped study with all its seeds, in packs: how long a user waits."""
+    home, jobs = setting.folder / "home", 2 if setting.tiny else 4
+    few = ["--seeds", "0:1", "teacher.training.epochs=1", "student.training.epochs=1"]
+    start = time.perf_counter()
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "icckd.cli.main", "run", str(ROOT / "studies/ablations.toml"),
+            "--device", setting.device, "--jobs", str(jobs), "numerics.packing=on",
+            *(few if setting.tiny else []),
+        ],
+        env={**os.environ, "ICCKD_HOME": str(home),
+             "PYTHONPATH": os.pathsep.join([str(ROOT / "core"), str(ROOT)])},
+        cwd=setting.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - start
+    found.check("icckd run ends with exit 0", done.returncode == 0, tail(done.stderr))
+    states = _sql(home, "select state, count(*) as stages from stage_state group by state")
+    found.check("all stages are complete", [row["state"] for row in states] == ["complete"], states)
+    rows = _sql(home, "select distinct json_extract_string(numerics, '$.packed') as p from attempt")
+    found.check("all were packed", [row["p"] for row in rows] == ["true"], rows)
+    found.measured[f"seconds of the whole study, packed, {jobs} workers"] = round(seconds, 1)
 
 
 WATCH = '''
@@ -223,7 +248,8 @@ def host_waits(setting: Setting, found: Findings) -> None:
                 folder = _image_folder(setting.folder, 16 * steps * times)
                 data = {"kind": "image-folder", "folder": folder, "size": 12, "resident_bytes": 0}
             label = f"{name.replace(' ', '-')}-{times}"
-            counted = {"numerics": {"precision": precision}, "count": "waits"}
+            graphs = {"graphs": "on"} if "captured" in name else {}
+            counted = {"numerics": {"precision": precision, **graphs}, "count": "waits"}
             if name.startswith("teacher"):
                 stages.append(teacher(label, data, training, **counted))
                 continue
@@ -252,6 +278,7 @@ WAITING = {
     "teacher with cache, fp16": "fp16",
     "kd, fp16": "fp16",
     "teacher with cache, streamed": "fp32",
+    "teacher with cache, captured": "fp32",
 }
 """Stages whose waits are counted, each with its precision."""
 
@@ -364,6 +391,7 @@ def resume(setting: Setting, found: Findings) -> None:
     wholes: list[Stage] = [teacher("teacher", digits(), training)]
     wholes.append(student("crd", "teacher", digits(), training, settings=crd))
     wholes.append(teacher("fp16", digits(), training, numerics={"precision": "fp16"}))
+    wholes.append(teacher("captured", digits(), training, numerics={"graphs": "on"}))
     if is_able("bf16", setting.device):
         adam = {"training": {**training, "lr": 0.01, "optimizer": {"kind": "adamw"}}}
         bf16 = {"precision": "bf16"}
@@ -394,7 +422,7 @@ def speed(setting: Setting, found: Findings) -> None:
             raise NotRunError("compiled stages not timed: tiny")
         need_compiler()
         variants["compile"] = {"compile": "on"}
-    found.measured["CUDA graph"] = "not built"
+    variants["graphs"] = {"graphs": "on"}
     brief = {"epochs": epochs, "batch_size": batch, "diagnose_epochs": []}
     cifar = {"size": 16 if setting.tiny else 32, "classes": 20, "subclasses": 1}
 
@@ -563,6 +591,8 @@ STEPS = {
     "shapes": Step(number=5, run=many_shapes, seconds=200, is_slow_on_cpu=True),
     "resume": Step(number=6, run=resume, seconds=120),
     "speed": Step(number=7, run=speed, seconds=240, is_alone=True),
+    "times": Step(number=10, run=step_times, seconds=60, is_alone=True),
+    "whole": Step(number=11, run=whole_study, seconds=120, is_alone=True, is_slow_on_cpu=True),
     "faults": Step(number=8, run=provoked, seconds=150),
     "memory": Step(number=9, run=memory_and_energy, seconds=100, is_alone=True),
 }

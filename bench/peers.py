@@ -112,16 +112,17 @@ def _sgd(model: nn.Module) -> torch.optim.SGD:
     return torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
 
 
-def peer_teacher_epoch(workers: int = 0) -> Callable[[], float]:
+def peer_teacher_epoch(workers: int = 0, device: str = "cpu") -> Callable[[], float]:
     """Return a function that trains one epoch of a two-view teacher, with loader processes."""
-    model, cache = PeerNet((16, 32, 64)), EmbeddingCache(CLASSES, 64, 64)
+    model, cache = PeerNet((16, 32, 64)).to(device), EmbeddingCache(CLASSES, 64, 64).to(device)
     optimiser, loader = _sgd(model), _loader(2, workers)
 
     def epoch() -> float:
         model.train()
         total = 0.0
-        for views, labels_B, ids_B in loader:
-            h_BD, logits_BC = model(torch.cat(views))
+        for views, *told in loader:
+            labels_B, ids_B = (each.to(device) for each in told)
+            h_BD, logits_BC = model(torch.cat(views).to(device))
             view1_BD, view2_BD = h_BD.chunk(2)
             logits_BC = logits_BC[: len(labels_B)]
             intra = looped_intra(view1_BD, view2_BD, labels_B, ids_B, cache, temperature=0.1)
@@ -136,15 +137,16 @@ def peer_teacher_epoch(workers: int = 0) -> Callable[[], float]:
     return epoch
 
 
-def peer_student_epoch(workers: int = 0) -> Callable[[], float]:
+def peer_student_epoch(workers: int = 0, device: str = "cpu") -> Callable[[], float]:
     """Return a function that distils one epoch of a student, with loader processes."""
-    teacher, student = PeerNet((16, 32, 64)).eval(), PeerNet((4, 8, 16))
+    teacher, student = PeerNet((16, 32, 64)).to(device).eval(), PeerNet((4, 8, 16)).to(device)
     optimiser, loader = _sgd(student), _loader(1, workers)
 
     def epoch() -> float:
         student.train()
         total = 0.0
-        for x, labels_B, _ in loader:
+        for images, labels, _ in loader:
+            x, labels_B = images.to(device), labels.to(device)
             with torch.no_grad():
                 _, teacher_BC = teacher(x)
             _, logits_BC = student(x)
