@@ -140,6 +140,8 @@ def test_seeds_that_began_on_other_hardware_are_refused_unless_a_mixture_is_allo
 
     assert "2 of 4 stages to train" in desk.train("run", "small.toml").stderr  # of a new seed
     desk.write(desk.small)
+    planned = " ".join(desk.run("plan", "small.toml").stdout.split())
+    assert "icckd run refuses: seed 0 began on hardware of class 'Another CPU'" in planned
     refused = desk.run("run", "small.toml", code=4).stderr
     assert "seed 0 began on hardware of class 'Another CPU', and this machine has '" in refused
     assert "hint: --mix allow" in refused

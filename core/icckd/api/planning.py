@@ -2,24 +2,28 @@
 
 import json
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from icckd.api.forecast import Forecast, forecast
 from icckd.api.running import Say, device_for
 from icckd.api.source import accepted_files, source_notices, task_file_notices
+from icckd.configuration import configuration
 from icckd.errors import MachineError
 from icckd.journal.folder import StateFolder
 from icckd.report.item_text import planned_about
 from icckd.report.seed_power import seed_power_lines
 from icckd.report.text import display, html_text
-from icckd.resources import models_text, usable_gpus
-from icckd.results.bits import mixed_bits, mixed_note
+from icckd.resources import hardware_here, models_text, usable_gpus
+from icckd.results.bits import FinishedStage, mixed_bits, mixed_note
 from icckd.results.checks import claims, files_of
 from icckd.results.query import Results, open_results
 from icckd.results.seeds import SeedPower, same_study, seed_power, study_as_planned
 from icckd.results.studies import refuse_imported
 from icckd.results.types import Comparison, Estimate, StudyInfo
+from icckd.run.executors import DEFAULT
+from icckd.run.placement import hardware_of_seeds, refuse_elsewhere
 from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, make_plan
 from icckd.run.task_files import source_of_task
 from icckd.study.arms import Design, expand, outcome_columns
@@ -118,7 +122,7 @@ def plan_study(
     estimates: dict[str, Estimate] = {}
     info = study_as_planned(study, plan.arms)
     pilot: dict[str, Comparison] = {}
-    mixed = ""
+    mixed = elsewhere = ""
     raised: tuple[str, ...] = ()
     edited: list[str] = []
     if folder.exists():
@@ -128,6 +132,7 @@ def plan_study(
             estimates = dict(results.estimates())
             finished = results.finished_stages()
             mixed = mixed_note(mixed_bits(finished[d] for d in plan.stages if d in done))
+            elsewhere = _elsewhere(plan, done, finished, folder)
             raised = results.code_epoch_notes(plan, done)
             edited = task_file_notices(plan, results.task_files(study.study.name), done)
             info, pilot = _pilot(results, study, info)
@@ -148,7 +153,7 @@ def plan_study(
         *_warning_lines(warnings),
         *seed_power_lines(info, power, planned_about(study)),
         *_stages(plan, done),
-        *([f"  {mixed}"] if mixed else []),
+        *(f"  {note}" for note in (mixed, elsewhere) if note),
         *(f"  {notice}" for notice in source_notices(plan, done)),
         *(f"  {note}" for note in (*raised, *edited)),
         *_cost(plan, missing, expected),
@@ -166,6 +171,21 @@ def plan_study(
         text="\n".join(lines),
         open=tuple(display(each.name, 200) for each in open_of(study)),
     )
+
+
+def _elsewhere(
+    plan: Plan, done: frozenset[str], finished: Mapping[str, FinishedStage], folder: StateFolder
+) -> str:
+    """Return why `icckd run` would refuse to complete the study on this machine, or ""."""
+    settings = configuration(folder.root)
+    if settings.mix == "allow" or settings.executor not in (DEFAULT, "inline"):
+        return ""
+    began = hardware_of_seeds(plan, (finished[digest] for digest in done if digest in finished))
+    try:
+        refuse_elsewhere(plan, done, began, hardware_here(plan.device))
+    except MachineError as refused:
+        return f"icckd run refuses: {refused.message}; {refused.hint}"
+    return ""
 
 
 def _trained(study: Study, baseline: Method) -> list[str]:

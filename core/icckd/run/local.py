@@ -38,12 +38,14 @@ from icckd.run.messages import (
     skip_line,
 )
 from icckd.run.prepare import default_jobs
-from icckd.run.room import Busy, Room
+from icckd.run.room import SHARED_CPU, Busy, Room
 from icckd.run.worker_start import StartedWorker, WorkerStarter
 from icckd.study.plan import StageJob
 from icckd.study.records import Device
 
 MAX_STARTS_WITHOUT_WORK = 3
+RETIRE_SECONDS = 5.0
+"""After a list was refused for so long, idle workers give their memory up."""
 
 
 @dataclass(slots=True)
@@ -130,6 +132,7 @@ class LocalExecutor:
         self._held: tuple[Busy, ...] = ()
         self.waits_for = ""
         self._told: set[str] = set()
+        self._refused_since = 0.0
         self._model = cpu_model() if device == "cpu" else ""
         self._workers: dict[int, _Worker] = {}
         self._selector = selectors.DefaultSelector()
@@ -194,9 +197,12 @@ class LocalExecutor:
             held = {w.process.pid: w.gpu.uuid for w in idle if w.gpu}
             answer = self._room.ask_gpu(stages, gpus, busy, held)
         if isinstance(answer, Claim):
-            self._claim = answer
+            self._claim, self._refused_since = answer, 0.0
             return True
-        self.waits_for = answer
+        self.waits_for, now = answer, time.monotonic()
+        self._refused_since = self._refused_since or now
+        if answer != SHARED_CPU and now - self._refused_since >= RETIRE_SECONDS:
+            self.retire()  # what idle workers hold may be what is missing
         if answer not in self._told:
             self._told.add(answer)
             self._notify(answer)

@@ -3,8 +3,9 @@
 <folder>/turn          locked by whoever decides just now; for microseconds
 <folder>/run-PID-...   what a run claims of the machine (`icckd.run.admission.Party`), as JSON
 
-A run that was killed leaves a file without a lock, which the next one removes. Nothing here is
-needed for a run to go on: where the folder cannot be used, or is somebody else's, runs do not know
+A run that was killed leaves a file without a lock, which the next one removes. One that was stopped
+(Ctrl-Z) claims nothing until it goes on: it would keep its claims for ever. Nothing here is needed
+for a run to go on: where the folder cannot be used, or is somebody else's, runs do not know
 of each other.
 """
 
@@ -101,8 +102,19 @@ class MachineShare:
                     path.unlink(missing_ok=True)
                     os.close(lock)
                     continue
+                if _is_stopped(path.name.split("-")[1]):
+                    continue
                 said = json.loads(path.read_bytes())
                 claims = tuple(Claim(**claim) for claim in said.pop("claims"))
                 yield Party(claims=claims, **said)
             except (OSError, ValueError, LookupError, TypeError):
                 continue
+
+
+def _is_stopped(pid: str) -> bool:
+    """Whether a process was stopped by a signal."""
+    try:
+        about = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return about.rpartition(")")[2].split()[:1] == ["T"]
