@@ -228,6 +228,7 @@ class StorageSettings:
         region: Of the bucket.
         seconds: Time between two segments of a journal; a change of state is pushed at once.
         takeover_seconds: A session whose counter stands still for so long may be taken over.
+        scratch: Where a node works that does not see the state folder; "" is its temporary folder.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
@@ -237,6 +238,7 @@ class StorageSettings:
     region: str = ""
     seconds: float = 5.0
     takeover_seconds: float = 60.0
+    scratch: str = ""
 
     def __post_init__(self) -> None:
         """Check what types do not say."""
@@ -252,6 +254,8 @@ class StorageSettings:
             raise ValueError(f"seconds: {LEAST_PUSH_SECONDS:g} to {MOST_PUSH_SECONDS:g} are wanted")
         if self.takeover_seconds < 2 * self.seconds:
             raise ValueError("takeover_seconds: at least twice `seconds` is wanted")
+        if self.scratch and not Path(self.scratch).is_absolute():
+            raise ValueError("scratch: a path from / on is wanted")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ import importlib.util
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
 
 from icckd.api.alerts import alerting
 from icckd.api.forecast import forecast
@@ -336,6 +336,7 @@ def run_session(
             jobs=options.jobs,
             notice=listener.notice,
             address=options.address,
+            **_about_storage(shared),
             is_stopping=lambda: host.stopping() in ("save", "kill"),
             seconds_of=lambda shape: estimates[shape].seconds if shape in estimates else None,
             memory_of=lambda shape: memory("cpu", shape),
@@ -353,6 +354,13 @@ def run_session(
             shared=shared,
         )
         return session.run(), session
+
+
+def _about_storage(shared: "SharedStudy | None") -> dict[str, Any]:
+    """Return what an executor is told of the storage that machines share."""
+    if shared is None:
+        return {}
+    return {"storage_identity": shared.identity, "heard_until": lambda: shared.heard_until}
 
 
 def settled(options: Options, folder: StateFolder, say: Say) -> Options:

@@ -197,6 +197,10 @@ class ExecutorContext:
         gpu_memory_of: The same of the memory of its GPU; None on a CPU, too.
         shares_gpus: Whether stages may share a GPU: not where verdicts are about time or memory.
         address: Of the cluster, as asked for by `--address`; "" leaves it to the executor.
+        storage_identity: What tells the storage that machines share from all others; "" where the
+            session shares nothing.
+        heard_until: Returns until when everything is here that was said on other machines, on the
+            clock of `time.monotonic`.
     """
 
     folder: StateFolder
@@ -209,6 +213,8 @@ class ExecutorContext:
     gpu_memory_of: Callable[[str], float | None] = lambda shape: None
     shares_gpus: bool = False
     address: str = ""
+    storage_identity: str = ""
+    heard_until: Callable[[], float] = lambda: float("inf")
 
     @property
     def numerics(self) -> NumericsClass:

@@ -54,6 +54,7 @@ MOST_TASKS = 100_000
 SHARE_OF_CLASS = 0.0001
 """So much of the resource of a class of hardware a task takes: it says where, not how many."""
 LARGEST_LINE = 1 << 28
+LEFT = "its node left the Ray cluster"
 NOBODY = ""
 """A name that no letter is for."""
 
@@ -69,6 +70,8 @@ class _List:
         resource: What its node must have, of the hardware that it is to be computed on.
         node: Where it runs, once it has begun: Ray's identifier of the node.
         says: Why it waits, as was said.
+        following: What passes on what its task says.
+        looks_gone: Looks in a row at which Ray had no such node.
     """
 
     name: str
@@ -77,6 +80,8 @@ class _List:
     resource: str
     node: str = ""
     says: str = ""
+    following: "asyncio.Task[None] | None" = None
+    looks_gone: int = 0
 
 
 def main() -> None:
@@ -178,9 +183,9 @@ class _Driver:
         task = json.dumps({**self._job.task, "name": name})
         stream = self._attempt.options(**options).remote(task, orders, self._mailbox)
         self._lists[name] = each = _List(name, stream, time.monotonic(), resource)
-        following = asyncio.create_task(self._follow(each))
-        self._following.add(following)
-        following.add_done_callback(self._following.discard)
+        each.following = asyncio.create_task(self._follow(each))
+        self._following.add(each.following)
+        each.following.add_done_callback(self._following.discard)
 
     async def _follow(self, each: _List) -> None:
         """Pass on what a task says, and how it ended."""
@@ -191,6 +196,9 @@ class _Driver:
                 self._heard(each, json.loads(await said))
         except Exception as error:  # of Ray: how the task ended
             cause, reason = await self._why_over(each, error)
+        self._over(each, cause, reason)
+
+    def _over(self, each: _List, cause: Cause | Literal[""], reason: str) -> None:
         del self._lists[each.name]
         self._mailbox.forget.remote(each.name)
         self._say(list=each.name, over=cause, reason=reason)
@@ -217,7 +225,7 @@ class _Driver:
             )
         await self._look()
         if isinstance(error, errors.NodeDiedError) or (each.node and each.node not in self._nodes):
-            return "preempted", "its node left the Ray cluster"
+            return "preempted", LEFT
         return "killed", f"Ray's worker died ({type(error).__name__})"
 
     def _tell(self, each: _List, letter: str) -> None:
@@ -247,7 +255,20 @@ class _Driver:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await self._look()
+            self._leave_silent_nodes()
             self._say_who_waits()
+
+    def _leave_silent_nodes(self) -> None:
+        """End the lists of nodes that Ray has given up.
+
+        A node that fell silent has its connections open: they alone would tell after minutes.
+        """
+        for each in list(self._lists.values()):
+            is_gone = bool(each.node) and each.node not in self._nodes
+            each.looks_gone = each.looks_gone + 1 if is_gone else 0
+            if each.looks_gone > 1 and each.following is not None:
+                each.following.cancel()
+                self._over(each, "preempted", LEFT)
 
     async def _look(self) -> None:
         """See which nodes there are, and tell how many lists they take; give up without a head."""

@@ -5,8 +5,9 @@ Ray ends that process and becomes a report or an error here. On a node a task ha
 attempt its list as the executor `local` would (`icckd.run.ray_task`).
 
 Ray never tries a task again (`max_retries=0`): each execution is an attempt of icckd's own, and the
-session decides by its cause whether there is another. Workers write to the state folder, which has
-to be one shared folder under the same path on every node; a file with a token in it tells.
+session decides by its cause whether there is another. Workers write to the state folder where it
+is one shared folder under the same path, as a file with a token in it tells; elsewhere they need
+storage that machines share (`icckd.run.scratch`).
 """
 
 import contextlib
@@ -46,7 +47,7 @@ from icckd.run.ray_messages import (
 
 DRIVER = "icckd.run.ray_driver"
 FOLDER = "ray"
-"""Below the sessions' folder: logs of workers and drivers, and the file that nodes must see."""
+"""Below the folder of tasks: logs of workers and drivers, and the file that nodes must see."""
 CONNECT_SECONDS = 14.0
 CALL_SECONDS = 6.0
 START_SECONDS = 60.0
@@ -120,6 +121,7 @@ class RayExecutor:
         self._trouble: MachineError | None = None
         self._starts_without_work = 0
         self._last_over = float("-inf")
+        self._has_begun = False
 
     @classmethod
     def for_session(cls, context: ExecutorContext) -> "RayExecutor":
@@ -142,8 +144,8 @@ class RayExecutor:
                 hint="run icckd on a node of the cluster, with --address HOST:PORT or auto",
             )
         _call(address)
-        logs = context.folder.sessions / FOLDER
-        logs.mkdir(exist_ok=True)
+        logs = context.folder.tasks / FOLDER
+        logs.mkdir(parents=True, exist_ok=True)
         token = uuid.uuid4().hex
         probe = logs / f"probe-{token[:8]}"
         probe.write_text(token, encoding="utf-8")
@@ -164,6 +166,7 @@ class RayExecutor:
                 "device": numerics.device,
                 "threads": numerics.threads,
                 "environment": {k: v for k, v in os.environ.items() if k.startswith("ICCKD_")},
+                "identity": context.storage_identity,
             },
         )
         made = cls(
@@ -293,10 +296,15 @@ class RayExecutor:
         if "waits" in said:
             orders = list(each.orders.values())
             return [Report(order=order, what="stalled", reason=said["waits"]) for order in orders]
+        if "refused" in said:
+            if not self._has_begun:
+                self._trouble = MachineError(said["refused"], hint=said["hint"])
+            return []
         if "over" in said:
             return self._list_over(each, said["over"] or "preempted", said["reason"])
         order = each.orders[said.pop("attempt")]
         if said["what"] == "started":
+            self._has_begun = True
             each.begun.add(order.attempt)
         elif said["what"] != "stalled":
             self._starts_without_work = 0

@@ -29,6 +29,7 @@ class TaskJob:
         device: Where to train.
         threads: Threads of the worker.
         environment: The variables of icckd that the session has.
+        identity: Of the storage that the session shares; "" where it shares none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class TaskJob:
     device: Device
     threads: int
     environment: Mapping[str, str]
+    identity: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

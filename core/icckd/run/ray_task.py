@@ -8,6 +8,9 @@ torch loaded (`icckd.run.worker_start`). On a CPU its worker stays for a second,
 well: the first steps of a new one cost as much as a tiny stage. Longer, or on a GPU, it would hold
 memory that Ray takes for free.
 
+A node that does not see the state folder works in one of its own, if storage is configured that
+machines share (`icckd.run.scratch`); without storage that is an error.
+
 What a session tells a running task (take an order back, save, finish, end) is in the mailbox of its
 session, an actor beside the driver: it is gone when the driver's node is, and the tasks with it.
 
@@ -25,7 +28,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 
@@ -36,10 +39,13 @@ from icckd.run.executors import Report
 from icckd.run.local import LocalExecutor
 from icckd.run.messages import Order, read_session_line
 from icckd.run.ray_messages import END, FINISH, LINGER_SECONDS, SAVE, TaskJob
+from icckd.run.scratch import Scratch, is_seen
+from icckd.storage.base import StorageError
+
+if TYPE_CHECKING:
+    from icckd.configuration import StorageSettings
 
 POLL_SECONDS = 0.2
-PROBE_SECONDS = 5.0
-"""How long a node may take to show a file that another one wrote: caches of NFS."""
 END_SECONDS = 10.0
 """How long a worker that has nothing to do may take to end."""
 
@@ -74,7 +80,8 @@ def attempt_list(job: str, orders: str, mailbox: Any) -> Iterator[str]:
     """Attempt a list of orders; yield what happens, as JSON.
 
     First comes `{"node": ..., "node_id": ...}`; then `{"attempt": ..., "what": ..., ...}` for each
-    report of the local executor; or `{"trouble": ..., "hint": ...}`, after which nothing comes.
+    report of the local executor; `{"refused": ..., "hint": ...}` where storage refuses this node;
+    or `{"trouble": ..., "hint": ...}`, after which nothing comes.
 
     Args:
         job: A `TaskJob`, as JSON.
@@ -85,12 +92,22 @@ def attempt_list(job: str, orders: str, mailbox: Any) -> Iterator[str]:
     node, node_id = socket.gethostname(), ray.get_runtime_context().get_node_id()
     yield json.dumps({"node": node, "node_id": node_id})
     try:
-        check_node(given)
+        check_version(given)
+        wanted = read_session_line(orders.encode()).orders
+        scratch = _scratch(given, wanted[0].storage)
+        folder = Path(given.state_folder)
+        if scratch is not None:
+            folder, wanted = scratch.folder.root, tuple(scratch.orders(wanted))
+            try:
+                scratch.try_storage()
+            except StorageError as error:  # its workers wait; a session that begins ends
+                yield json.dumps({"refused": f"node {node}: {error.message}", "hint": error.hint})
         letters = _Letters(mailbox, given.name)
-        executor = _executor(given, node)
+        executor = _executor(given, node, folder)
         lingers = given.device == "cpu"
-        listed = read_session_line(orders.encode()).orders
-        for report in _attempts(executor, listed, letters, lingers=lingers):
+        for report in _attempts(executor, wanted, letters, lingers=lingers):
+            if report.what == "lost" and scratch is not None:
+                scratch.push_rest(report.attempt)
             yield _told(report, node)
     except MachineError as error:
         yield json.dumps({"trouble": f"node {node}: {error}", "hint": error.hint})
@@ -217,42 +234,49 @@ class _Letters:
         return self._mailbox.after.remote(self._name, self._seen).future()
 
 
-def check_node(job: TaskJob) -> None:
-    """Check that this node can do what is asked.
+def check_version(job: TaskJob) -> None:
+    """Check that this node has the icckd of the session.
 
     Raises:
-        MachineError: It has another icckd, or does not see the state folder.
+        MachineError: It has another one.
     """
     if job.version != __version__:
         raise MachineError(
             f"icckd {__version__} is installed here, the session has {job.version}",
             hint="install the same version on every node",
         )
-    path = Path(job.state_folder) / job.probe
-    end = time.monotonic() + PROBE_SECONDS
-    while _text(path) != job.token:
-        if time.monotonic() > end:
+
+
+_scratches: dict[str, Scratch | None] = {}
+"""Where this process of Ray works for a session, by its token; None is in its state folder."""
+
+
+def _scratch(job: TaskJob, storage: "StorageSettings | None") -> Scratch | None:
+    """Return where this node works for a session, or None where it sees its state folder.
+
+    Raises:
+        MachineError: It sees none, and no storage is configured; or it has no place of its own.
+    """
+    if job.token not in _scratches:
+        if is_seen(Path(job.state_folder) / job.probe, job.token):
+            _scratches[job.token] = None
+        elif storage is not None:
+            _scratches[job.token] = Scratch(storage, job.identity)
+        else:
             raise MachineError(
                 f"the state folder {job.state_folder} is not the session's here:"
                 f" {job.probe} cannot be read",
-                hint="mount the same folder under the same path on every node (docs/cluster.md)",
+                hint="mount the same folder under the same path on every node, or configure"
+                " [storage] (docs/cluster.md)",
             )
-        time.sleep(POLL_SECONDS)
-
-
-def _text(path: Path) -> str:
-    try:
-        os.scandir(path.parent).close()  # has NFS look again
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return ""
+    return _scratches[job.token]
 
 
 _kept: dict[str, LocalExecutor] = {}
 """The executor of this process of Ray, by what it was made for; one at most."""
 
 
-def _executor(job: TaskJob, node: str) -> LocalExecutor:
+def _executor(job: TaskJob, node: str, folder: Path) -> LocalExecutor:
     """Return the executor of this process, made if there is none that fits.
 
     Raises:
@@ -261,14 +285,14 @@ def _executor(job: TaskJob, node: str) -> LocalExecutor:
     _retirement.end()
     gpus = os.environ.get(VISIBLE, "")
     environment = dict(job.environment)
-    key = json.dumps([job.state_folder, job.device, job.threads, environment, gpus])
+    key = json.dumps([str(folder), job.device, job.threads, environment, gpus])
     if key not in _kept:
         for other in list(_kept.values()):
             _forget(other)
         for name in [name for name in os.environ if name.startswith("ICCKD_")]:
             del os.environ[name]
         os.environ.update(environment)
-        logs = Path(job.state_folder) / Path(job.probe).parent / f"{node}-{os.getpid()}"
+        logs = folder / Path(job.probe).parent / f"{node}-{os.getpid()}"
         try:
             logs.mkdir(parents=True, exist_ok=True)
         except OSError as error:

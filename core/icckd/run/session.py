@@ -176,7 +176,9 @@ class Session:
         self._adopt()
         self._sweep()
         shared = self._shared
-        self._ordinal = shared.next_token() if shared else next_session_ordinal(self._folder)
+        self._ordinal = (
+            shared.next_token(self._is_leaving) if shared else next_session_ordinal(self._folder)
+        )
         home = self._folder.sessions / self.name
         home.mkdir()
         with contextlib.suppress(OSError):  # only for the record: a full disk must not stop a run
@@ -194,7 +196,7 @@ class Session:
             code = MachineError.exit_code  # what an exception below ends the command with
             try:
                 if shared is not None:
-                    shared.begin(self._journal.path, self.name)
+                    shared.begin(self._journal.path, self.name, self._is_leaving)
                 self._run_stages()
                 code = self._exit_code()
             except BaseException:
@@ -212,6 +214,9 @@ class Session:
         if shared is not None:
             shared.refuse_lost()
         return code
+
+    def _is_leaving(self) -> bool:
+        return self._stopping() != ""
 
     def _adopt(self) -> None:
         """Take over what earlier sessions left running, of the stages that are missing."""

@@ -24,6 +24,7 @@ from icckd.journal.folder import StateFolder
 from icckd.resources.processes import python
 from icckd.run.executors import Capabilities, ExecutorContext, Report
 from icckd.run.messages import Order
+from icckd.run.share import Share
 from icckd.run.slurm_client import (
     FORGOTTEN,
     Limits,
@@ -137,11 +138,13 @@ class SlurmExecutor:
         jobs: Most tasks at once; None takes what is configured.
         notice: Tells the user something.
         seconds_of: What a stage of a shape takes; None where nobody knows.
+        share: What machines share, if anything: nodes then need not see the state folder.
+        heard_until: Until when everything is here that tasks said, as an `ExecutorContext` has it.
     """
 
     capabilities: ClassVar = Capabilities(adopts=True, remote=True)
 
-    def __init__(  # what it is made from, by keyword
+    def __init__(  # noqa: PLR0913  # what it is made from, by keyword
         self,
         *,
         client: SlurmClient,
@@ -151,7 +154,10 @@ class SlurmExecutor:
         jobs: int | None = None,
         notice: Callable[[str], None],
         seconds_of: Callable[[str], float | None] = lambda shape: None,
+        share: Share | None = None,
+        heard_until: Callable[[], float] = lambda: float("inf"),
     ) -> None:
+        self._share, self._heard_until = share, heard_until
         self.capacity = min(jobs or settings.tasks or MOST_TASKS, limits.jobs)
         self._client, self._limits, self._settings = client, limits, settings
         self._folder, self._notice, self._seconds_of = folder, notice, seconds_of
@@ -174,7 +180,8 @@ class SlurmExecutor:
             MachineError: Its controller does not answer, or has no such partition.
             UsageError: The configuration is not right.
         """
-        settings = configuration(context.folder.root).slurm
+        configured = configuration(context.folder.root)
+        settings, storage = configured.slurm, configured.storage
         client = SlurmClient(settings.client_seconds)
         limits, known = client.limits(), client.partitions()
         wanted = [name for name in settings.partition.split(",") if name]
@@ -191,6 +198,8 @@ class SlurmExecutor:
             jobs=context.jobs,
             notice=context.notice,
             seconds_of=context.seconds_of,
+            share=Share(storage, context.storage_identity) if storage.url else None,
+            heard_until=context.heard_until,
         )
 
     def idle(self) -> int:
@@ -387,7 +396,8 @@ class SlurmExecutor:
     def _script(self, folder: Path, tasks: Sequence[Task]) -> str:
         order = tasks[0][0][0]
         settings = replace(self._settings, constraint=self._constraint_of(order))
-        return script_text(folder, len(tasks), order.stage.numerics.threads, settings)
+        threads = order.stage.numerics.threads
+        return script_text(folder, len(tasks), threads, settings, self._share)
 
     def _constraint_of(self, order: Order) -> str:
         """Return what leads to the hardware that a list is to be computed on."""
@@ -409,7 +419,8 @@ class SlurmExecutor:
         late = 2 * self._settings.poll_seconds
         for each in self._submitted:
             for task in each.tasks:
-                if task.over_since is not None and now - task.over_since >= late:
+                over = task.over_since
+                if over is not None and min(now, self._heard_until()) - over >= late:
                     self._conclude(task)
             each.tasks = [task for task in each.tasks if task.open]
             if not each.tasks:
@@ -535,10 +546,12 @@ class SlurmExecutor:
     def _count_start_without_work(self, each: _Submitted | None, task: _Task, why: str) -> None:
         self._starts_without_work += 1
         if self._starts_without_work >= MAX_STARTS_WITHOUT_WORK:
-            log = task.heard.home.with_suffix(".log")
+            home = task.heard.home
+            log, own = home.with_suffix(".log"), f"{home.parent.name}-{task.number}.log"
+            elsewhere = "" if self._share is None else f", or {own} in its node's temporary folder"
             raise MachineError(
                 f"tasks of Slurm end before they train anything: {why}; {_last_line(log)}",
-                hint=f"see {log}",
+                hint=f"see {log}{elsewhere}",
             )
 
     # Ending.
@@ -564,7 +577,9 @@ class SlurmExecutor:
                 self._looked_at = float("-inf")
 
 
-def script_text(folder: Path, count: int, threads: int, settings: Slurm) -> str:
+def script_text(
+    folder: Path, count: int, threads: int, settings: Slurm, share: Share | None = None
+) -> str:
     """Return what is submitted for a submission.
 
     bash runs a trap only between commands: the task is started beside it and waited for, so that a
@@ -575,12 +590,14 @@ def script_text(folder: Path, count: int, threads: int, settings: Slurm) -> str:
         count: How many tasks it has.
         threads: Of a stage.
         settings: What the site configures.
+        share: What machines share. Slurm ends a task whose output it cannot open, so that a script
+            which may run where the folder is not seen opens it by itself.
     """
     path = str(folder).replace("%", "%%")
     options = {
         "job-name": folder.name,
         "array": f"0-{count - 1}",
-        "output": f"{path}/task-%a.log",
+        "output": f"{path}/task-%a.log" if share is None else "/dev/null",
         "open-mode": "append",
         "requeue": None,
         "signal": f"B:TERM@{settings.signal_seconds}",
@@ -599,14 +616,17 @@ def script_text(folder: Path, count: int, threads: int, settings: Slurm) -> str:
         for name, value in options.items()
     ]
     command = shlex.join([*python("icckd.run.task_bundle"), str(folder)])
+    shared = "" if share is None else f" {shlex.quote(share.text())}"
+    log = [] if share is None else _own_log(folder)
     return "\n".join(
         [
             "#!/bin/bash",
             *(f"#SBATCH {option}" for option in (*told, *settings.options)),
             "child=",
             'trap \'[ -z "$child" ] || kill -TERM "$child"\' TERM',
+            *log,
             *settings.prologue,
-            f'{command} "$SLURM_ARRAY_TASK_ID" &',
+            f'{command} "$SLURM_ARRAY_TASK_ID"{shared} &',
             "child=$!",
             "while true; do",
             '    wait "$child"',
@@ -616,6 +636,16 @@ def script_text(folder: Path, count: int, threads: int, settings: Slurm) -> str:
             "",
         ]
     )
+
+
+def _own_log(folder: Path) -> list[str]:
+    """Return lines of bash that send what follows to the log of a task."""
+    return [
+        f"log={shlex.quote(str(folder))}/task-$SLURM_ARRAY_TASK_ID.log",
+        f"[ -e {shlex.quote(str(folder / 'orders.json'))} ]"
+        f' || log="${{TMPDIR:-/tmp}}/{folder.name}-$SLURM_ARRAY_TASK_ID.log"',
+        'exec >> "$log" 2>&1',
+    ]
 
 
 def _waited_for(submission: Submission) -> _Submitted:

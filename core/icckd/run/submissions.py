@@ -199,13 +199,14 @@ class TaskSays:
     Args:
         home: Folder of the task.
         give_up: Asked while the disk is full; when true the refusal is raised.
+        number: Of the execution, where it is settled; else the first that nobody has here.
 
     Attributes:
         number: Of the execution, from 0 on.
     """
 
-    def __init__(self, home: Path, give_up: Any) -> None:
-        self.number = 0
+    def __init__(self, home: Path, give_up: Any, number: int = 0) -> None:
+        self.number = number
         home.mkdir(parents=True, exist_ok=True)
         while True:
             try:

@@ -1,9 +1,12 @@
-"""`python -m icckd.run.task_bundle FOLDER NUMBER`: carries out one task of a submission.
+"""`python -m icckd.run.task_bundle FOLDER NUMBER [SHARE]`: carries out one task of a submission.
 
 It feeds workers of its own machine, and says durably what becomes of each order; whoever waits for
 that reads it from the folder. Executed again, as schedulers do after a preemption or because they
 lost their state, it leaves out what has ended and goes on with the rest, from checkpoints, under
 new names of attempts. SIGTERM saves running stages at the end of their epochs.
+
+SHARE tells of storage that machines share: a node that does not see the folder works in one of its
+own (`icckd.run.scratch`), and the same files are carried through storage (`icckd.run.courier`).
 """
 
 import os
@@ -15,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from icckd.errors import MachineError
 from icckd.journal.artifacts import is_published
@@ -24,6 +28,7 @@ from icckd.run.executors import Report
 from icckd.run.local import LocalExecutor
 from icckd.run.messages import Order
 from icckd.run.submissions import (
+    ORDERS,
     Ending,
     Submission,
     TaskHeard,
@@ -31,6 +36,9 @@ from icckd.run.submissions import (
     Wish,
     read_submission,
 )
+
+if TYPE_CHECKING:
+    from icckd.run.courier import Courier
 
 POLL_SECONDS = 0.5
 WISH_SECONDS = 1.0
@@ -46,12 +54,19 @@ class TaskBundle:
         submission: The submission.
         number: The task.
         input_seconds: How long it waits for inputs that are not there.
+        courier: Carries what it says and is told, where its files are a copy.
     """
 
     def __init__(
-        self, submission: Submission, number: int, *, input_seconds: float = INPUT_SECONDS
+        self,
+        submission: Submission,
+        number: int,
+        *,
+        input_seconds: float = INPUT_SECONDS,
+        courier: "Courier | None" = None,
     ) -> None:
         self._submission, self._number = submission, number
+        self._courier = courier
         self._input_seconds = input_seconds
         self._told_to_leave = False
         self._ending: Ending = ""
@@ -71,7 +86,8 @@ class TaskBundle:
             return 0
         home = self._submission.home(self._number)
         lists = self._remaining(home)
-        self._says = TaskSays(home, lambda: self._told_to_leave)
+        number = self._courier.claim() if self._courier is not None else 0
+        self._says = TaskSays(home, lambda: self._told_to_leave, number)
         self._says.begins(
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -88,6 +104,8 @@ class TaskBundle:
             finally:
                 self._executor.kill()
         self._says.ends(error)
+        if self._courier is not None:
+            self._courier.flush(lambda: False)
         return MachineError.exit_code if error else 0
 
     def _remaining(self, home: Path) -> list[list[Order]]:
@@ -163,6 +181,8 @@ class TaskBundle:
 
     def _heed(self) -> None:
         """Do what the scheduler, or the session, wants."""
+        if self._courier is not None:
+            self._courier.pump()
         now = time.monotonic()
         if now - self._wish_read >= WISH_SECONDS:
             self._wish_read = now
@@ -193,6 +213,8 @@ class TaskBundle:
         name = report.order.attempt
         if report.what in ("ended", "returned", "lost"):
             self._open.discard(name)
+        if report.what == "lost" and self._courier is not None:
+            self._courier.lost(name)
         is_leaving = self._is_leaving and report.what in ("returned", "lost")
         self._says.word(self._names[name], report, is_leaving=is_leaving)
 
@@ -212,13 +234,32 @@ class TaskBundle:
 
 def main() -> None:
     """Carry out the task that the arguments name."""
-    submission = read_submission(Path(sys.argv[1]))
+    folder, number = Path(sys.argv[1]), int(sys.argv[2])
+    courier, submission = None, None
+    try:
+        if (share := sys.argv[3:]) and not _sees(folder):
+            from icckd.run.courier import Courier  # whoever shares nothing imports no storage
+            from icckd.run.share import Share
+
+            courier = Courier(Share.read(share[0]), folder.name, number)
+            submission = courier.fetch()
+        else:
+            submission = read_submission(folder)
+    except MachineError as error:
+        sys.exit(f"{error}\n{error.hint}")
     if submission is None:
-        sys.exit(f"there is no submission in {sys.argv[1]}")
-    bundle = TaskBundle(submission, int(sys.argv[2]))
+        sys.exit(f"there is no submission in {folder}")
+    bundle = TaskBundle(submission, number, courier=courier)
     signal.signal(signal.SIGTERM, bundle.leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     sys.exit(bundle.run())
+
+
+def _sees(folder: Path) -> bool:
+    """Whether this node sees the folder of the session."""
+    from icckd.run.scratch import is_seen
+
+    return is_seen(folder / ORDERS)
 
 
 if __name__ == "__main__":

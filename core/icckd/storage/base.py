@@ -4,6 +4,7 @@ What machines share lies in storage, a state folder stays what one machine reads
 promise, that an object is made once: of two who make the same key, one is refused. Everything that
 must happen once is such an object. (A store that overwrites is refused: `icckd.storage.opening`.)
 
+identity                                    made once: tells this storage from all others
 tokens/<token>                              numbers handed out, each once; a session's ordinal
 owners/<study>/<token>                      who owned a study; the highest owns it
 ends/<study>/<token>                        an owner that left by itself
@@ -14,6 +15,7 @@ stages/<digest>/<ordinal>-<attempt>         an attempt that began a stage; the h
 artifacts/<digest>/<generation>             a manifest: it alone publishes an artifact
 blobs/<SHA-256>                             files of artifacts
 checkpoints/<digest>/<epoch>-<attempt>/...  where an unfinished stage resumes
+submissions/<token>/...                     what tasks of a scheduler attempt, and say
 requests/<study>/<request>.json             what viewers ask of the session that owns a study
 """
 
@@ -27,6 +29,10 @@ from icckd.errors import MachineError
 
 class StorageError(MachineError):
     """Storage refuses something, or cannot be reached. What it acknowledged before stays."""
+
+
+class LostError(StorageError):
+    """What storage acknowledged is not there: it is lost, or the server is not up to date yet."""
 
 
 class TakenError(Exception):

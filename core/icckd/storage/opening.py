@@ -80,14 +80,13 @@ def _try(storage: Storage) -> None:
     key = f"probe/{uuid.uuid4().hex}"
     try:
         storage.create(f"{key}-twice", b"first")
-        winners = _made_by(lambda: storage.create(f"{key}-twice", b"second"))
-        if not winners and storage.get(f"{key}-twice") != b"first":
-            winners = 1
-        if not winners:
+        overwrites = _made_by(lambda: storage.create(f"{key}-twice", b"second")) > 0
+        overwrites = overwrites or storage.get(f"{key}-twice") != b"first"
+        if not overwrites:
             with ThreadPoolExecutor(RIVALS) as pool:
                 rivals = (partial(storage.create, f"{key}-raced", b"%d" % n) for n in range(RIVALS))
-                winners = sum(pool.map(_made_by, rivals)) - 1
-        if winners:
+                overwrites = sum(pool.map(_made_by, rivals)) > 1
+        if overwrites:
             raise StorageError(
                 f"storage {storage.url} overwrites an object that is to be made once: of two"
                 " machines that finish one stage, the second would replace the first",
@@ -98,6 +97,34 @@ def _try(storage: Storage) -> None:
         with contextlib.suppress(StorageError):
             storage.delete(f"{key}-twice")
             storage.delete(f"{key}-raced")
+
+
+IDENTITY = "identity"
+
+
+def identity_of(storage: Storage) -> str:
+    """Return what tells storage from all others, made at the first time.
+
+    Raises:
+        StorageError: It refuses.
+    """
+    with contextlib.suppress(TakenError):
+        if storage.get(IDENTITY) is None:
+            storage.create(IDENTITY, uuid.uuid4().hex.encode())
+    return known_identity(storage)
+
+
+def known_identity(storage: Storage) -> str:
+    """Return what a session has made to tell storage from all others.
+
+    Raises:
+        StorageError: It refuses, or has nothing of the kind.
+    """
+    if (found := storage.get(IDENTITY)) is None:
+        raise StorageError(
+            f"storage {storage.url} is empty here", hint="see `url` and `endpoint` in [storage]"
+        )
+    return found.decode("ascii", "replace")
 
 
 def _made_by(create: Callable[[], None]) -> int:

@@ -7,6 +7,7 @@ study over. From that moment on the session acknowledges nothing more, and ends.
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from icckd.journal.owner import next_session_ordinal
 from icckd.storage.artifacts import bring_artifacts, find_published, published_stages
 from icckd.storage.base import Storage, StorageError, TakenError, numbered
 from icckd.storage.mirror import Mirror
-from icckd.storage.opening import open_storage, try_storage
+from icckd.storage.opening import identity_of, open_storage, try_storage
 from icckd.storage.ownership import Owner, Ownership
 from icckd.storage.requests import drop_requests, take_requests
 from icckd.storage.retry import StorageRetry
 from icckd.storage.segments import SegmentWriter, key_of, session_key
+from icckd.storage.submissions import SubmissionMirror
 
 Say = Callable[[str], None]
 
@@ -34,7 +36,10 @@ class SharedStudy:
     Attributes:
         settings: Of the storage; orders carry them.
         study: Name of the study.
+        identity: What tells the storage from all others.
         lost: Why the session is to end, "" while it owns the study.
+        heard_until: When the last look began that brought everything here, on the clock of
+            `time.monotonic`.
     """
 
     def __init__(
@@ -44,13 +49,17 @@ class SharedStudy:
         folder: StateFolder,
         study: str,
         ownership: Ownership,
+        identity: str,
         say: Say,
     ) -> None:
         self.settings, self.study = settings, study
+        self.identity = identity
         self.lost = ""
         self._storage, self._folder, self._say = storage, folder, say
         self._ownership = ownership
+        self.heard_until = float("-inf")
         self._mirror = Mirror(storage, folder, settings)
+        self._submissions = SubmissionMirror(storage, folder)
         self._status = LiveStatus()
         self._writer: SegmentWriter | None = None
         self._left_behind: set[Path] = set()
@@ -80,14 +89,14 @@ class SharedStudy:
         bring_artifacts(self._storage, self._folder, sorted(here - published))
         return closed & (published | here)
 
-    def next_token(self) -> int:
-        """Return the ordinal of the next session.
+    def next_token(self, give_up: Callable[[], bool]) -> int:
+        """Return the ordinal of the next session, waiting for storage until `give_up`.
 
         Raises:
             StorageError: Somebody has taken the study over.
         """
         with self._working:
-            is_ours = not self._has_session or self._ownership.renew()
+            is_ours = not self._has_session or self._retry(give_up)(self._ownership.renew)
         self._has_session = True
         if not is_ours:
             self._note_loss(self._ownership.taken_by())
@@ -103,12 +112,15 @@ class SharedStudy:
         if self.lost:
             raise StorageError(self.lost, hint=TAKEN_HINT)
 
-    def begin(self, journal: Path, session: str) -> None:
-        """Push a session's journal from now on; on return its first lines are acknowledged."""
+    def begin(self, journal: Path, session: str, give_up: Callable[[], bool]) -> None:
+        """Push a session's journal from now on; on return its first lines are acknowledged.
+
+        A session that has begun waits for storage as it does later, until `give_up`.
+        """
         key = session_key(self._ownership.token, session)
         with self._working:
             self._writer = SegmentWriter(self._storage, key, journal, entries=())
-            self._writer.push()
+            self._retry(give_up)(self._writer.push)
 
     def changed(self) -> None:
         """Push the journal soon: a state changed."""
@@ -132,13 +144,10 @@ class SharedStudy:
 
     def finish(self, give_up: Callable[[], bool]) -> None:
         """Push all of a session that has ended, and have its attempts here."""
-
-        def stalled(why: str) -> None:
-            self._say(why or "storage takes what was left")
-
-        retry = StorageRetry(stalled=stalled, give_up=lambda: bool(self.lost) or give_up())
+        retry = self._retry(give_up)
         try:
             retry(self._work)
+            retry(self._close_left_open)
         except StorageError as error:
             self._say(f"not all was pushed, the next run here does so: {error.message}")
         self._writer = None
@@ -150,6 +159,14 @@ class SharedStudy:
         with self._working, contextlib.suppress(StorageError):
             if not self.lost:
                 self._ownership.leave()
+
+    def _retry(self, give_up: Callable[[], bool]) -> StorageRetry:
+        """Return what waits for storage, and says so, until `give_up`, or the study is lost."""
+
+        def stalled(why: str) -> None:
+            self._say(why or "storage answers again")
+
+        return StorageRetry(stalled=stalled, give_up=lambda: bool(self.lost) or give_up())
 
     def _run(self) -> None:
         while not self._over.is_set() and not self.lost:
@@ -163,6 +180,7 @@ class SharedStudy:
             self._wake.clear()
 
     def _work(self) -> None:
+        start = time.monotonic()
         with self._working:
             if self._over.is_set() or self.lost:
                 return
@@ -174,7 +192,9 @@ class SharedStudy:
                 self._writer.push()
             self._push_left_behind()
             self._mirror.pull()
+            self._submissions.sync()
             take_requests(self._storage, self.study, self._folder)
+            self.heard_until = start
 
     def _push_left_behind(self) -> None:
         for path in list(self._left_behind):
@@ -182,6 +202,12 @@ class SharedStudy:
             if header is not None:
                 SegmentWriter(self._storage, key_of(header), path).push()
             self._left_behind.discard(path)
+
+    def _close_left_open(self) -> None:
+        """Have the last lines here of attempts elsewhere that could not push theirs."""
+        with self._working:
+            if not self.lost and self._mirror.open_attempts():
+                self._close_published()
 
     def _note_loss(self, owner: Owner | None) -> None:
         host = owner.host if owner is not None else "another machine"
@@ -199,6 +225,9 @@ class SharedStudy:
             if manifest is None or manifest.attempt != header.body.get("attempt"):
                 continue
             entries = self._storage.list(manifest.journal)
+            last = self._storage.get(entries[-1].key) if entries else None
+            if last is not None and last.endswith(manifest.close.encode()):
+                continue  # its worker did so since this folder was brought up to date
             with contextlib.suppress(TakenError):  # its own worker does so at this moment
                 key = f"{manifest.journal}/{numbered(len(entries))}"
                 self._storage.create(key, manifest.close.encode())
@@ -231,6 +260,7 @@ def share_study(
     """
     storage = open_storage(settings)
     try_storage(storage)
+    identity = identity_of(storage)
     ownership = Ownership(storage, study, folder.root)
 
     def waiting(owner: Owner) -> None:
@@ -246,7 +276,7 @@ def share_study(
         waiting=waiting,
         take_over=take_over,
     )
-    shared = SharedStudy(settings, storage, folder, study, ownership, say)
+    shared = SharedStudy(settings, storage, folder, study, ownership, identity, say)
     try:
         shared.take_in()
         if taken is not None and not ownership.was_left(taken):
