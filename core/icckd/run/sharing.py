@@ -6,7 +6,8 @@ Nothing here is imported by a worker whose orders name no storage.
 from icckd.journal.folder import StateFolder
 from icckd.run.channel import Channel
 from icckd.run.messages import Order
-from icckd.storage.attempts import OVERTAKEN, SharedAttempt, Ticket
+from icckd.storage.attempts import OVERTAKEN, SharedAttempt, Standing, Ticket
+from icckd.storage.base import StorageError
 
 ELSEWHERE = "trained on another machine"
 
@@ -41,7 +42,11 @@ def join(
         stalled=lambda why: channel.send(order, "stalled", reason=why),
         give_up=channel.should_save,
     )
-    standing = shared.begin(gives_up)
+    standing: Standing
+    try:
+        standing = shared.begin(gives_up)
+    except StorageError:  # it was not to be waited for any longer
+        standing = "given up"
     if standing == "begin":
         return shared
     if standing == "published":

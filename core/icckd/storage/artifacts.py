@@ -29,8 +29,17 @@ from icckd.journal.checkpoints import ABOUT, EPOCH, STATE, epochs_done, is_whole
 from icckd.journal.fencing import Claim, newest_ordinal
 from icckd.journal.folder import StateFolder
 from icckd.journal.locks import stage_lock
-from icckd.storage.base import Storage, StorageError, TakenError, highest, names_below, numbered
+from icckd.storage.base import (
+    LostError,
+    Storage,
+    StorageError,
+    TakenError,
+    highest,
+    names_below,
+    numbered,
+)
 
+LOST_HINT = "a stage that storage lost is trained again with --force"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -82,10 +91,17 @@ class Published(BaseModel):
 
 
 def find_published(storage: Storage, digest: str) -> Published | None:
-    """Return the manifest of a stage that counts, that of the highest generation; None if none."""
+    """Return the manifest of a stage that counts, that of the highest generation; None if none.
+
+    Raises:
+        LostError: It is listed, and not there.
+    """
     _, key = highest(storage, f"artifacts/{digest}")
-    text = storage.get(key) if key else None
-    return None if text is None else Published.read(text, storage, key)
+    if not key:
+        return None
+    if (text := storage.get(key)) is None:
+        raise LostError(f"storage {storage.url} lost {key}", hint=LOST_HINT)
+    return Published.read(text, storage, key)
 
 
 def published_stages(storage: Storage) -> frozenset[str]:
@@ -121,7 +137,7 @@ def publish_in(storage: Storage, manifest: Published, generation: int) -> Publis
     except TakenError:
         found = storage.get(key)
         if found is None:
-            raise StorageError(f"storage {storage.url} lost {key}") from None
+            raise LostError(f"storage {storage.url} lost {key}", hint=LOST_HINT) from None
         return Published.read(found, storage, key)
     return manifest
 
@@ -139,7 +155,8 @@ def fetch_artifact(
     Processes of one machine fetch it once: the stage's lock is held meanwhile.
 
     Raises:
-        MachineError: A file of it is missing in storage, or damaged.
+        LostError: A file of it is missing in storage.
+        MachineError: One is damaged there.
     """
     manifest = find_published(storage, digest)
     if manifest is None:
@@ -184,7 +201,9 @@ def _download(storage: Storage, folder: StateFolder, manifest: Published) -> Non
         for name, sha in manifest.files.items():
             path = aside / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if not storage.get_file(f"blobs/{sha}", path) or sha256(path) != sha:
+            if not storage.get_file(f"blobs/{sha}", path):
+                raise LostError(f"storage {storage.url} lost blobs/{sha}", hint=LOST_HINT)
+            if sha256(path) != sha:
                 raise MachineError(
                     f"artifact {manifest.stage[:16]} is damaged in storage {storage.url}: {name}",
                     hint="run with --force to train that stage again",

@@ -18,9 +18,11 @@ from typing import Literal
 
 from icckd.configuration import StorageSettings
 from icckd.errors import StageSuperseded
+from icckd.journal.artifacts import is_published
 from icckd.journal.folder import StateFolder
 from icckd.journal.owner import ORDERS_PER_SESSION
 from icckd.storage.artifacts import (
+    LOST_HINT,
     Published,
     fetch_artifact,
     fetch_checkpoint,
@@ -31,7 +33,7 @@ from icckd.storage.artifacts import (
     replace_artifact,
     upload_files,
 )
-from icckd.storage.base import StorageError, number_in, numbered
+from icckd.storage.base import LostError, StorageError, number_in, numbered
 from icckd.storage.opening import open_storage
 from icckd.storage.ownership import Counter, beat_key
 from icckd.storage.retry import StorageRetry
@@ -125,14 +127,20 @@ class SharedAttempt:
         """Have the artifacts that the stage reads here, and where it resumes.
 
         Raises:
-            MachineError: An artifact is damaged in storage.
+            MachineError: An artifact is damaged in storage, or was lost there.
         """
         for digest in inputs:
-            fetch = partial(fetch_artifact, self._storage, self._folder, digest)
-            self._retry(partial(fetch, give_up=self._give_up))
+            self._retry(partial(self._fetch, digest))
         self._epoch = self._retry(
             lambda: fetch_checkpoint(self._storage, self._folder, self._ticket.stage)
         )
+
+    def _fetch(self, digest: str) -> None:
+        """Have an artifact here; its stage was complete before this one was ordered."""
+        storage, folder = self._storage, self._folder
+        is_there = fetch_artifact(storage, folder, digest, give_up=self._give_up)
+        if not is_there and not is_published(folder, digest):
+            raise LostError(f"storage {storage.url} lost artifacts/{digest}", hint=LOST_HINT)
 
     def start(self, journal: Path) -> None:
         """Push a journal from now on."""
@@ -246,7 +254,7 @@ class SharedAttempt:
         folder = f"stages/{self._ticket.stage}"
         return any(
             number_in(key, 2) > self._ticket.ordinal and key not in self._dead
-            for key in self._begun(f"{folder}/{numbered(self._ticket.ordinal)}~")
+            for key in self._begun(f"{folder}/{numbered(self._ticket.ordinal)}.")
         )
 
     def _begun(self, after: str = "") -> list[str]:

@@ -4,9 +4,11 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from icckd.storage.base import StorageError
+from icckd.storage.base import LostError, StorageError
 
 RETRY_SECONDS = 1.0
+LOST_SECONDS = 60.0
+"""A server that was started again may take so long until it has all that it acknowledged."""
 T = TypeVar("T")
 
 
@@ -26,13 +28,16 @@ class StorageRetry:
 
         Raises:
             StorageError: It was given up.
+            LostError: What it acknowledged is not there, nor is it a minute later.
         """
-        is_waiting = False
+        is_waiting, lost_at = False, float("inf")
         while True:
             try:
                 result = act()
             except StorageError as error:
-                if self._give_up():
+                if isinstance(error, LostError):
+                    lost_at = min(lost_at, time.monotonic())
+                if self._give_up() or time.monotonic() - lost_at >= LOST_SECONDS:
                     raise
                 if not is_waiting:
                     self._stalled(f"stalled: {error.message}")

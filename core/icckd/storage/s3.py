@@ -82,10 +82,16 @@ class S3Storage:
                     "timeout": timedelta(seconds=seconds),
                 },
                 retry_config={"max_retries": 1, "retry_timeout": timedelta(seconds=seconds)},
-                credential_provider=_from_file if _has_file() else None,
+                credential_provider=_from_file if self._file_stamp != _NO_FILE else None,
             )
 
-        self._store, self._files = open_store(REQUEST_SECONDS), open_store(PART_SECONDS)
+        self._open_store = open_store
+        self._open()
+
+    def _open(self) -> None:
+        self._file_stamp = _file_stamp()
+        self._store = self._open_store(REQUEST_SECONDS)
+        self._files = self._open_store(PART_SECONDS)
 
     def create(self, key: str, data: bytes) -> None:
         """Make an object by a conditional put; see `Storage.create`."""
@@ -162,6 +168,8 @@ class S3Storage:
             raise
         except (BaseError, OSError, ValueError) as error:
             told, hint = _told(str(error))
+            if self._file_stamp != _file_stamp():  # the next try has what was written meanwhile
+                self._open()
             raise StorageError(f"storage {self.url} refuses: {told}", hint=hint) from None
 
 
@@ -195,7 +203,10 @@ def _cause_in(text: str) -> str:
     return text.partition("\n\n")[0].strip()[:200] or "it gives no reason"
 
 
-# Credentials of a file: read again every few minutes, since whoever renews them writes the file.
+# Credentials of a file: whoever renews them writes the file. It is read again every few minutes,
+# and when storage refused something after it changed.
+
+_NO_FILE = (0, 0)
 
 
 def _file() -> Path:
@@ -203,14 +214,18 @@ def _file() -> Path:
     return Path(named or "~/.aws/credentials").expanduser()
 
 
-def _has_file() -> bool:
-    """Whether credentials are taken from a file: nothing in the environment comes before it."""
+def _file_stamp() -> tuple[int, int]:
+    """Return what changes when the file does that credentials are taken from.
+
+    `_NO_FILE` where they are not: something in the environment comes before it.
+    """
     if "AWS_ACCESS_KEY_ID" in os.environ or "AWS_WEB_IDENTITY_TOKEN_FILE" in os.environ:
-        return False
+        return _NO_FILE
     try:
-        return _file().is_file()
+        found = _file().stat()
     except (OSError, RuntimeError):
-        return False
+        return _NO_FILE
+    return found.st_mtime_ns, found.st_size
 
 
 def _from_file() -> "S3Credential":
