@@ -13,6 +13,7 @@ from dataclasses import asdict
 from types import TracebackType
 from typing import Any
 
+from icckd.api.study import puller_of
 from icckd.errors import UsageError
 from icckd.journal.folder import StateFolder
 from icckd.report.document import build_document
@@ -32,11 +33,13 @@ SQL_ROWS = 1000
 class Reader:
     """Answers about the studies of one state folder, always with what its journals hold now.
 
-    Threads may share it. The folder need not exist yet.
+    What machines share is read before, every few seconds at most, if storage is configured. Threads
+    may share it. The folder need not exist yet.
     """
 
     def __init__(self, folder: StateFolder) -> None:
         self._folder = folder
+        self._puller = puller_of(folder)
         self._fence = Fence(folder.root)
         self._results: Results | None = None
         self._lock = threading.Lock()
@@ -168,6 +171,8 @@ class Reader:
 
     def _read(self) -> Results:
         """Return the results with what is new; the next SQL sees that, too."""
+        if self._puller is not None:
+            self._puller.pull_if_old()  # where storage does not answer, what is here is answered
         if not self._folder.exists():
             raise UsageError(
                 f"there is no study in {self._folder.root}", hint="icckd run STUDY starts one"

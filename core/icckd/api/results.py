@@ -2,13 +2,14 @@
 
 import io
 import shutil
+import warnings
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from icckd.api.study import PathText, Study, state_folder, study_name
+from icckd.api.study import PathText, Study, puller_of, state_folder, study_name
 from icckd.errors import UsageError
 from icckd.report.document import CellTable, ComparisonTable, ReportDocument, build_document
 from icckd.report.figures import FigureKind, Plot, draw_figures, draw_plot
@@ -22,6 +23,8 @@ from icckd.study.paths import nearest
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+
+    from icckd.storage.mirror import Puller
 
 _OUTCOMES = """
 select metric, arm, seed, value
@@ -53,7 +56,9 @@ def results(
 ) -> "StudyResults":
     """Return what came out of a study, as its journals say now; nothing is trained.
 
-    Sessions that run, here or in another process, are read as `icckd report` reads them.
+    Sessions that run, here or in another process, are read as `icckd report` reads them. What
+    machines share is read first, if storage is configured; where it cannot be read, a warning says
+    that what this machine has is shown.
 
     Args:
         study: A study, a study file, or a study's name; None means the one planned last.
@@ -65,14 +70,22 @@ def results(
         SpecError: The study file is not valid.
     """
     folder, name = state_folder(home), study_name(study)
+    puller = puller_of(folder)
+    _pull(puller)
     if not folder.exists():
         raise UsageError(f"there is no study in {folder.root}", hint="icckd.run(study) starts one")
     opened = open_results(folder)
     try:
-        return StudyResults(opened, name, revision)
+        return StudyResults(opened, name, revision, puller=puller)
     except BaseException:
         opened.close()
         raise
+
+
+def _pull(puller: "Puller | None") -> None:
+    """Read what machines share; warn where that is not possible."""
+    if puller is not None and (why := puller.pull()):
+        warnings.warn(f"shown is what this machine has: {why}", stacklevel=3)
 
 
 class StudyResults:
@@ -89,8 +102,9 @@ class StudyResults:
         revision: str | None = None,
         *,
         home: Path | None = None,
+        puller: "Puller | None" = None,
     ) -> None:
-        self._results = opened
+        self._results, self._puller = opened, puller
         if home is not None:  # a folder that goes with these results
             self._removed = weakref.finalize(self, shutil.rmtree, home, ignore_errors=True)
         self._wanted = revision
@@ -108,7 +122,11 @@ class StudyResults:
         return self._find(self._name)
 
     def refresh(self) -> bool:
-        """Take in what the journals hold that is new; return whether anything changed."""
+        """Take in what the journals hold that is new; return whether anything changed.
+
+        What machines share is read first, if storage is configured.
+        """
+        _pull(self._puller)
         changed = self._results.refresh()
         if changed:
             self._documents = {}

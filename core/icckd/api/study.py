@@ -4,10 +4,11 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from icckd import variables
 from icckd.api.planning import StudyPlan, plan_study
+from icckd.configuration import configuration
 from icckd.errors import SpecError, UsageError
 from icckd.journal.folder import StateFolder
 from icckd.run.prepare import Device
@@ -16,6 +17,9 @@ from icckd.study.arms import expand
 from icckd.study.load import from_tables, load
 from icckd.study.records import Arm
 from icckd.study.shipped import is_shipped
+
+if TYPE_CHECKING:
+    from icckd.storage.mirror import Puller
 
 PathText = str | os.PathLike[str]
 
@@ -148,6 +152,15 @@ def state_folder(home: PathText | None) -> StateFolder:
     if home is None:
         return StateFolder.current()
     return StateFolder(Path(variables.expanded(os.fspath(home))).absolute())
+
+
+def puller_of(folder: StateFolder) -> "Puller | None":
+    """Return what brings a state folder up to what machines share; None where nothing is shared."""
+    if not (shared := configuration(folder.root).storage).url:
+        return None
+    from icckd.storage.mirror import Puller  # whoever shares nothing imports no storage
+
+    return Puller(shared, folder)
 
 
 def checked_device(device: str) -> Device:

@@ -219,14 +219,44 @@ def pull_once(settings: StorageSettings, folder: StateFolder, say: Callable[[str
 
     Where storage cannot be read, what is here is shown.
     """
-    try:
-        mirror = Mirror(open_storage(settings), folder, settings)
-        mirror.pull()
-        mirror.send_requests()
-    except MachineError as error:
-        say(f"shown is what this machine has: {error.message}")
-        return
-    say(f"read from {settings.url} just now{_newest_text(folder)}")
+    if why := Puller(settings, folder).pull():
+        say(STALE.format(why))
+    else:
+        say(f"read from {settings.url} just now{_newest_text(folder)}")
+
+
+STALE = "shown is what this machine has: {}"
+
+
+class Puller:
+    """Brings a state folder up to date for a program that looks at it again and again.
+
+    Args:
+        settings: Of the storage.
+        folder: The state folder.
+    """
+
+    def __init__(self, settings: StorageSettings, folder: StateFolder) -> None:
+        self._settings, self._folder = settings, folder
+        self._mirror: Mirror | None = None
+        self._read = float("-inf")
+
+    def pull(self) -> str:
+        """Pull; return "", or why storage could not be read."""
+        try:
+            if self._mirror is None:
+                storage = open_storage(self._settings)
+                self._mirror = Mirror(storage, self._folder, self._settings)
+            self._mirror.pull()
+            self._mirror.send_requests()
+        except MachineError as error:
+            return error.message
+        self._read = time.monotonic()
+        return ""
+
+    def pull_if_old(self) -> str:
+        """Pull unless that was done within the `seconds` of the settings; returns as `pull`."""
+        return self.pull() if time.monotonic() - self._read >= self._settings.seconds else ""
 
 
 def _newest_text(folder: StateFolder) -> str:
@@ -268,16 +298,9 @@ class MirrorThread:
         return f"{since}: {self._why}" if self._why else since
 
     def _run(self) -> None:
-        mirror: Mirror | None = None
+        puller = Puller(self._settings, self._folder)
         while not self._over.is_set():
-            try:
-                mirror = mirror or Mirror(
-                    open_storage(self._settings), self._folder, self._settings
-                )
-                mirror.send_requests()
-                mirror.pull()
-            except MachineError as error:
-                self._why = error.message
-            else:
-                self._read, self._why = time.monotonic(), ""
+            self._why = puller.pull()
+            if not self._why:
+                self._read = time.monotonic()
             self._over.wait(self._settings.seconds)
