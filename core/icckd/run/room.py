@@ -14,7 +14,7 @@ from icckd.configuration import Local
 from icckd.journal.file import read_chunk
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.resources.gpus import Gpu, gpu_memory_by_process, gpu_memory_left
-from icckd.resources.host import available_cpus, memory_left, resident_bytes
+from icckd.resources.host import MemoryLeft, available_cpus, memory_left, resident_bytes
 from icckd.run.admission import (
     SAMPLES,
     Claim,
@@ -32,6 +32,8 @@ from icckd.study.plan import StageJob
 
 SHARED_CPU = "waiting for a CPU: other runs on this machine have their share"
 SHARED_GPU = "waiting for a GPU: all are in use"
+SEEN_SECONDS = 0.5
+"""The memory of the host is measured anew after so long, and not for each of many small lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,15 @@ class Busy:
 
     pid: int
     claim: Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """The memory of the host at one moment: what is free, and what processes hold."""
+
+    at: float
+    left: MemoryLeft
+    held: Mapping[int, int]
 
 
 class Room:
@@ -73,6 +84,8 @@ class Room:
         self._waits_since: float | None = None
         self._learned: defaultdict[str, list[float]] = defaultdict(list)
         self._exclusive: set[str] = set()
+        self._cpus = available_cpus()
+        self._seen: _Seen | None = None
 
     def close(self) -> None:
         """Claim nothing any more."""
@@ -114,30 +127,43 @@ class Room:
             busy: The workers that have one.
             idle: Processes of those that have none.
         """
-        size = available_cpus()
+        size = self._cpus
         if self._jobs is not None:
             size = max(size, self._jobs * self._threads)
         weight, needs = min(size, self._threads), self._needs(stages, on_gpu=False)
         wanted = Claim(pool="cpu", weight=weight, needs=needs)
 
         def refused(others: Sequence[Party]) -> str:
+            everybody = _everybody(busy, others, "cpu")
+            if not everybody:
+                return ""
+            own = [*(each.pid for each in busy), *idle]
+            seen = self._memory_now([*own, *(pid for pid, _ in everybody)])
             holders = [
-                Holder(needs=claim.needs, holds=resident_bytes(pid))
-                for pid, claim in _everybody(busy, others, "cpu")
+                Holder(needs=claim.needs, holds=seen.held.get(pid, 0)) for pid, claim in everybody
             ]
-            left = memory_left()
-            free, total = float(left.free), float(left.total)
+            free, total = float(seen.left.free), float(seen.left.total)
             if self._settings.memory_gib:
-                own = [*(each.pid for each in busy), *idle]
                 budget = self._settings.memory_gib * 2**30
-                free = min(free, budget - sum(map(resident_bytes, own)))
+                free = min(free, budget - sum(seen.held.get(pid, 0) for pid in own))
                 total = min(total, budget)
-            reused = max(map(resident_bytes, idle), default=0)
+            reused = max((seen.held.get(pid, 0) for pid in idle), default=0)
             if not fits(needs, free=free, total=total, holders=holders, reused=reused):
                 return f"waiting for memory: {self._told(stages, needs)}"
             return ""
 
         return self._ask(wanted, size, busy, refused, SHARED_CPU)
+
+    def _memory_now(self, pids: Collection[int]) -> "_Seen":
+        """Return what is free and held, measured together, at most `SEEN_SECONDS` ago.
+
+        Who began since then holds nothing yet, so that all that it needs is kept for it.
+        """
+        now = time.monotonic()
+        if self._seen is None or now - self._seen.at > SEEN_SECONDS:
+            held = {pid: resident_bytes(pid) for pid in pids}
+            self._seen = _Seen(at=now, left=memory_left(), held=held)
+        return self._seen
 
     def ask_gpu(
         self,
