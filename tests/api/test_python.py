@@ -430,3 +430,15 @@ def test_every_figure_is_saved_in_every_format(made, tmp_path):
 
     assert {path.suffix for path in files} == {".pdf", ".svg", ".png"}
     assert {"forest.pdf", "heatmap.svg"} <= {path.name for path in files}
+
+
+@pytest.mark.parametrize("option", [{"mix": "yes"}, {"first": "seed"}])
+def test_an_option_of_other_words_is_refused_before_anything_is_made(option, tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(SMALL_TOML)
+    [(name, word)] = option.items()
+
+    with pytest.raises(UsageError, match=f"{name} = '{word}' is none of"):
+        icckd.run(file, home=tmp_path / "state", **option)
+
+    assert not (tmp_path / "state").exists()

@@ -37,6 +37,8 @@ def test_the_state_folder_goes_before_the_user_key_by_key(user, folder):
 @pytest.mark.parametrize(
     ("text", "words", "hint"),
     [
+        ("mix = 'yes'\n", "mix: Input should be 'refuse' or 'allow'", "docs/cluster.md"),
+        ("first = 1\n", "first: Input should be 'seeds' or 'arms'", "docs/cluster.md"),
         ("[slurm]\npartitoin = 'a'\n", "slurm.partitoin", "did you mean 'partition'?"),
         ("exectuor = 'local'\n", "exectuor", "did you mean 'executor'?"),
         ("[slurm]\npartition = 'a b'\n", "one word without spaces", "docs/cluster.md"),

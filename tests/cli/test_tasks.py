@@ -106,6 +106,19 @@ def descent(seed: int, *, steps: int = 4, momentum: float = 0.5, noise: bool = T
     return losses
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("first", ["seeds", "arms"])
+def test_seeds_are_finished_first_or_arms_are_as_asked_for(desk, first):
+    if first == "arms":
+        desk.state.mkdir()
+        (desk.state / "config.toml").write_text('first = "arms"\n')
+    desk.train("run", "descent.toml", "-j", "1", *(["--first", first] if first == "seeds" else []))
+
+    headers = sorted(attempts_begun(desk), key=lambda header: header["ordinal"])
+    seeds = [header["seed"] for header in headers]
+    assert seeds == ([0, 0, 0, 1, 1, 1] if first == "seeds" else [0, 1, 0, 1, 0, 1])
+
+
 def test_a_function_is_run_for_every_arm_and_seed_and_its_numbers_are_reported(desk):
     printed = desk.train("run", "descent.toml").stdout
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from typing import Literal, TypeVar, get_args
 
 from rich.console import Console
 
@@ -10,6 +11,7 @@ from icckd.api.results import StudyResults, results
 from icckd.api.running import TrainOptions, settled, train
 from icckd.api.signals import Signals
 from icckd.api.study import PathText, Study, checked_device, state_folder, study_settings
+from icckd.configuration import Mix, Precedence
 from icckd.errors import Interrupted, UsageError
 from icckd.report.text import display
 from icckd.results.query import Results
@@ -32,6 +34,8 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
     retrain_mixed: bool = False,
     accept_code: bool = False,
     bound_only: bool = False,
+    first: Precedence | Literal[""] = "",
+    mix: Mix | Literal[""] = "",
     home: PathText | None = None,
     progress: bool = True,
 ) -> StudyResults:
@@ -52,6 +56,9 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         retrain_mixed: Whether those are that another torch or device model made.
         accept_code: Whether changed source is taken to give the same numbers as before.
         bound_only: Whether what ablation plans ask for and nobody has bound is left out.
+        first: What is finished first, a seed or an arm; "" means what is configured.
+        mix: Whether arms of one seed may be computed on several models of device; "" means what is
+            configured, else "refuse".
         home: The state folder; default: `ICCKD_HOME`, or `.icckd` in the current folder.
         progress: Whether progress is shown, and notices are.
 
@@ -74,6 +81,8 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
         retrain_mixed=retrain_mixed,
         accept_code=accept_code,
         bound_only=bound_only,
+        first=_one_of("first", first, get_args(Precedence)),
+        mix=_one_of("mix", mix, get_args(Mix)),
     )
     try:
         options = settled(options, folder, host.say)
@@ -84,6 +93,17 @@ def run(  # noqa: PLR0913  # the options of `icckd run`, by keyword
     if code == INTERRUPTED:
         raise Interrupted("interrupted", hint="the same call resumes where it stopped")
     return results(settings.study.name, home=folder.root)
+
+
+Word = TypeVar("Word", bound=str)
+
+
+def _one_of(name: str, word: Word, known: tuple[str, ...]) -> Word:
+    if word and word not in known:
+        raise UsageError(
+            f"{name} = {word!r} is none of {', '.join(known)}", hint=f"{name}={known[0]!r}"
+        )
+    return word
 
 
 class _PythonHost:

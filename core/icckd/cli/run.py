@@ -112,7 +112,8 @@ def print_scripts(options: RunOptions) -> None:
     executor = kind.for_session(
         ExecutorContext(folder=folder, plan=plan, jobs=options.jobs, notice=say)
     )
-    schedule, lists = Schedule(plan, done), []
+    first = options.first or configuration(folder.root).first
+    schedule, lists = Schedule(plan, done, first=first), []
     while stages := schedule.next_list(executor.capacity):
         lists.append([order_for(stage, folder) for stage in stages])
     later = len(plan.stages) - len(done) - sum(map(len, lists))

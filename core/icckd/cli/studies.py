@@ -240,6 +240,7 @@ def run(  # noqa: PLR0913  # every option of the command is an argument
                 RunOptions(
                     study=study, overrides=changed, device=device, jobs=jobs, executor=executor,
                     sweeps=tuple(sweep or ()), accept_code=accept_code, bound_only=bound_only,
+                    first=first or "",
                 )
             )  # fmt: skip
         return

@@ -19,7 +19,7 @@ MISPLACED_TRIES = 5
 """So often a stage may come to hardware of another class until it is given up."""
 MISPLACED_SECONDS = 5.0
 """Pause after the first time; it doubles with every further one."""
-ALLOW = '--mix allow (or mix = "allow" in config.toml)'
+ALLOW = '--mix allow (mix = "allow" in config.toml, mix="allow" in Python)'
 """How a user allows a mixture."""
 
 
