@@ -14,6 +14,7 @@ from icckd.run.prepare import make_plan
 from icckd.study.load import load, parse
 from icckd.study.model import Method
 from icckd.study.numerics import numerics_class
+from icckd.study.packing import ON_CUDA, in_pack
 from icckd.study.plan import _Template, canonical, digest_of
 from icckd.study.source import StageSource
 from icckd.study.training import Numerics
@@ -160,6 +161,15 @@ def test_packs_on_cuda_have_one_size_which_is_part_of_the_digest_and_auto_makes_
         assert stage.numerics.layout == "channels-last"
     on_cpu = plan_of(small(), "cpu", packing="on").stages
     assert all("replicas" not in stage.numerics.identity() for stage in on_cpu.values())
+
+
+def test_journals_tell_the_newest_fields_of_numerics_only_where_they_say_something():
+    plain = numerics_class(Numerics(), "cpu")
+    told = {"device", "threads", "layout", "precision", "compiled", "deterministic", "packed"}
+
+    assert set(plain.told()) == told
+    assert in_pack(numerics_class(Numerics(), "cuda")).told()["replicas"] == ON_CUDA
+    assert numerics_class(Numerics(graphs="on"), "cuda").told()["captured"] is True
 
 
 GRAPHS = "numerics.graphs=on"

@@ -21,16 +21,17 @@ from icckd.train.networks.cnn import Cnn, CnnModel
 from icckd.train.optim import make_optimizer
 from icckd.train.packs.batches import PackedBatch
 from icckd.train.packs.network import PackedCnn
-from icckd.train.packs.optim import make_row_optimizer
+from icckd.train.packs.optim import RowOptimizer, make_row_optimizer
 from icckd.train.packs.stage import Place
-from icckd.train.packs.student import train_students
+from icckd.train.packs.student import PackedStudentStep, train_students
 from icckd.train.packs.teacher import PackedTeacherStep, train_teachers
 from icckd.train.precision import PLAIN, prepare
 from icckd.train.stage import train_student, train_teacher
 from icckd.train.teacher import TeacherStep
 from icckd.train.trainer import Update
-from tests.support.lanes import slow_but
+from tests.support.lanes import ON_EACH_DEVICE_SLOWLY, slow_but
 from tests.train.conftest import TINY, Notes
+from tests.train.test_devices import waiting_forbidden
 
 PACKED = Numerics(packing="on")
 SMALL = CnnModel(widths=(4, 8, 16))
@@ -301,6 +302,28 @@ def test_a_student_records_what_it_records_by_itself_but_times_and_memory(
     first, alone = packed.epochs[0], notes.epochs[0]
     for name in set(alone) - {"student.train_seconds"}:
         assert first[name] == pytest.approx(alone[name], rel=1e-4), name
+
+
+@ON_EACH_DEVICE_SLOWLY
+def test_no_step_of_a_pack_waits_for_the_device(ends, taught, device, monkeypatch):
+    steps = []
+
+    def forbidden(method):
+        def wrapped(*arguments, **named):
+            with waiting_forbidden(device):
+                steps.append(method)
+                return method(*arguments, **named)
+
+        return wrapped
+
+    for step in (PackedTeacherStep, PackedStudentStep):
+        monkeypatch.setattr(step, "__call__", forbidden(step.__call__))
+    monkeypatch.setattr(RowOptimizer, "step", forbidden(RowOptimizer.step))
+    ends("teachers").teachers([1, 2])
+    first = len(steps)
+    ends("students").students([1, 2], teacher_in(taught))
+
+    assert 30 <= first < len(steps)
 
 
 # In any company.

@@ -12,7 +12,6 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -258,7 +257,7 @@ def _header(order: Order, members: int) -> AttemptHeader:
         settings=stage.settings,
         inputs=dict(stage.inputs),
         fingerprint=stage.fingerprint,
-        numerics=asdict(stage.numerics),
+        numerics=stage.numerics.told(),
         code_epoch=stage.code_epoch,
         host=socket.gethostname(),
         boot=boot_id(),

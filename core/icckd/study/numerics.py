@@ -26,6 +26,7 @@ def layout_of(device: str, precision: Precision) -> Layout:
 
 LATER_FIELDS = {"deterministic": True, "packed": False, "replicas": 0, "captured": False}
 """Fields of a class that came after its first, with their defaults."""
+NEWEST_FIELDS = ("replicas", "captured")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +56,11 @@ class NumericsClass:
             packing="on" if self.packed else "off",
             graphs="on" if self.captured else "off",
         )
+
+    def told(self) -> dict[str, Any]:
+        """Return this as a journal tells it; attempts before the newest fields are told alike."""
+        kept = asdict(self)
+        return {n: v for n, v in kept.items() if n not in NEWEST_FIELDS or v != LATER_FIELDS[n]}
 
     def identity(self) -> dict[str, Any]:
         """Return this as a part of a stage's identity; later fields are left out at a default."""

@@ -31,6 +31,13 @@ class PackedBatch:
     codes: Tensor
 
 
+def sent(made: Tensor, device: torch.device) -> Tensor:
+    """Return what was made on the host on the device; a GPU copies it while the host goes on."""
+    if device.type == "cuda":
+        made = made.pin_memory()
+    return made.to(device, non_blocking=True)
+
+
 class Feed:
     """Shows of each replica what its own stream shows it outside a pack.
 
@@ -64,14 +71,8 @@ class Feed:
             )
 
     def _sent(self, drawn: Sequence[Tensor], dim: int) -> Tensor:
-        """Return what was drawn for each replica, together, on the device.
-
-        A GPU copies it once an epoch, while the host goes on.
-        """
-        together = torch.stack(list(drawn), dim=dim)
-        if self._device.type == "cuda":
-            together = together.pin_memory()
-        return together.to(self._device, non_blocking=True)
+        """Return what was drawn for each replica, together, on the device."""
+        return sent(torch.stack(list(drawn), dim=dim), self._device)
 
     def first(self, epoch: int) -> PackedBatch:
         """Return the first batch of an epoch."""

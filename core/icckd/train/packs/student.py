@@ -21,7 +21,7 @@ from icckd.train.distillers.logits import Kd, standardized
 from icckd.train.metrics.base import Seen
 from icckd.train.networks.base import Classifier
 from icckd.train.networks.cnn import Cnn
-from icckd.train.packs.batches import Feed, PackedBatch
+from icckd.train.packs.batches import Feed, PackedBatch, sent
 from icckd.train.packs.fit import Member, PackedStep, Part
 from icckd.train.packs.network import PackedCnn, filled, images_at_once, nll
 from icckd.train.packs.stage import Ended, Place, dataset_of, network_of, part_of, train_places
@@ -282,7 +282,8 @@ class PackedStudentStep:
         ]
 
     def _numbers(self, values: Sequence[float]) -> Tensor:
-        return self._net.rows.flat.new_tensor(values)
+        flat = self._net.rows.flat
+        return sent(torch.tensor(values, dtype=flat.dtype), flat.device)
 
 
 def _standardized(logits_RBC: Tensor) -> Tensor:
