@@ -1,8 +1,10 @@
 """How costs grow: `python bench/growth.py AXIS [SIZE ...]`.
 
-Axes: `arms` and `seeds` (of trials), `attempts` (of another study in the same state folder),
-`viewers`, `monitor`, `images`, `classes`, `cache`. Results of the first five are synthetic: see
-`made_state.py`. The last three train epochs of the shipped study's teacher on synthetic images.
+Axes: `arms` and `seeds` (of trials), `plans` (before anything is trained), `attempts` (of another
+study in the same state folder), `viewers`, `monitor`, `images`, `classes`, `cache`. Results of all
+but the last three are synthetic: see `made_state.py`. These train epochs of the shipped study's
+teacher on synthetic images.
+`python bench/growth.py made FOLDER ...` takes folders that `made_state.py` made before.
 `python bench/growth.py beside COMMIT ARMS SEEDS EPOCHS` sets what a user waits for beside an
 earlier version, the two in turn.
 
@@ -24,7 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from made_state import MadeSession, make, no_disk, request
+from made_state import MadeSession, make, no_disk, request, study_text
 from monitor import WATCH, Terminal
 from same_bits import package_of
 from timing import interleaved, ratio, write_result
@@ -72,10 +74,11 @@ def child(*arguments: object) -> dict[str, float]:
 
 def commands(folder: StateFolder, study: str = "made") -> Costs:
     """Return what a user waits for on a state folder, and what a monitor takes on it."""
-    for path in folder.root.glob("icckd.duckdb*"):
-        path.unlink()
+    first = {}
+    if not folder.database.exists():
+        first["report, first"] = command(folder.root, "report", study)
     return {
-        "report, first": command(folder.root, "report", study),
+        **first,
         "report, again": command(folder.root, "report", study),
         "status": command(folder.root, "status", study),
         "sql": command(folder.root, "sql", "select count(*) from trial"),
@@ -122,6 +125,15 @@ def _seconds(act: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
+def made(folders: Sequence[str]) -> dict[int, Costs]:
+    """Trials in folders that `made_state.py` made; a first report where there is no database."""
+    found = {}
+    for folder in map(StateFolder, map(Path, folders)):
+        trials = sum(1 for _ in folder.attempts.iterdir()) // 2
+        found[trials] = commands(folder)
+    return found
+
+
 def arms(size: int) -> Costs:
     """Trials by arms: `size` of them, under eight seeds each."""
     return _made(max(2, size // SEEDS), SEEDS)
@@ -140,6 +152,50 @@ def _made(arms: int, seeds: int) -> Costs:
         made = time.process_time() - start
         os.sync()
         return {**commands(folder), "(making the folder)": made}
+
+
+def plans(size: int) -> Costs:
+    """Plans of so many trials: ten arms of many seeds, and many arms of a hundred seeds."""
+    with tempfile.TemporaryDirectory() as home:
+        found: dict[str, float | None] = {}
+        for what, arms in (("ten arms", PLANNED_ARMS), ("100 seeds", max(2, size // 100))):
+            text = study_text(arms, size // arms, 3)
+            file = Path(home) / f"{arms}.toml"
+            file.write_text(text)
+            seconds, megabytes = _planned(Path(home), file)
+            found |= {f"plan, {what}": seconds, f"plan, {what}, peak MB": megabytes}
+        return {**found, **child("deciding", size)}
+
+
+def _planned(root: Path, study: Path) -> tuple[float, float]:
+    """Return CPU seconds and peak memory in MB of `icckd plan`."""
+    paths = os.pathsep.join([str(HERE / "core"), str(HERE)])
+    words = [sys.executable, "-m", "icckd.cli.main", "plan", str(study), "--device", "cpu"]
+    environment = {**os.environ, "ICCKD_HOME": str(root / "state"), "PYTHONPATH": paths}
+    process = subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL, cwd=root)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def deciding(size: str) -> Costs:
+    """Return the CPU seconds of a decision what starts next, of 1,000, and of making a schedule."""
+    from icckd.run.schedule import Schedule
+
+    plan = request(PLANNED_ARMS, int(size) // PLANNED_ARMS, 3).plan
+    start = time.process_time()
+    schedule = Schedule(plan, frozenset())
+    made, start, decided = time.process_time() - start, time.process_time(), 0
+    while decided < DECISIONS and (taken := schedule.next_list(2)):
+        for stage in taken:
+            schedule.completed(stage.digest)
+        decided += len(taken)
+    a_decision = (time.process_time() - start) / decided
+    return {"making the schedule": made, "a decision of it": a_decision}
+
+
+PLANNED_ARMS, DECISIONS = 10, 1_000
 
 
 def attempts(size: int) -> Costs:
@@ -313,6 +369,7 @@ BESIDE_ROUNDS = 3
 SIZES: dict[str, Sequence[int]] = {
     "arms": (16, 104, 504, 2_000),
     "seeds": (14, 105, 1_001, 10_003, 100_000),
+    "plans": (1_000, 10_000, 100_000),
     "attempts": (14, 140, 1_400, 14_000),
     "viewers": (0, 1, 2, 4, 8),
     "monitor": (20, 130, 1_300, 5_000),
@@ -321,7 +378,8 @@ SIZES: dict[str, Sequence[int]] = {
     "cache": (1, 16, 64, 256, 1_024),
 }
 MADE: dict[str, Callable[[int], Costs]] = {
-    "arms": arms, "seeds": seeds, "attempts": attempts, "viewers": viewers, "monitor": monitor,
+    "arms": arms, "seeds": seeds, "plans": plans, "attempts": attempts, "viewers": viewers,
+    "monitor": monitor,
 }  # fmt: skip
 
 
@@ -343,7 +401,9 @@ def table(axis: str, found: Mapping[int, Costs]) -> list[str]:
     sizes = list(found)
     names = list(dict.fromkeys(name for costs in found.values() for name in costs))
     head = " | ".join(f"{size:,}" for size in sizes)
-    what = f"trials, by {axis}" if axis in ("arms", "seeds") else axis
+    what = {"arms": "trials, by arms", "seeds": "trials, by seeds", "made": "trials"}.get(
+        axis, axis
+    )
     rows = [f"| {what} | {head} | exponent |", "| --- |" + " --- |" * (len(sizes) + 1)]
     for name in names:
         costs = [found[size].get(name) for size in sizes]
@@ -361,6 +421,9 @@ def main() -> None:
     if axis == "looks":
         print(json.dumps(looks(*words)))
         return
+    if axis == "deciding":
+        print(json.dumps(deciding(*words)))
+        return
     if axis == "watching":
         watching(*words)
         return
@@ -376,9 +439,12 @@ def main() -> None:
             ],
         )
         return
-    sizes = [int(word) for word in words] or SIZES[axis]
-    found = {size: MADE[axis](size) for size in sizes} if axis in MADE else epochs(axis, sizes)
-    synthetic = "results are synthetic" if axis in MADE else "images are synthetic"
+    if axis == "made":
+        found = made(words)
+    else:
+        sizes = [int(word) for word in words] or SIZES[axis]
+        found = {size: MADE[axis](size) for size in sizes} if axis in MADE else epochs(axis, sizes)
+    synthetic = "images are synthetic" if axis in TRAINED_AS else "results are synthetic"
     write_result(
         f"growth-{axis}",
         [

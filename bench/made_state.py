@@ -75,12 +75,15 @@ OUTCOMES = ("stability", "grad_norm_max", "nonfinite_steps", "seconds", "images_
             "macs")  # fmt: skip
 
 
+def study_text(arms: int, seeds: int, epochs: int, name: str = "made") -> str:
+    """Return the file of the study with so many arms and seeds."""
+    levels = ", ".join(f"{(number + 1) / 10:.1f}" for number in range(arms))
+    return STUDY.format(name=name, seeds=seeds, epochs=epochs, levels=levels)
+
+
 def request(arms: int, seeds: int, epochs: int, name: str = "made") -> RunRequest:
     """Return what a session of the study with so many arms and seeds is to run."""
-    levels = ", ".join(f"{(number + 1) / 10:.1f}" for number in range(arms))
-    study = parse(
-        STUDY.format(name=name, seeds=seeds, epochs=epochs, levels=levels), where="made.toml"
-    )
+    study = parse(study_text(arms, seeds, epochs, name), where="made.toml")
     return RunRequest(
         study=study,
         plan=make_plan(study, device="cpu", root=Path("data")),
