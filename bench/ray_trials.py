@@ -1,8 +1,8 @@
-"""Many tiny trials by the executor ray: `python bench/ray_trials.py [TRIALS] [EXECUTOR ...]`.
+"""Many tiny trials on Ray: `python bench/ray_trials.py [TRIALS] [EXECUTOR ...] [--jobs=N]`.
 
 A trial is a teacher and its student of one epoch each on 64 images, in packs, which are one task of
 Ray each. Without executors `local` and `ray` train the same study, one after the other on empty
-state folders, with as many workers as there are cores, and artifacts of both are compared by
+state folders, with N workers or as many as there are cores, and artifacts of both are compared by
 SHA-256; ray starts a Ray of its own on this machine. CPU seconds are those of a control group
 (cpuacct), Ray's own processes included, from the start of the command to its end. While it runs,
 /proc tells every two seconds what each sort of process has used. Needs root and the extra `ray`.
@@ -124,7 +124,7 @@ class Run:
     report: tuple[float, float, int]
 
 
-def trained(executor: str, trials: int, folder: Path) -> Run:
+def trained(executor: str, trials: int, folder: Path, jobs: list[str]) -> Run:
     """Train on an empty state folder, then write the report."""
     folder.mkdir()
     (folder / "tiny.toml").write_text(STUDY.format(trials=trials))
@@ -137,7 +137,7 @@ def trained(executor: str, trials: int, folder: Path) -> Run:
         with (folder / "log").open("wb") as log:
             subprocess.run(
                 ["sh", "-c", f'echo $$ > {GROUP}/cgroup.procs && exec "$@"', "sh", *command,
-                 "--executor", executor],
+                 "--executor", executor, *jobs],
                 cwd=folder, check=True, stdout=log, stderr=log,
             )  # fmt: skip
     finally:
@@ -201,11 +201,13 @@ def told_in_parts(run: Run, trials: int) -> list[str]:
 
 def main() -> None:
     """Measure and write the result."""
-    trials = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
-    executors = sys.argv[2:] or ["local", "ray"]
+    jobs = [word for word in sys.argv[1:] if word.startswith("--jobs=")]
+    words = [word for word in sys.argv[1:] if word not in jobs]
+    trials = int(words[0]) if words else 1000
+    executors = words[1:] or ["local", "ray"]
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
-        runs = {name: trained(name, trials, Path(folder) / name) for name in executors}
+        runs = {name: trained(name, trials, Path(folder) / name, jobs) for name in executors}
     artifacts = [run.artifacts for run in runs.values()]
     assert all(each == artifacts[0] for each in artifacts), "the artifacts differ"
     assert len({key.split("/")[0] for key in artifacts[0]}) == 2 * trials

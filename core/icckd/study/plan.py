@@ -102,7 +102,7 @@ class StageJob(Stage):
         return self.kind not in ENGINE_KINDS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """All stages, each once, inputs before the stages that read them."""
 
@@ -117,7 +117,16 @@ class Plan:
 
     def users(self, digest: str) -> tuple[Trial, ...]:
         """Return the trials that need a stage."""
-        return tuple(trial for trial in self.trials if digest in trial.stages)
+        return tuple(self._users.get(digest, ()))
+
+    @functools.cached_property
+    def _users(self) -> dict[str, list[Trial]]:
+        """The trials by stage: sessions ask for those of every stage that begins or ends."""
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            for digest in dict.fromkeys(trial.stages):
+                found.setdefault(digest, []).append(trial)
+        return found
 
 
 def build(design: Design, context: PlanContext, *, students_per_teacher: int = 1) -> Plan:
