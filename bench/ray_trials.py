@@ -1,7 +1,8 @@
 """Many tiny trials on Ray: `python bench/ray_trials.py [TRIALS] [EXECUTOR ...] [--jobs=N]`.
 
-A trial is a teacher and its student of one epoch each on 64 images, in packs, which are one task of
-Ray each. Without executors `local` and `ray` train the same study, one after the other on empty
+Ten arms share a teacher a seed and have a student each, which learns at another rate: a trial is a
+student of one epoch on 64 images and a tenth of a teacher. Packs are one task of Ray each. Without
+executors `local` and `ray` train the same study, one after the other on empty
 state folders, with N workers or as many as there are cores, and artifacts of both are compared by
 SHA-256; ray starts a Ray of its own on this machine. CPU seconds are those of a control group
 (cpuacct), Ray's own processes included, from the start of the command to its end. While it runs,
@@ -18,6 +19,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +30,7 @@ STUDY = """
 [study]
 name = "tiny"
 baseline = "full"
-seeds = {{ count = {trials} }}
+seeds = {{ count = {seeds} }}
 [data]
 kind = "digits"
 train = 64
@@ -40,6 +42,11 @@ epochs = 1
 [[arm]]
 name = "full"
 """
+ARM = """[[arm]]
+name = "lr-{number}"
+set = {{ "student.training.lr" = {rate} }}
+"""
+ARMS = 10
 GROUP = Path("/sys/fs/cgroup/cpuacct/icckd-bench")
 TICKS, PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 SAMPLES_APART = 2.0
@@ -97,6 +104,8 @@ class Watch:
         for pid in map(int, (GROUP / "cgroup.procs").read_text().split()):
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+                if not words[0]:
+                    continue  # it has ended
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 role = next((ROLES[word] for word in words if word in ROLES), "ray")
                 has_buried = role == "workers"  # a server waits for the workers that it forked
@@ -127,7 +136,8 @@ class Run:
 def trained(executor: str, trials: int, folder: Path, jobs: list[str]) -> Run:
     """Train on an empty state folder, then write the report."""
     folder.mkdir()
-    (folder / "tiny.toml").write_text(STUDY.format(trials=trials))
+    arms = (ARM.format(number=n, rate=0.1 + n / 1000) for n in range(1, ARMS))
+    (folder / "tiny.toml").write_text(STUDY.format(seeds=trials // ARMS) + "".join(arms))
     GROUP.mkdir(exist_ok=True)
     state = folder / ".icckd"
     command = [sys.executable, "-m", "icckd.cli.main", "run", "tiny.toml", "--device", "cpu"]
@@ -165,11 +175,11 @@ def reported(folder: Path) -> tuple[float, float, int]:
     )  # fmt: skip
     wall, after = time.monotonic() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    [compared] = json.loads(done.stdout)["comparisons"]
-    return wall, cpu, compared["n"]
+    rows = json.loads(done.stdout)["comparisons"]
+    return wall, cpu, sum(row["n"] for row in rows if row["metric"] == "student.top1")
 
 
-def size_of(paths) -> int:
+def size_of(paths: Iterable[Path]) -> int:
     return sum(path.stat().st_size for path in paths if path.is_file())
 
 
@@ -178,17 +188,22 @@ def cpu_seconds() -> float:
     return int((GROUP / "cpuacct.usage").read_text()) / 1e9
 
 
+def stages_of(trials: int) -> int:
+    """Return the stages of so many trials: students, and teachers that ten of them share."""
+    return trials + trials // ARMS
+
+
 def told_in_parts(run: Run, trials: int) -> list[str]:
     """Return a table row for each tenth of the stages."""
     rows, last = [], Sample(0.0, 0, {}, {})
     for part in range(1, PARTS + 1):
-        wanted = 2 * trials * part / PARTS
+        wanted = stages_of(trials) * part / PARTS
         reached = [each for each in run.samples if each.stages >= wanted]
         now = reached[0] if reached else run.samples[-1]
-        done = max(1, now.stages - last.stages) / 2
+        done = max(1, now.stages - last.stages)
         used = {role: now.cpu.get(role, 0.0) - last.cpu.get(role, 0.0) for role in now.cpu}
         rows.append(
-            f"| {now.stages / 2:,.0f} | {now.wall:.0f} | {now.resident.get('session', 0) >> 20} |"
+            f"| {now.stages:,} | {now.wall:.0f} | {now.resident.get('session', 0) >> 20} |"
             f" {now.resident.get('driver', 0) >> 20} |"
             + "".join(
                 f" {1000 * used.get(role, 0.0) / done:.1f} |"
@@ -210,13 +225,14 @@ def main() -> None:
         runs = {name: trained(name, trials, Path(folder) / name, jobs) for name in executors}
     artifacts = [run.artifacts for run in runs.values()]
     assert all(each == artifacts[0] for each in artifacts), "the artifacts differ"
-    assert len({key.split("/")[0] for key in artifacts[0]}) == 2 * trials
+    assert len({key.split("/")[0] for key in artifacts[0]}) == stages_of(trials)
     assert all(run.report[2] == trials for run in runs.values()), "the report lacks trials"
     lines = [
-        f"{trials:,} trials of a teacher and its student, one epoch each on 64 images, in packs;"
-        f" ray {version('ray')}; once each, load before {load:.1f}, after"
-        f" {os.getloadavg()[0]:.1f}. All {2 * trials:,} stages are complete, and the report has"
-        f" every trial." + (" Artifacts of both are equal by SHA-256." if len(runs) > 1 else ""),
+        f"{trials:,} trials, {trials // ARMS:,} seeds of {ARMS} arms that share a teacher a seed;"
+        f" one epoch each on 64 images, in packs; ray {version('ray')}; once each, load before"
+        f" {load:.1f}, after {os.getloadavg()[0]:.1f}. All {stages_of(trials):,} stages are"
+        " complete, and the report has every trial."
+        + (" Artifacts of both are equal by SHA-256." if len(runs) > 1 else ""),
         "",
         "| executor | wall seconds | trials a minute | CPU seconds | CPU seconds a trial |",
         "| --- | --- | --- | --- | --- |",
@@ -234,11 +250,11 @@ def main() -> None:
         wall, cpu, _ = run.report
         lines += [
             "",
-            f"## {name}, by tenths of the trials",
+            f"## {name}, by tenths of the stages",
             "",
-            "RSS in MiB; CPU milliseconds a trial in that tenth, by sort of process.",
+            "RSS in MiB; CPU milliseconds a stage in that tenth, by sort of process.",
             "",
-            "| trials | seconds | RSS session | RSS driver | session | driver | workers | ray |",
+            "| stages | seconds | RSS session | RSS driver | session | driver | workers | ray |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
             *told_in_parts(run, trials),
             "",

@@ -41,7 +41,7 @@ class OnRay(Site):
         "worker": 3,
         "task": 2,
         "node": 3,
-        "head": 0.7,
+        "head": 0.3,
     }
 
     def __init__(self, desk, draw, clusters):

@@ -74,7 +74,7 @@ def test_a_task_asks_for_the_memory_that_its_largest_stage_took_and_for_its_clas
     teacher, student = orders(folder)
     told = []
     made = ray_executor.RayExecutor(
-        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
+        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "tasks/ray/probe"}),
         jobs=1, logs=tmp_path, notice=print, memory_of={teacher.stage.shape: 3e8}.get,
         classes={"NVIDIA H100": "h100"},
     )  # fmt: skip
@@ -92,7 +92,7 @@ def test_a_pack_whose_driver_dies_is_preempted_so_that_it_goes_on_as_a_pack(
     teacher, student = orders(folder)
     told, said = [], []
     made = ray_executor.RayExecutor(
-        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
+        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "tasks/ray/probe"}),
         jobs=1, logs=tmp_path, notice=said.append, memory_of={}.get,
     )  # fmt: skip
     monkeypatch.setattr(made, "_tell", lambda **words: told.append(words))
@@ -120,7 +120,7 @@ def test_retiring_waits_until_the_worker_of_the_last_task_cannot_be_there_any_mo
     monkeypatch.setattr(ray_executor.time, "monotonic", lambda: clock)
     monkeypatch.setattr(ray_executor.time, "sleep", slept.append)
     made = ray_executor.RayExecutor(
-        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "sessions/ray/probe"}),
+        job=DriverJob(address="", cpus=1, needs={CPU: 1}, task={"probe": "tasks/ray/probe"}),
         jobs=1, logs=tmp_path, notice=print, memory_of={}.get,
     )  # fmt: skip
     monkeypatch.setattr(made, "_tell", lambda **words: slept.append(words["submit"]))
