@@ -228,6 +228,9 @@ def test_a_bucket_whose_server_is_killed_amid_a_run_of_such_nodes_loses_nothing(
         said = ends_well(session)
 
         assert "stalled: storage" in said
+        files = [path for path in away.desk.folder.rglob("*") if path.is_file()]
+        assert len(files) > 20
+        assert not [path for path in files if SECRET.encode() in path.read_bytes()]
         assert outcomes(away.desk) == here[1]
         assert completed_twice(away.desk) == []
         with pytest.MonkeyPatch.context() as patch:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import signal
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from icckd.journal.file import read_chunk
+from icckd.run.session import INTERRUPTED
 from tests.cluster.conftest import lacks, own_network
 from tests.cluster.slurm import TestSlurm
 from tests.cluster.slurm import missing as missing_for_slurm
@@ -132,15 +132,16 @@ def test_what_a_session_wants_reaches_tasks_on_such_a_node(blind, desk):
     wait_for_epochs(desk, session, 10)
     session.terminate()  # leaves tasks to Slurm
     session.communicate(60)
-    assert session.returncode == -signal.SIGTERM
+    assert session.returncode == INTERRUPTED
     assert blind.running()
     (desk.state / "config.toml").write_text('[slurm]\nwhen_stopped = "cancel"\n')
     session = desk.start(*on_slurm(), "--grace", "60")
+    wait_for(lambda: len(list(desk.state.glob("sessions/2*/journal.jsonl"))) == 2, process=session)
     wait_for_epochs(desk, session, 5)
     session.terminate()
     _, told = session.communicate(90)
 
-    assert session.returncode == -signal.SIGTERM, told
+    assert session.returncode == INTERRUPTED, told
     wait_for(lambda: blind.running() == [])
     [journal] = sorted(desk.state.glob("sessions/2*/journal.jsonl"))[-1:]
     causes = [line.body.get("cause") for line in read_chunk(journal).lines]

@@ -66,7 +66,15 @@ class Server:
     def _command(self) -> list[str]:
         port, data = self.port, str(self.root / "data")
         if self.kind == "moto":
-            return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+            return [
+                sys.executable,
+                "-m",
+                "tests.storage.moto_in_turn",
+                "-H",
+                "127.0.0.1",
+                "-p",
+                str(port),
+            ]
         if self.kind == "rclone":
             return [_program("rclone"), "serve", "s3", "--addr", f"127.0.0.1:{port}", data]
         identity = {
