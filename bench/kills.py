@@ -21,7 +21,7 @@ def main() -> None:
     count = Counter((each["victim"], each["where"]) for each in kills)
     victims = sorted({each["victim"] for each in kills})
     lines = [
-        f"{len(kills)} kills (signal 9; `requeue` is Slurm's) at moments and of victims drawn from"
+        f"{len(kills)} kills by signal 9, at moments and of victims drawn from"
         " a seed, amid runs of three teachers and three students (840 epochs). After each run its"
         " artifacts and outcomes were equal to those of a quiet run on one machine, each stage was"
         " complete once, `icckd fsck` said whole; a test fails otherwise.",

@@ -1,7 +1,7 @@
 """Kills amid runs on Slurm, without and with storage that machines share, change no number.
 
 Victims are the driver, workers, tasks, the controller and the node's daemon; with storage also
-SeaweedFS. A task may be requeued in its middle, too.
+SeaweedFS.
 """
 
 import contextlib
@@ -36,7 +36,6 @@ class OnSlurm(Site):
         "task": 2,
         "controller": 2,
         "node": 2,
-        "requeue": 0.5,
     }
     command = ON_SLURM
 
@@ -77,13 +76,6 @@ class OnSlurm(Site):
         time.sleep(self.draw.uniform(0, 3))
         self.slurm.start_node()
         return True
-
-    def kill_requeue(self):
-        """Requeue a task: Slurm ends it and runs it again."""
-        running = self.slurm.running()
-        if running:
-            self.slurm.call("scontrol", "requeue", self.draw.choice(running), check=False)
-        return bool(running)
 
 
 class OnSlurmWithStore(OnSlurm):
