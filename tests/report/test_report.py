@@ -111,10 +111,10 @@ def test_a_report_names_the_pairs_that_were_not_computed_alike(lab, where):
     with lab.finished("s1", planned()) as session:
         header = session._header
 
-        def told(stage, name):
+        def told(stage, name, *pack):
             is_other = stage.digest in {session.stage(where, 1, n).digest for n in (0, 1)}
             environment = {"torch": "2.12.0" if is_other else "2.11.0", "cpu": "A CPU", "gpus": ""}
-            return header(stage, name).model_copy(update={"environment": environment})
+            return header(stage, name, *pack).model_copy(update={"environment": environment})
 
         session._header = told
         session.train_all()
