@@ -1,7 +1,8 @@
 """moto's server, one request at a time.
 
-It looks whether a key is taken and then writes, and of its threads two can pass that look together:
-then there are two winners, and icckd refuses it, rightly, as a store that overwrites.
+By its source it looks whether a key is taken and then writes, with no lock about the two, so that
+two threads could both win. A run was once refused for a store that overwrites, which that would
+explain; some hundred races on purpose had no second winner.
 """
 
 import threading

@@ -200,7 +200,7 @@ def assert_all_is_stored(desk, storage):
 def test_a_network_that_goes_at_any_request_of_a_beginning_run_is_one_error_or_a_stall(
     moto, tmp_path, monkeypatch, first
 ):
-    """Of the first requests every one is met, in three tests that take turns."""
+    """Three tests take turns: together they cut at every third of the first requests."""
     for name, text in (("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)):
         monkeypatch.setenv(name, text)
     ended = []
