@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 from icckd.errors import StagePaused
 from icckd.study.training import Training
 from icckd.train import stage, trainer
+from icckd.train.data import dataset
 from icckd.train.losses.contrastive import IntraLoss
 from icckd.train.metrics import base
 from icckd.train.trainer import StageMemory
@@ -62,6 +63,8 @@ def account(monkeypatch):
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda: found.peak)
     monkeypatch.setattr(stage, "StageMemory", lambda device: StageMemory("cuda"))
     monkeypatch.setattr("icckd.train.trainer.gpu_memory_of_this_process", lambda: None)
+    monkeypatch.setattr(dataset, "LARGEST_KEPT", -1)  # every stage has its own copy on a GPU
+    monkeypatch.setattr(dataset, "_KEPT", dataset._Kept())
     return found
 
 
