@@ -207,7 +207,7 @@ def what_has_just_ended_can_be_told_anything(case: ExecutorCase) -> None:
 def finishing_returns_what_has_not_begun(case: ExecutorCase) -> None:
     """`finish` lets a running stage end, returns the rest of its list, and accepts no more."""
     executor = case.executor()
-    teacher, student = case.orders("teacher.training.epochs=12")
+    teacher, student = case.orders("teacher.training.epochs=100")  # seconds: word may take one
     executor.submit([teacher, student])
     found = case.reports(executor, lambda seen: any(r.what == "started" for r in seen))
     executor.finish()
