@@ -20,7 +20,7 @@ from tests.support.studies import SMALL
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
-EPOCHS = ("teacher.training.epochs=200", "student.training.epochs=200")
+EPOCHS = ("teacher.training.epochs=40", "student.training.epochs=40")
 
 
 class BlindSlurm(TestSlurm):

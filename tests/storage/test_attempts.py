@@ -7,6 +7,8 @@ import pytest
 from icckd.configuration import StorageSettings
 from icckd.errors import StageSuperseded
 from icckd.journal.artifacts import publish, workspace
+from icckd.journal.events import AttemptClosed
+from icckd.journal.file import JournalWriter
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.live_status import LiveStatus
 from icckd.journal.owner import ORDERS_PER_SESSION
@@ -14,7 +16,8 @@ from icckd.storage.artifacts import find_published
 from icckd.storage.attempts import SharedAttempt, Ticket
 from icckd.storage.folder import FolderStorage
 from icckd.storage.ownership import Ownership
-from icckd.storage.segments import attempt_key
+from icckd.storage.segments import SegmentWriter, attempt_key
+from icckd.storage.sessions import share_study
 from tests.support.waiting import wait_for
 
 STAGE = "d" * 64
@@ -180,3 +183,23 @@ def test_lines_are_pushed_while_an_attempt_works_and_a_refusal_is_told_until_it_
     wait_for(lambda: a.said[-1] == "", 10)
     wait_for(lambda: sum(e.size for e in storage.list(key)) == len(b"one\ntwo\n"), 10)
     attempt.close()
+
+
+def test_a_session_that_ends_has_what_tasks_of_earlier_sessions_wrote_meanwhile(tmp_path, storage):
+    """Such as the second execution of a task that a scheduler requeued after its driver died."""
+    here = Machine(tmp_path, storage, "here")
+
+    def written(session, number, name):
+        path = tmp_path / name
+        with JournalWriter(path) as journal:
+            journal.append(AttemptClosed(state="complete", count=0, seconds=1.0))
+        ordinal = session * ORDERS_PER_SESSION + number
+        SegmentWriter(storage, attempt_key(ordinal, name), path).push()
+
+    with share_study(here.settings, here.folder, "s", say=here.said.append) as shared:
+        written(2, 4, "b-2")
+        shared.finish(lambda: False)
+        written(1, 1, "a-1.2")
+        shared.finish(lambda: False)
+
+    assert {path.name for path in here.folder.attempts.iterdir()} == {"b-2", "a-1.2"}

@@ -204,9 +204,12 @@ class SharedStudy:
             self._left_behind.discard(path)
 
     def _close_left_open(self) -> None:
-        """Have the last lines here of attempts elsewhere that could not push theirs."""
+        """Have everything here that attempts elsewhere wrote, and last lines that they could not.
+
+        That takes a look at every journal: tasks of earlier sessions may have gone on until now.
+        """
         with self._working:
-            if not self.lost and self._mirror.open_attempts():
+            if not self.lost:
                 self._close_published()
 
     def _note_loss(self, owner: Owner | None) -> None:
