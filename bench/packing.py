@@ -143,7 +143,7 @@ def steps(rounds: int = 7) -> Iterator[str]:
             yield f"| {kind}, packed | {size} | {share * bare:.2f} | {1 / share:.2f} |"
 
 
-def study(rounds: int = 2) -> Iterator[str]:
+def study(rounds: int = 4) -> Iterator[str]:
     """Yield the table of the shipped study's CPU seconds."""
     found: dict[str, list[tuple[float, float]]] = {"off": [], "auto": []}
     load_before = os.getloadavg()[0]
