@@ -49,13 +49,13 @@ def own_network():
             assert libc.setns(before.fileno(), CLONE_NEWNET) == 0
 
 
-@pytest.fixture(scope="module")
-def slurm():
-    """A Slurm of one host in a network of its own, until the module ends."""
+@contextlib.contextmanager
+def running(prefix, make):
+    """Run the Slurm that is made for a folder of its own, in a network of its own."""
     if what := missing_for_slurm():
         lacks(what)
-    root = Path(tempfile.mkdtemp(prefix="icckd-slurm-", dir="/tmp"))  # a short path
-    made = TestSlurm(root)
+    root = Path(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))  # a short path
+    made = make(root)
     with own_network():
         try:
             made.start()
@@ -63,6 +63,13 @@ def slurm():
         finally:
             made.stop()
             shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    """A Slurm of one host in a network of its own, until the module ends."""
+    with running("icckd-slurm-", TestSlurm) as made:
+        yield made
 
 
 SETTINGS = "[slurm]\npoll_seconds = 0.2\nminimum_minutes = 0\n"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -11,9 +10,8 @@ import pytest
 
 from icckd.journal.file import read_chunk
 from icckd.run.session import INTERRUPTED
-from tests.cluster.conftest import lacks, own_network
+from tests.cluster.conftest import running
 from tests.cluster.slurm import TestSlurm
-from tests.cluster.slurm import missing as missing_for_slurm
 from tests.cluster.test_away import ends, files_of, outcomes
 from tests.support.desk import Desk, wait_for_epochs
 from tests.support.studies import SMALL
@@ -49,17 +47,8 @@ class BlindSlurm(TestSlurm):
 
 @pytest.fixture(scope="module")
 def blind():
-    if what := missing_for_slurm():
-        lacks(what)
-    root = Path(tempfile.mkdtemp(prefix="icckd-blind-", dir="/tmp"))  # a short path
-    made = BlindSlurm(root)
-    with own_network():
-        try:
-            made.start()
-            yield made
-        finally:
-            made.stop()
-            shutil.rmtree(root, ignore_errors=True)
+    with running("icckd-blind-", BlindSlurm) as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ runs see it (`icckd.run.machine_share`).
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from icckd.configuration import Local
@@ -199,8 +199,7 @@ class Room:
 
         wanted = Claim(pool="cuda", needs=needs)
         size = len(gpus) * most
-        answer = self._ask(wanted, size, busy, refused, SHARED_GPU, lambda: best[-1].uuid)
-        return answer
+        return self._ask(wanted, size, busy, refused, SHARED_GPU, lambda: best[-1].uuid)
 
     def _fits_gpu(
         self,
@@ -233,7 +232,7 @@ class Room:
         """Take what is wanted if it is there and this run's turn."""
         if self._share is None:
             why = refused(())
-            return why or _on(wanted, device())
+            return why or replace(wanted, device=device())
         with self._share.deciding() as others:
             now = time.monotonic()
             me = Party(claims=_claims(busy), waits_since=self._waits_since)
@@ -244,7 +243,7 @@ class Room:
                 self._waits_since = self._waits_since or now
             else:
                 self._waits_since = None
-            claim = _on(wanted, device()) if not why else None
+            claim = replace(wanted, device=device()) if not why else None
             self._say(busy, now, claim)
         return why or claim or wanted
 
@@ -290,10 +289,6 @@ def _recorded(order: Order, metric: str) -> float:
 
 def _claims(busy: Sequence[Busy]) -> tuple[Claim, ...]:
     return tuple(each.claim for each in busy)
-
-
-def _on(claim: Claim, device: str) -> Claim:
-    return Claim(pool=claim.pool, device=device, weight=claim.weight, needs=claim.needs)
 
 
 def _everybody(
