@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from icckd import __version__, variables
-from icckd.cli import ablation_plans, data, report, streams, studies, upkeep
+from icckd.cli import ablation_plans, blas, data, report, streams, studies, upkeep
 from icckd.cli import sql as sql_console
 from icckd.cli.doctor import doctor
 from icckd.cli.importing import import_
@@ -113,6 +113,7 @@ def main() -> None:
     So does what the system refuses, wherever it was met: a path that cannot be read, a full disk.
     """
     gc.set_threshold(_COLLECT_AFTER)
+    blas.one_thread()
     streams.prepare()
     variables.leave_current_folder()
     try:
