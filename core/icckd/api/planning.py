@@ -24,7 +24,7 @@ from icckd.results.studies import refuse_imported
 from icckd.results.types import Comparison, Estimate, StudyInfo
 from icckd.run.executors import DEFAULT
 from icckd.run.placement import hardware_of_seeds, refuse_elsewhere
-from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, make_plan
+from icckd.run.prepare import Device, complete_stages, data_root, default_jobs, plan_design
 from icckd.run.task_files import source_of_task
 from icckd.study.arms import Design, expand, outcome_columns
 from icckd.study.model import Method, Study
@@ -109,8 +109,9 @@ def plan_study(
     device = device_for(device, say)
     design = expand(study)
     found: list[Survey] = []
-    plan = make_plan(
+    plan = plan_design(
         study,
+        design,
         device=device,
         root=data_root(),
         absent=absent.append,

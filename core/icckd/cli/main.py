@@ -148,7 +148,7 @@ def _run() -> None:
         ) from error
 
 
-_COLLECT_AFTER = 50_000
+_COLLECT_AFTER = 200_000
 """New objects after which Python looks for cycles; importing makes many, and they all stay."""
 _OF_TRAINING = ("torch", "torchvision")
 """What the light installation does without."""

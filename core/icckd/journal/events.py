@@ -49,7 +49,7 @@ Number = Annotated[
 class Fact(BaseModel):
     """Base of all events. Unknown keys are kept out, so that newer journals stay readable."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", defer_build=True)
 
 
 class AttemptHeader(Fact):
@@ -272,4 +272,4 @@ Event = Annotated[
     | SessionClosed,
     Field(discriminator="k"),
 ]
-EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+EVENT: TypeAdapter[Event] = TypeAdapter(Event, config=ConfigDict(defer_build=True))

@@ -4,8 +4,9 @@ Texts are plain: names in them may hold anything, and each format escapes whatev
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from icckd.report import methods, notes
@@ -177,9 +178,11 @@ class Paragraph:
 Section = CellTable | Forest | ComparisonTable | Changes | Bullets | Paragraph
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportDocument:
     """Everything a report says; `sections` is its order, the fields are its parts.
+
+    Learning curves are read when they are first looked at: most formats show none.
 
     Attributes:
         study: The revision of the study that it shows.
@@ -207,7 +210,7 @@ class ReportDocument:
         gates: The conditions asked for, judged on the newest revision.
         item_changes: How the items of judged arms changed, where runs tell them.
         points: The primary outcome of every seed; None before the first.
-        curves: Learning curves.
+        read_curves: Reads the learning curves, while the results are open.
         requested: For each ablation that a plan asks for its answer, or why it was not run; None
             where no plan asks for one.
     """
@@ -236,8 +239,15 @@ class ReportDocument:
     gates: tuple[Gate, ...] = ()
     item_changes: tuple[ItemChanges, ...] = ()
     points: PointChart | None = None
-    curves: tuple[CurveChart, ...] = ()
+    read_curves: Callable[[], tuple[CurveChart, ...]] = field(
+        default=tuple, repr=False, compare=False
+    )
     requested: CellTable | None = None
+
+    @cached_property
+    def curves(self) -> tuple[CurveChart, ...]:
+        """Learning curves."""
+        return self.read_curves()
 
     @property
     def item_tables(self) -> list[CellTable]:
@@ -292,7 +302,7 @@ def build_document(
 ) -> ReportDocument:
     """Return the report of a study, with the gates that were judged beside it."""
     comparisons, effects = results.comparisons(study), results.effects(study)
-    trials, seconds = results.progress(study).trials, notes.seconds_of_seed(results, study)
+    trials, seconds = results.trial_counts(study), notes.seconds_of_seed(results, study)
     revisions = results.revisions(study.name)
     names = part_names(study.arms)
     arms = tuple(_arm(arm, names) for arm in study.arms)
@@ -326,7 +336,7 @@ def build_document(
         captions=(notes.primary_caption(results, study), notes.other_caption(study)),
         gates=gates,
         points=point_chart(results, study, primary.rows, primary.scale),
-        curves=curve_charts(results, study),
+        read_curves=lambda: curve_charts(results, study),
         requested=requested_table(study, comparisons),
     )
 

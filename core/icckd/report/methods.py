@@ -55,7 +55,7 @@ def methods(results: "Results", study: StudyInfo) -> str:
 
 
 def _of_tasks(results: "Results", study: StudyInfo) -> Iterator[str]:
-    done = results.progress(study).trials
+    done = results.trial_counts(study)
     tasks = by_name(read_back(study.resolved))
     what = "; ".join(f"{name}: {display(command_text(task), 300)}" for name, task in tasks.items())
     yield (
@@ -114,7 +114,7 @@ def _data(results: "Results", study: StudyInfo) -> Iterator[str]:
 
 
 def _trials(results: "Results", study: StudyInfo) -> Iterator[str]:
-    done = results.progress(study).trials
+    done = results.trial_counts(study)
     students = study.resolved.get("study", {}).get("students_per_teacher", 1)
     what = "one student" if students == 1 else f"{students} students, which were averaged"
     yield (

@@ -82,9 +82,11 @@ def verdict_text(row: Comparison) -> str:
 def seconds_of_seed(results: "Results", study: StudyInfo) -> float | None:
     """Return the training time of one more seed of all arms, from stages that are complete.
 
-    None without any, and of runs made elsewhere. It is what one worker takes after the other.
+    None without any, of runs made elsewhere, and where no comparison says how many more seeds
+    should decide. It is what one worker takes after the other.
     """
-    if study.observed is not None:
+    is_asked = any(row.more_seeds_least is not None for row in results.comparisons(study))
+    if study.observed is not None or not is_asked:
         return None
     complete = [stage for stage in results.queue(study) if stage.state == "complete"]
     seeds = {seed for stage in complete for _, seed in stage.trials}
@@ -428,7 +430,7 @@ def methods(results: "Results", study: StudyInfo) -> str:
 
 def _design(results: "Results", study: StudyInfo) -> Iterator[str]:
     others = [arm for arm in study.arms if arm.name != study.baseline]
-    done = results.progress(study).trials
+    done = results.trial_counts(study)
     yield (
         f"We compared {len(others)} arms with the baseline {display(study.baseline)} over"
         f" {len(study.seeds)} seeds ({seeds_text(study.seeds)}); {done.complete} of {done.total}"
@@ -532,7 +534,7 @@ def _statistics(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterator[str]
 
 def primary_caption(results: "Results", study: StudyInfo) -> str:
     """Return the caption of the table of the primary outcome, one line of plain text."""
-    done = results.progress(study).trials
+    done = results.trial_counts(study)
     lost = " ".join(incomplete(results, study))
     question = f"{study.question} " if study.question else ""
     rows = results.comparisons(study)

@@ -98,7 +98,7 @@ def seeds_without_pair(study: StudyInfo, rows: tuple[Comparison, ...]) -> Iterat
 
 def methods(results: "Results", study: StudyInfo, observed: Observed) -> Iterator[str]:
     """Yield the sentences of the methods paragraph about the runs."""
-    done = results.progress(study).trials
+    done = results.trial_counts(study)
     yield (
         f"{done.total} runs of {len(study.arms)} arms under {len(study.seeds)} seeds"
         f" ({seeds_text(study.seeds)}), made elsewhere, were read from {_files(observed)};"

@@ -34,7 +34,7 @@ MOST_MISSING = 3
 def write_summary(results: "Results", study: StudyInfo, out: TextIO) -> None:
     """Write what a study came to."""
     rows = [row for row in results.comparisons(study) if row.metric == study.primary]
-    trials = results.progress(study).trials
+    trials = results.trial_counts(study)
     told = answers(study, results.comparisons(study), seconds_of_seed(results, study))
     lines = [
         *wrapped(display(study.question or study.name, 2000), "", "", WIDTH),

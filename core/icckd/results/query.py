@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -48,6 +49,7 @@ from icckd.results.types import (
     LogEntry,
     Outcomes,
     Progress,
+    StateCounts,
     StudyInfo,
     Table,
     TrialStatus,
@@ -207,6 +209,10 @@ class Results:
             ("trials", study.key, study.baseline),
             lambda: read_trials(self._store, study, self.outcomes(study).get(study.primary, {})),
         )
+
+    def trial_counts(self, study: StudyInfo) -> StateCounts:
+        """Return how many trials are in each state."""
+        return StateCounts(**Counter[str](trial.state for trial in self.trials(study)))
 
     def comparisons(self, study: StudyInfo) -> tuple[Comparison, ...]:
         """Return arms by outcome columns, both in the study's order."""

@@ -163,8 +163,9 @@ def _sequential(written: Mapping[str, Any]) -> tuple[float, bool]:
 def read_ran(store: Store) -> dict[tuple[str, str], set[int]]:
     """Return the seeds that have results, by study and what it says apart from its seeds."""
     found: dict[tuple[str, str], set[int]] = {}
+    apart = cache(lambda text: without_seeds(json.loads(text)))  # of few studies, for many seeds
     for study, resolved, seed in store.select(_RAN):
-        found.setdefault((study, without_seeds(json.loads(resolved))), set()).add(seed)
+        found.setdefault((study, apart(resolved)), set()).add(seed)
     return found
 
 
