@@ -75,6 +75,26 @@ def test_the_probe_equals_a_loop():
     assert value == pytest.approx(100 * right / 60)
 
 
+@pytest.mark.parametrize("similarity", [cosine, nearness])
+def test_only_images_of_one_label_are_compared(similarity):
+    labels = [0] * 30 + [1] * 10 + [2] * 20
+    images, compared = split(labels, list(range(60))), []
+
+    def counted(a_ND, b_RD):
+        compared.append(len(a_ND) * len(b_RD))
+        return similarity(a_ND, b_RD)
+
+    subclass_accuracy(torch.randn(60, 3), images, torch.randn(60, 3), images, counted)
+
+    assert sum(compared) == 30 * 30 + 10 * 10 + 20 * 20
+
+
+def test_a_label_that_was_not_learnt_is_never_right():
+    train = split([0, 0], [1, 1])
+
+    assert probe([0, 0], split([0, 7], [1, 1]), [1, 2], train) == 50
+
+
 def test_cosine_ignores_length_and_nearness_does_not():
     a, b = torch.tensor([[1.0, 0.0]]), torch.tensor([[5.0, 0.0], [0.0, 1.0]])
 

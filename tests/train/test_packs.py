@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from icckd.errors import NonFiniteError, StageCancelled, StageError, StagePaused
 from icckd.study.model import Student
@@ -265,6 +266,37 @@ def test_updates_are_those_outside_a_pack(changed):
                 torch.testing.assert_close(
                     kept[name].double(), own[name].double(), rtol=1e-6, atol=1e-9
                 )
+
+
+class Layouts(TorchDispatchMode):
+    """Notes operations that are given a map or its gradient otherwise than channels last."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen, self.others = set(), set()
+
+    def __torch_dispatch__(self, called, types, args=(), kwargs=None):
+        maps = [x for x in args[:2] if isinstance(x, torch.Tensor) and x.ndim == 4]
+        if any(name in str(called) for name in OF_MAPS):
+            self.seen.add(str(called))
+            if not all(x.stride(1) == 1 and x.stride(3) == x.shape[1] for x in maps):
+                self.others.add(str(called))
+        return called(*args, **(kwargs or {}))
+
+
+OF_MAPS = ("convolution", "batch_norm", "max_pool2d", "avg_pool2d", "threshold", "relu")
+
+
+def test_maps_and_their_gradients_lie_channels_last():
+    net = PackedCnn([Cnn(SMALL, in_channels=1, n_classes=5) for _ in range(4)])
+    images = torch.randn(6, 4, 8, 8).to(memory_format=torch.channels_last)
+
+    with Layouts() as layouts:
+        net.rows.gradients(net.logits(net.features(images)).square().sum())
+
+    assert layouts.others == set()  # their kernels on a CPU take up to fifteen times as long
+    assert any("avg_pool2d_backward" in name for name in layouts.seen)
+    assert any("convolution_backward" in name for name in layouts.seen)
 
 
 def test_a_stage_records_what_it_records_by_itself_but_times_and_memory(taught, tmp_path, device):

@@ -3,7 +3,7 @@
 import gc
 import signal
 
-_OBJECTS = 100_000
+OBJECTS = 200_000
 """New objects until Python looks for cycles: while modules are imported it would find none."""
 
 
@@ -15,7 +15,7 @@ def main() -> None:
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    gc.set_threshold(_OBJECTS)
+    gc.set_threshold(OBJECTS)
     from icckd.cli.main import main as run
 
     run()

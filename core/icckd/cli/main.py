@@ -11,7 +11,7 @@ import typer
 from typer.core import TyperGroup
 
 from icckd import __version__, variables
-from icckd.cli import ablation_plans, blas, data, report, streams, studies, upkeep
+from icckd.cli import OBJECTS, ablation_plans, blas, data, report, streams, studies, upkeep
 from icckd.cli import sql as sql_console
 from icckd.cli.doctor import doctor
 from icckd.cli.importing import import_
@@ -112,7 +112,7 @@ def main() -> None:
 
     So does what the system refuses, wherever it was met: a path that cannot be read, a full disk.
     """
-    gc.set_threshold(_COLLECT_AFTER)
+    gc.set_threshold(OBJECTS)
     blas.one_thread()
     streams.prepare()
     variables.leave_current_folder()
@@ -148,8 +148,6 @@ def _run() -> None:
         ) from error
 
 
-_COLLECT_AFTER = 200_000
-"""New objects after which Python looks for cycles; importing makes many, and they all stay."""
 _OF_TRAINING = ("torch", "torchvision")
 """What the light installation does without."""
 

@@ -100,7 +100,7 @@ class Crops:
         self, pixels_PK: Tensor, start_B: Tensor, mirror_B: Tensor, turn_B: Tensor | None = None
     ) -> Tensor:
         """Return the crops, shape (batch, H, W, K); `start_B` are positions in the pixels."""
-        return pixels_PK[self.places(start_B, mirror_B, turn_B)]
+        return looked_up(pixels_PK, self.places(start_B, mirror_B, turn_B))
 
     def places(self, start_B: Tensor, mirror_B: Tensor, turn_B: Tensor | None = None) -> Tensor:
         """Return where in the pixels those of the crops are, int64, shape (batch, H, W)."""
@@ -131,6 +131,17 @@ class Crops:
 
     def _inside(self, row: Tensor, column: Tensor) -> Tensor:
         return (row >= 0) & (row < self._height) & (column >= 0) & (column < self._width)
+
+
+def looked_up(pixels_PK: Tensor, places: Tensor) -> Tensor:
+    """Return the pixels at some places, of their shape with the channels last.
+
+    Rows are selected, which takes half the time of indexing by a tensor; numbers, of images with
+    one channel, a ninth.
+    """
+    channels = pixels_PK.shape[1]
+    listed = pixels_PK.view(-1) if channels == 1 else pixels_PK
+    return listed.index_select(0, places.flatten()).view(*places.shape, channels)
 
 
 def draw_mirrors(augment: Augmentation, n: int, key: Key, view: int, epoch: int) -> Tensor:
@@ -195,7 +206,7 @@ class ResidentViews:
         shape = parts_XR[0].shape
         place_BHW = self._crops.places(*(part.flatten() for part in parts_XR))
         place_XHWR = place_BHW.view(*shape, *place_BHW.shape[1:]).permute(0, 2, 3, 1)
-        return self._pixels_PK[place_XHWR.contiguous()]
+        return looked_up(self._pixels_PK, place_XHWR.contiguous())
 
 
 class DecodedViews:

@@ -51,16 +51,25 @@ def subclass_accuracy(
     right = test_ND.new_zeros((), dtype=torch.float64)
     rows_N = torch.arange(len(test_ND), device=test_ND.device)
     reference_R = torch.arange(len(train_RD), device=test_ND.device)
+    of_label = _rows_by_label(train.labels)
     for rows_B in torch.split(rows_N, IMAGES_AT_ONCE):
-        barred_BR = test.labels[rows_B][:, None] != train.labels
+        score_BR = test_ND.new_full((len(rows_B), len(train_RD)), -torch.inf)
+        for label, own_B in _rows_by_label(test.labels[rows_B]).items():
+            own_R = of_label.get(label, reference_R[:0])
+            score_BR[own_B[:, None], own_R] = similarity(test_ND[rows_B[own_B]], train_RD[own_R])
         if test is train:
-            barred_BR |= rows_B[:, None] == reference_R
-        score_BR = similarity(test_ND[rows_B], train_RD).masked_fill(barred_BR, -torch.inf)
+            score_BR.masked_fill_(rows_B[:, None] == reference_R, -torch.inf)
         nearest = score_BR.topk(min(NEIGHBOURS, score_BR.shape[1]), dim=1)
         counts_Bk = nearest.values.isfinite()
         winner_B = _majority(train.subclasses[nearest.indices], counts_Bk)
         right += ((winner_B == test.subclasses[rows_B]) & counts_Bk.any(dim=1)).sum()
     return 100.0 * right.item() / len(test_ND)
+
+
+def _rows_by_label(labels_N: Tensor) -> dict[int, Tensor]:
+    """Return the rows of each label that occurs, ascending."""
+    parts = torch.split(labels_N.argsort(stable=True), torch.bincount(labels_N).tolist())
+    return {label: part for label, part in enumerate(parts) if len(part)}
 
 
 def _majority(vote_Bk: Tensor, counts_Bk: Tensor) -> Tensor:
