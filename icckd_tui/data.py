@@ -71,6 +71,7 @@ class Frame:
         queue: The stages in the plan's order, where `request.queue`.
         requests: What sessions were asked and answered.
         views: The names of the SQL views and what each holds.
+        is_packed: Whether stages were trained in packs, so that trials have no time of their own.
     """
 
     study: StudyInfo
@@ -88,6 +89,7 @@ class Frame:
     queue: tuple[StageStatus, ...] = ()
     requests: tuple[AnsweredRequest, ...] = ()
     views: tuple[tuple[str, str], ...] = ()
+    is_packed: bool = False
 
     def answer(self, query: Query[T]) -> T | None:
         """Return the answer to a query, None where it was not asked for."""

@@ -403,6 +403,7 @@ class Feed:
             queue=results.queue(study) if request.queue else (),
             requests=results.requests(study),
             views=tuple(self._source.views()),
+            is_packed=results.is_packed(study),
         )
         self._sql.is_stale = True
         if self._host is not None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from icckd.study.records import Arm
 
 TIME = "time of a trial"
+NO_COST = " not measured: stages that share a pack have no time of their own"
 _COSTS = ("s", "bytes", "epochs")
 
 
@@ -50,13 +51,16 @@ class Point:
 
 
 def costs_of(frame: Frame) -> tuple[str, ...]:
-    """Return what an arm may cost: its trials' time, and outcomes of which less is better."""
+    """Return what an arm may cost: its trials' time, and outcomes of which less is better.
+
+    Trials whose stages were trained in packs have no time of their own.
+    """
     named = [
         name
         for name in frame.study.metrics
         if frame.study.metric(name).direction == "lower" and frame.study.metric(name).unit in _COSTS
     ]
-    return (TIME, *named)
+    return (*(() if frame.is_packed else (TIME,)), *named)
 
 
 def points_of(frame: Frame, cost: str, only: frozenset[str]) -> tuple[Point, ...]:
@@ -404,6 +408,10 @@ class CompareScreen(ArmScreen):
         assert self.frame is not None
         view = self.query_one("#cost", CostView)
         costs = costs_of(self.frame)
+        if not costs:
+            view.set_lines([(Span(NO_COST, "muted"),)])
+            view.set_titles(pareto_title(self.frame, "a cost"))
+            return
         cost = costs[self._cost % len(costs)]
         points = points_of(self.frame, cost, self._only)
         view.set_lines(scatter_lines(self.frame, points, cost, *view.size, self.glyphs))

@@ -451,10 +451,13 @@ def test_stages_of_a_pack_are_at_work_in_one_worker(lab, results):
     with owner_lock(lab.folder):
         session.train(session.stage("full", 0))
         session.train(session.stage("full", 0, 1))
+        alone = results()
+        assert not alone.is_packed(alone.study())
         for arm in ("no-margin", "no-margin-matched"):
             session.train(session.stage(arm, 0), until=2, end=None, pack=("pack-1", 2))
         found = results()
         packed = found.progress(found.study())
+        assert found.is_packed(found.study())
         session.train(session.stage("no-cache", 0), until=2, end=None)
         found.refresh()
         two = found.progress(found.study())

@@ -364,6 +364,9 @@ class FakeReader:
     def study(self, name):
         return self.data["study"]
 
+    def is_packed(self, study):
+        return False
+
     def progress(self, study):
         return self.data["progress"]
 

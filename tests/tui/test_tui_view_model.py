@@ -21,7 +21,7 @@ from icckd_tui.keys import keys_of
 from icckd_tui.log import log_table, matches, places_of
 from icckd_tui.matrix import matrix_table
 from icckd_tui.screens.base import notice_of
-from icckd_tui.screens.compare import verdict_outcome, verdict_table
+from icckd_tui.screens.compare import TIME, costs_of, verdict_outcome, verdict_table
 from icckd_tui.screens.curves import CurveScreen
 from icckd_tui.screens.dialogs import matching
 from icckd_tui.screens.registry import SCREENS, number_keys
@@ -480,3 +480,10 @@ def test_in_a_narrow_matrix_settings_are_shortened_and_no_difference(glyphs):
     middle = matrix_table(frame(), "student.top1", glyphs, frozenset(), width_taken(wide) - 8)
     assert [column.key for column in middle.columns] == ["factor", "baseline", "level:0"]
     assert matrix_table(frame(), "student.top1", glyphs, frozenset(), 200) == wide
+
+
+def test_arms_are_set_against_times_only_where_trials_have_times_of_their_own():
+    alone, packed = costs_of(frame()), costs_of(frame(is_packed=True))
+
+    assert alone[0] == TIME
+    assert packed == alone[1:]

@@ -30,6 +30,7 @@ from icckd.results.trials import (
     read_cost,
     read_estimates,
     read_every_outcome,
+    read_is_packed,
     read_log,
     read_outcomes,
     read_progress,
@@ -199,6 +200,13 @@ class Results:
             ("progress", study.key),
             lambda: read_progress(self._store, study, self.estimates),
         )
+
+    def is_packed(self, study: StudyInfo) -> bool:
+        """Return whether a stage of a study was trained in a pack.
+
+        The seconds of such a stage are a share of the pack's, and no measurement of an arm.
+        """
+        return self._once(("packed", study.key), lambda: read_is_packed(self._store, study))
 
     def trials(self, study: StudyInfo) -> tuple[TrialStatus, ...]:
         """Return every trial, arm by arm in the study's order, seeds ascending.

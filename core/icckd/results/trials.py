@@ -96,6 +96,10 @@ from every_outcome
 {}
 order by study, revision, metric, arm, seed
 """
+_PACKED = f"""
+select count(*) > 0
+{_OF_STAGES} and stage_now.attempt in (select attempt from attempt where pack <> '')
+"""
 _ESTIMATES = "select shape, seconds, memory_bytes, disk_bytes, count from stage_cost"
 
 _COST_OF_SESSION = """
@@ -193,6 +197,12 @@ def _trial(
         difference=None if value is None or paired is None else value - paired,
         reason=reason,
     )
+
+
+def read_is_packed(store: Store, study: StudyInfo) -> bool:
+    """Return whether a stage of a study was trained in a pack."""
+    [(found,)] = store.select(_PACKED, list(study.key))
+    return bool(found)
 
 
 def read_progress(
