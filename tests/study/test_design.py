@@ -70,6 +70,7 @@ def test_one_at_a_time_takes_every_level():
     [
         ("data.train", "300"),
         ("data.split_seed", "7"),
+        ("data.augment.flip", "true"),  # digits are shifted by a pixel, and stay so
         ("teacher.model.widths", "[8, 16, 32]"),
         ("student.model.widths", "[8, 16, 32]"),
         ("student.distiller.temperature", "2.0"),

@@ -438,16 +438,20 @@ def study_with(study: Study, tables: Mapping[str, Any], path: str, value: Any) -
 
 
 def _begin_by_default(study: Study, tables: dict[str, Any], path: str) -> None:
-    """Give tables that a path leads through, and that the study leaves out, their default kind."""
+    """Give tables that a path leads through, and that the study leaves out, their defaults.
+
+    That is their kind, and what a kind's default of them says: digits are shifted by a pixel.
+    """
     here: Any = tables
     settings: Any = study
     for key, following in itertools.pairwise(path.split(".")):
         settings = getattr(settings, key, None)
         if not isinstance(settings, BaseModel):
             return
-        kind = getattr(settings, "kind", None)
-        if key not in here and kind is not None and following != "kind":
-            here[key] = {"kind": kind, **settings.model_dump(mode="json", exclude_unset=True)}
+        if key not in here and following != "kind":
+            kind = getattr(settings, "kind", None)
+            said = settings.model_dump(mode="json", exclude_unset=True)
+            here[key] = said if kind is None else {"kind": kind, **said}
         here = here.setdefault(key, {})
         if not isinstance(here, dict):
             return
