@@ -269,6 +269,7 @@ def test_lines_are_found_behind_strings_comments_and_nested_brackets():
         ("teacher.training.lr=0.1", "teacher.training={lr=0.2}"),
         ("teacher.training={lr=0.2}", "teacher.training.lr=0.1"),
         ("study.seeds.count=3", "study.seeds=8"),
+        ("study.seeds=8", "study.seeds.count=3"),
     ],
 )
 def test_one_setting_is_not_overridden_twice(overrides):

@@ -30,6 +30,7 @@ MAX_LINE = 1 << 14
 MAX_KEY_PARTS = 32
 MAX_DEPTH = 32
 OVERRIDABLE = ("study", "data", "teacher", "student", "task", "numerics")
+SEEDS = ("study.seeds", "study.calibration_seeds")
 
 
 class LoadedStudy(Study):
@@ -274,7 +275,7 @@ def _spread_counts(tables: dict[str, Any]) -> None:
     header = tables.get("study")
     if not isinstance(header, dict):
         return
-    for key in ("seeds", "calibration_seeds"):
+    for key in (path.removeprefix("study.") for path in SEEDS):
         count = header.get(key)
         if isinstance(count, int) and not isinstance(count, bool):
             header[key] = {"first": 0, "count": count}
@@ -340,6 +341,8 @@ def _sets(override: str, path: str) -> bool:
     name, value = _read_override(override)
     if not is_under(path, name):
         return False
+    if name in SEEDS and isinstance(value, int):
+        return True  # a count stands for a table
     for key in path[len(name) + 1 :].split("."):
         if not isinstance(value, dict) or key not in value:
             return False
