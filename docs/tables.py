@@ -100,16 +100,6 @@ def kinds(registry: Registry[Any]) -> str:
     return table(("kind", "keys"), rows)
 
 
-def losses() -> str:
-    """Return the keys of each loss of the teacher."""
-    rows = (
-        (f"`teacher.{part.kind}`", '`"off"`',
-         keys(part.settings, ()))
-        for part in TEACHER_LOSSES.parts()
-    )  # fmt: skip
-    return table(("loss", "default", "keys"), rows)
-
-
 def models() -> str:
     """Return what the models are."""
     rows = ((f"`{p.kind}`", p.settings.about, keys(p.settings)) for p in MODELS.parts())
@@ -141,9 +131,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "methods": methods,
     "needs": needs,
     "data-kinds": lambda: kinds(DATASETS),
-    "distiller-kinds": lambda: kinds(DISTILLERS),
     "model-kinds": lambda: kinds(MODELS),
-    "losses": losses,
     "models": models,
     "data-sets": data_sets,
     "metrics": metrics,
