@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from icckd.report.answers import answers
+from icckd.report.rule_text import interval_rule
 from icckd.results.compare import compare
 from icckd.study.records import Arm
 from tests.results.test_rules import CLEAR, SEEDS, models, study
@@ -128,3 +129,22 @@ def test_a_study_from_before_rules_has_no_answers():
     outcomes, right = models(CLEAR)
 
     assert answers(info, compare(info, outcomes, right)) == ()
+
+
+def test_the_rule_says_what_the_intervals_of_other_outcomes_cover():
+    outcomes, right = models(UNSURE)
+    outcomes["teacher.top1"], right["teacher"] = outcomes["student.top1"], right["student"]
+
+    def told(info):
+        other = compare(info, outcomes, right)[-1]
+        assert (other.metric, other.verdict) == ("teacher.top1", "")
+        return other.level, interval_rule(info)
+
+    both = ("student.top1", "teacher.top1")
+    level, text = told(study(metrics=both))
+    assert (level, "of all others 95 %, each" in text) == (0.05, True)
+    level, text = told(study(metrics=both, rule="one extension"))
+    assert level == 0.025
+    assert "of all others 97.5 % (95 % together with the extension), each" in text
+    level, text = told(replace(study(metrics=both, rule="one extension"), added=SEEDS[4:]))
+    assert (level, "of all others 95 %, each" in text) == (0.05, True)

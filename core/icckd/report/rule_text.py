@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from icckd.report.item_text import abouts, rule_of_items
 from icckd.report.numbers import duration
 from icckd.report.text import difference_unit, display, seeds_text
-from icckd.results.types import Comparison, StudyInfo
+from icckd.results.types import LEVEL, Comparison, StudyInfo
 from icckd.stats.fixed import FLIPS_UP_TO, LEAST_PAIRS
 from icckd.stats.two_stage import first_share
 
@@ -37,9 +37,12 @@ def interval_rule(study: StudyInfo) -> str:
         return (
             f"with the 95 % interval of {kind} on the paired differences, each interval on its own"
         )
+    covers, share = "95 %", first_share(len(study.seeds))
+    if study.looks == "first look" and share:
+        covers = f"{100 * (1 - share * LEVEL):g} % (95 % together with the extension)"
     return (
         "with an interval: of the primary questions at the level of their test, so that it excludes"
-        " 0 exactly when that test finds a difference, of all others 95 %, each on its own"
+        f" 0 exactly when that test finds a difference, of all others {covers}, each on its own"
     )
 
 
