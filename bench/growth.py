@@ -1,17 +1,18 @@
 """How costs grow: `python bench/growth.py AXIS [SIZE ...]`.
 
 Axes: `arms` and `seeds` (of trials), `plans` (before anything is trained), `attempts` (of another
-study in the same state folder), `viewers`, `monitor`, `images`, `classes`, `cache`. Results of all
-but the last three are synthetic: see `made_state.py`. These train epochs of the shipped study's
-teacher on synthetic images.
+study in the same state folder), `session` (of so many stages: its memory), `viewers`, `monitor`,
+`images`, `classes`, `cache`. Results of all but the last three are synthetic: see `made_state.py`.
+These train epochs of the shipped study's teacher on synthetic images.
 `python bench/growth.py made FOLDER ...` takes folders that `made_state.py` made before.
 `python bench/growth.py beside COMMIT ARMS SEEDS EPOCHS` sets what a user waits for beside an
 earlier version, the two in turn.
 
-All costs are CPU seconds, of commands those of a process of their own. The exponent says how a cost
-grows between the last two sizes: 0 stays, 1 is a straight line, 2 a square.
+All costs but memory are CPU seconds, of commands those of a process of their own. The exponent says
+how a cost grows between the last two sizes: 0 stays, 1 is a straight line, 2 a square.
 """
 
+import gc
 import json
 import math
 import os
@@ -26,15 +27,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from made_state import MadeSession, make, no_disk, request, study_text
+from made_state import MadeExecutor, MadeSession, make, no_disk, request, study_text
 from monitor import WATCH, Terminal
 from same_bits import package_of
 from timing import interleaved, ratio, write_result
 
+from icckd.api import progress
+from icckd.api.running import own_results
+from icckd.cli import OBJECTS
 from icckd.journal.events import AttemptHeader, EpochMetrics
 from icckd.journal.file import JournalWriter, first_line
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.owner import owner_lock
+from icckd.run.session import Session
 from icckd.study.plan import StageJob
 
 Costs = Mapping[str, float | None]
@@ -207,6 +212,47 @@ def attempts(size: int) -> Costs:
         return commands(folder)
 
 
+def session(size: int) -> Costs:
+    """A session of so many stages: the memory that it has at its end."""
+    return child("whole-session", size)
+
+
+def whole_session(stages: str) -> Costs:
+    """Hold a session whose stages are drawn, with its lines; return what it takes at its end.
+
+    It looks at what ended after each round of its executor, which are some fifty stages. A session
+    that trains waits until looking is cheap.
+    """
+    gc.set_threshold(OBJECTS)  # as the command does
+    progress.TICK_SECONDS, progress.REFRESHES_APART, progress.LOOKS_APART = 0.0, 0, 0
+    with tempfile.TemporaryDirectory() as home, no_disk():
+        folder = StateFolder(Path(home))
+        wanted = request(PLANNED_ARMS, int(stages) // (2 * PLANNED_ARMS), 3)
+        with own_results(folder, print) as results:
+            lines = progress.PlainLines(results, wanted, lambda text: None)
+            before = _memory("VmRSS")
+            code = Session(folder, wanted, MadeExecutor(folder), lines, lambda: "").run()
+            assert code == 0
+            now, most = _memory("VmRSS"), _memory("VmHWM")
+            [(buffers,)] = results._store.select(BUFFERS)
+            return {
+                "before the first stage, MB": before,
+                "at the end, MB": now,
+                "most of all, MB": most,
+                "DuckDB's buffers at the end, MB": float(buffers),
+                "Python's blocks at the end, thousands": sys.getallocatedblocks() / 1000,
+            }
+
+
+BUFFERS = "select sum(memory_usage_bytes) / 1e6 from duckdb_memory()"
+
+
+def _memory(what: str) -> float:
+    """Return memory of this process in MB, as /proc names it."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+
+
 SECONDS, RATE = 12.0, 8.0  # of a run that viewers watch; epochs that it ends in a second
 
 
@@ -371,6 +417,7 @@ SIZES: dict[str, Sequence[int]] = {
     "seeds": (14, 105, 1_001, 10_003, 100_000),
     "plans": (1_000, 10_000, 100_000),
     "attempts": (14, 140, 1_400, 14_000),
+    "session": (1_000, 3_000, 10_000),
     "viewers": (0, 1, 2, 4, 8),
     "monitor": (20, 130, 1_300, 5_000),
     "images": (512, 2_048, 8_192, 32_768),
@@ -379,7 +426,7 @@ SIZES: dict[str, Sequence[int]] = {
 }
 MADE: dict[str, Callable[[int], Costs]] = {
     "arms": arms, "seeds": seeds, "plans": plans, "attempts": attempts, "viewers": viewers,
-    "monitor": monitor,
+    "monitor": monitor, "session": session,
 }  # fmt: skip
 
 
@@ -421,6 +468,9 @@ def main() -> None:
     if axis == "looks":
         print(json.dumps(looks(*words)))
         return
+    if axis == "whole-session":
+        print(json.dumps(whole_session(*words)))
+        return
     if axis == "deciding":
         print(json.dumps(deciding(*words)))
         return
@@ -445,10 +495,11 @@ def main() -> None:
         sizes = [int(word) for word in words] or SIZES[axis]
         found = {size: MADE[axis](size) for size in sizes} if axis in MADE else epochs(axis, sizes)
     synthetic = "images are synthetic" if axis in TRAINED_AS else "results are synthetic"
+    what = "Memory" if axis == "session" else "CPU seconds"
     write_result(
         f"growth-{axis}",
         [
-            f"CPU seconds; {synthetic}; load average at the end: {os.getloadavg()[0]:.1f}.",
+            f"{what}; {synthetic}; load average at the end: {os.getloadavg()[0]:.1f}.",
             "",
             *table(axis, found),
         ],

@@ -12,10 +12,10 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import mock
 
 import numpy as np
@@ -33,6 +33,8 @@ from icckd.journal.events import (
 from icckd.journal.file import JournalWriter, encode
 from icckd.journal.folder import JOURNAL, StateFolder
 from icckd.journal.owner import boot_id, next_session_ordinal
+from icckd.run.executors import Capabilities, Report
+from icckd.run.messages import Order
 from icckd.run.prepare import make_plan
 from icckd.run.session import ORDERS_PER_SESSION, RunRequest, header_of, planned
 from icckd.study.load import parse
@@ -154,7 +156,7 @@ class MadeSession:
             yield {"k": "m", "epoch": epoch, "values": _named(stage, values)}
         hits = random.random(IMAGES) < 0.9
         right = base64.b64encode(np.packbits(hits).tobytes()).decode()
-        outcomes = _named(stage, self._outcomes(random, hits))
+        outcomes = _named(stage, _outcomes(random, hits))
         yield {"k": "o", "values": outcomes, "images": IMAGES, "right": right}
         yield {"k": "z", "state": "complete", "count": stage.epochs + 2, "seconds": 3.0}
 
@@ -181,34 +183,11 @@ class MadeSession:
         number, trial = self._arm_of[stage.digest]
         place = self._places[trial.arm]
         random = np.random.default_rng([number, stage.replicate, stage.kind == "student"])
+        reached = 90.0 - 0.3 * (place % 7) + random.normal()
         self._say(stage, "running", name)
-        with JournalWriter(path) as journal:
-            journal.append(self._header(stage, name), durable=True)
-            reached = 90.0 - 0.3 * (place % 7) + random.normal()
-            for epoch in range(1, stage.epochs + 1):
-                values = dict(zip(SERIES[stage.kind], random.random(11).tolist(), strict=False))
-                values["train_seconds"] = 0.15 * epoch
-                values["val_top1"] = reached - 8.0 * (1 - epoch / stage.epochs)
-                journal.append(EpochMetrics(epoch=epoch, values=_named(stage, values)))
-                yield
-            hits = random.random(IMAGES) < reached / 100
-            journal.append(
-                StageOutcomes(
-                    values=_named(stage, self._outcomes(random, hits)),
-                    images=IMAGES,
-                    right=base64.b64encode(np.packbits(hits).tobytes()).decode(),
-                )
-            )
-            files = {"model.json": "0" * 64, "model.safetensors": "1" * 64}
-            journal.append(ArtifactPublished(files=files, bytes=98_277))
-            closed = AttemptClosed(state="complete", count=journal.count, seconds=3.0)
-            journal.append(closed, durable=True)
+        yield from attempt_steps(path, self._header(stage, name), stage, random, reached)
         self._say(stage, "complete", name)
         yield
-
-    def _outcomes(self, random: np.random.Generator, hits: np.ndarray) -> Mapping[str, float]:
-        drawn = dict(zip(OUTCOMES, random.random(len(OUTCOMES)).tolist(), strict=True))
-        return {**drawn, "top1": 100.0 * float(hits.mean()), "nonfinite_steps": 0.0}
 
     def _say(self, stage: StageJob, state: str, attempt: str) -> None:
         said = StageState.model_validate(
@@ -217,15 +196,8 @@ class MadeSession:
         self._journal.append(said, durable=True)
 
     def _header(self, stage: StageJob, name: str) -> AttemptHeader:
-        return AttemptHeader(
-            attempt=name, session=self.name, stage=stage.digest, kind=stage.kind,
-            shape=stage.shape, seed=stage.seed, replicate=stage.replicate, epochs=stage.epochs,
-            settings=stage.settings, inputs=dict(stage.inputs), fingerprint=stage.fingerprint,
-            numerics=asdict(stage.numerics), code_epoch=stage.code_epoch,
-            host=socket.gethostname(), boot=boot_id(), pid=os.getpid(),
-            environment={"icckd": __version__, "cpu": "none: synthetic"},
-            ordinal=self._ordinal * ORDERS_PER_SESSION + self._orders,
-        )  # fmt: skip
+        ordinal = self._ordinal * ORDERS_PER_SESSION + self._orders
+        return attempt_header(stage, name, session=self.name, ordinal=ordinal)
 
     def end(self) -> None:
         """End the session in good order."""
@@ -233,17 +205,117 @@ class MadeSession:
         self._journal.close()
 
 
+def attempt_header(stage: StageJob, name: str, *, session: str, ordinal: int) -> AttemptHeader:
+    """Return the first line of an attempt's journal."""
+    return AttemptHeader(
+        attempt=name, session=session, stage=stage.digest, kind=stage.kind,
+        shape=stage.shape, seed=stage.seed, replicate=stage.replicate, epochs=stage.epochs,
+        settings=stage.settings, inputs=dict(stage.inputs), fingerprint=stage.fingerprint,
+        numerics=asdict(stage.numerics), code_epoch=stage.code_epoch,
+        host=socket.gethostname(), boot=boot_id(), pid=os.getpid(),
+        environment={"icckd": __version__, "cpu": "none: synthetic"}, ordinal=ordinal,
+    )  # fmt: skip
+
+
+def attempt_steps(
+    path: Path, header: AttemptHeader, stage: StageJob, random: np.random.Generator, reached: float
+) -> Iterator[None]:
+    """Write the journal of an attempt that is complete in the end, an epoch at each step.
+
+    Args:
+        path: The journal.
+        header: Its first line.
+        stage: The stage.
+        random: Values are drawn from it.
+        reached: About the accuracy that it comes to, in percent.
+    """
+    with JournalWriter(path) as journal:
+        journal.append(header, durable=True)
+        for epoch in range(1, stage.epochs + 1):
+            values = dict(zip(SERIES[stage.kind], random.random(11).tolist(), strict=False))
+            values["train_seconds"] = 0.15 * epoch
+            values["val_top1"] = reached - 8.0 * (1 - epoch / stage.epochs)
+            journal.append(EpochMetrics(epoch=epoch, values=_named(stage, values)))
+            yield
+        hits = random.random(IMAGES) < reached / 100
+        journal.append(
+            StageOutcomes(
+                values=_named(stage, _outcomes(random, hits)),
+                images=IMAGES,
+                right=base64.b64encode(np.packbits(hits).tobytes()).decode(),
+            )
+        )
+        files = {"model.json": "0" * 64, "model.safetensors": "1" * 64}
+        journal.append(ArtifactPublished(files=files, bytes=98_277))
+        closed = AttemptClosed(state="complete", count=journal.count, seconds=3.0)
+        journal.append(closed, durable=True)
+
+
+def _outcomes(random: np.random.Generator, hits: np.ndarray) -> Mapping[str, float]:
+    drawn = dict(zip(OUTCOMES, random.random(len(OUTCOMES)).tolist(), strict=True))
+    return {**drawn, "top1": 100.0 * float(hits.mean()), "nonfinite_steps": 0.0}
+
+
+class MadeExecutor:
+    """An executor for a whole session of which nothing is trained: values are drawn.
+
+    Args:
+        folder: The state folder.
+    """
+
+    capabilities: ClassVar = Capabilities()
+    capacity = 12
+
+    def __init__(self, folder: StateFolder) -> None:
+        self._folder = folder
+        self._orders: list[Order] = []
+        self._lists = 0
+
+    def idle(self) -> int:
+        return self.capacity - self._lists
+
+    def submit(self, orders: Sequence[Order]) -> None:
+        self._orders += orders
+        self._lists += 1
+
+    def wait(self, timeout: float) -> list[Report]:
+        """Write the journals of all that was submitted."""
+        reports = []
+        for order in self._orders:
+            home = self._folder.attempts / order.attempt
+            home.mkdir()
+            header = attempt_header(
+                order.stage, order.attempt, session=order.session, ordinal=order.ordinal
+            )
+            random = np.random.default_rng(order.ordinal)
+            for _ in attempt_steps(home / JOURNAL, header, order.stage, random, 90.0):
+                pass
+            reports.append(Report(order=order, what="started"))
+            reports.append(Report(order=order, what="ended", state="complete"))
+        self._orders, self._lists = [], 0
+        return reports
+
+    def cancel(self, attempts: Collection[str]) -> None:
+        """All has ended."""
+
+    def retire(self) -> None:
+        """It holds nothing."""
+
+    save = finish = kill = retire
+
+
 def _named(stage: StageJob, values: Mapping[str, float]) -> dict[str, float]:
     return {f"{stage.kind}.{name}": value for name, value in values.items()}
+
+
+def _nothing(file: int) -> None:
+    """A mock of its own would keep every call."""
 
 
 @contextlib.contextmanager
 def no_disk() -> Iterator[None]:
     """Write without waiting for the disk."""
-    with (
-        mock.patch("os.fsync", return_value=None),
-        mock.patch("os.fdatasync", return_value=None),
-    ):
+    with mock.patch("os.fsync", _nothing), mock.patch("os.fdatasync", _nothing):
         yield
 
 
