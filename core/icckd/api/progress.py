@@ -6,9 +6,8 @@ import importlib
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from icckd.report.numbers import duration, scale_for
@@ -113,6 +112,11 @@ class PlainLines:
         if self._left:
             self._print(f"live view: icckd watch {self._name}")
 
+    @functools.cached_property
+    def _study(self) -> StudyInfo:
+        """What this session planned, which stays as it is: asking again would read every seed."""
+        return self._results.study(self._name)
+
     def transition(self, change: Transition, stage: Stage) -> None:
         """Keep a change until it is told: at the next tick, or when looking is cheap again."""
         now, took = time.monotonic(), ""
@@ -133,10 +137,11 @@ class PlainLines:
             self._results.refresh()
             end = time.monotonic()
             self._next_look = end + LOOKS_APART * (end - start)
+        trained = [each.stage for each in changes if each.change.state == "complete" and each.took]
+        reached = self._reached(trained)
         time_left = self._time_left() if any(c.change.state != "running" for c in changes) else ""
         for each in changes:
             change, stage = each.change, each.stage
-            reached = self._reached(stage) if change.state == "complete" and each.took else ""
             reason = f": {display(change.reason)}" if change.reason else ""
             if change.state == "failed":
                 reason = self._failure(stage) or reason
@@ -144,7 +149,7 @@ class PlainLines:
             left = f" ({each.left} left{about})" if change.state != "running" else ""
             self._print(
                 f"{each.at} {change.state:<9} {_title(self._plan, stage)}"
-                f"{each.took}{reached}{left}{reason}"
+                f"{each.took}{reached.get(stage.digest, '')}{left}{reason}"
             )
 
     def notice(self, text: str) -> None:
@@ -164,23 +169,36 @@ class PlainLines:
             apart = 0.0 if is_first else REFRESHES_APART * self._refresh_seconds
             self._next_refresh = end + max(TICK_SECONDS, apart)  # the first one loads much
 
-    def _reached(self, stage: Stage) -> str:
-        """Return what a stage came to: its primary outcome, or its accuracy, or ""."""
-        study = self._results.study(self._name)
-        metric = study.primary if study.primary.startswith(f"{stage.kind}.") else ""
-        metric = metric or f"{stage.kind}.top1"
-        for trial in self._plan.users(stage.digest):
-            value = self._results.values(study, metric).get(trial.arm, {}).get(trial.seed)
-            if value is not None and math.isfinite(value):
-                scale = scale_for(study.metric(metric).unit, [value])
-                return f", {metric} {scale.value(value)} {scale.unit}".rstrip()
-        return ""
+    def _reached(self, stages: Sequence[Stage]) -> dict[str, str]:
+        """Return what stages came to, by digest: their primary outcome, or their accuracy.
+
+        Only their own values are read: a session that read those of all trials whenever some ended
+        would need more and more memory for it.
+        """
+        found = {}
+        for kind in dict.fromkeys(stage.kind for stage in stages):
+            study = self._study
+            metric = study.primary if study.primary.startswith(f"{kind}.") else f"{kind}.top1"
+            users = {
+                stage.digest: [(trial.arm, trial.seed) for trial in self._plan.users(stage.digest)]
+                for stage in stages
+                if stage.kind == kind
+            }
+            trials = {trial for each in users.values() for trial in each}
+            values = self._results.values_of(study, metric, trials)
+            for digest, each in users.items():
+                known = (values[trial] for trial in each if trial in values)
+                value = next(filter(math.isfinite, known), None)
+                if value is not None:
+                    scale = scale_for(study.metric(metric).unit, [value])
+                    text = f", {metric} {scale.value(value)} {scale.unit}"
+                    found[digest] = text.rstrip()
+        return found
 
     def _failure(self, stage: Stage) -> str:
         """Return why a stage failed, and what helps, as far as its journal tells."""
-        study = self._results.study(self._name)
         trial = self._plan.users(stage.digest)[0]
-        attempts = self._results.attempts(study, trial.arm, trial.seed)
+        attempts = self._results.attempts(self._study, trial.arm, trial.seed)
         told = next((each for each in reversed(attempts) if each.reason), None)
         if told is None:
             return ""
@@ -190,7 +208,7 @@ class PlainLines:
     def _time_left(self) -> str:
         if not (self._left and self._refresh_seconds):
             return ""  # nothing was looked at yet
-        seconds = self._results.progress(self._results.study(self._name)).eta_seconds
+        seconds = self._results.progress(self._study).eta_seconds
         return "" if seconds is None else f", about {duration(seconds)}"
 
     def _after_refresh(self) -> None:
@@ -214,7 +232,7 @@ class LiveLine(PlainLines):
             super().transition(change, stage)
 
     def _after_refresh(self) -> None:
-        study = self._results.study(self._name)
+        study = self._study
         progress = self._results.progress(study)
         states = progress.stages
         done, total = states.complete, states.total
@@ -275,7 +293,7 @@ class NotebookBar(PlainLines):
         """The bar says so."""
 
     def _after_refresh(self) -> None:
-        study = self._results.study(self._name)
+        study = self._study
         states, more = self._results.progress(study).stages, _more(self._results, study)
         self._bar.update(
             self._task, completed=states.complete, total=states.total, more=f"  {more}"
@@ -307,7 +325,7 @@ def _left_text(progress: Progress) -> str:
 
 def _running(results: Results, study: StudyInfo) -> list[str]:
     """Return what runs: trial, stage, epoch, and its validation accuracy so far."""
-    running = [row for row in results.trials(study) if row.state == "running"]
+    running = [row for row in results.unsettled(study) if row.state == "running"]
     lines = []
     for row in running[:RUNNING_SHOWN]:
         accuracy = _validation(results, study, row)
@@ -316,27 +334,20 @@ def _running(results: Results, study: StudyInfo) -> list[str]:
 
 
 def _validation(results: Results, study: StudyInfo, row: TrialStatus) -> str:
-    for curve in results.curves(study, f"{row.stage}.val_top1"):
-        if curve.arm == row.arm and row.seed in curve.seeds:
-            values = curve.values_SE[curve.seeds.index(row.seed)]
-            known = values[values == values]
-            return f", validation {known[-1]:.1f} %" if len(known) else ""
+    for series in results.trial_series(study, row.arm, row.seed):
+        if series.metric == f"{row.stage}.val_top1":
+            return f", validation {series.values_E[-1]:.1f} %"
     return ""
 
 
 def _so_far(results: Results, study: StudyInfo) -> list[str]:
     """Return what the arms came to on the primary outcome, as far as seeds are complete."""
-    found = {
-        arm: [value for value in by_seed.values() if math.isfinite(value)]
-        for arm, by_seed in results.values(study, study.primary).items()
-    }
-    means = {arm.name: fmean(found[arm.name]) for arm in study.arms if found.get(arm.name)}
+    found = results.means(study, study.primary)
+    means = {arm.name: found[arm.name] for arm in study.arms if arm.name in found}
     if not means:
         return []
-    scale = scale_for(study.metric(study.primary).unit, means.values())
-    arms = [
-        f"{display(arm)} {scale.value(mean)} ({len(found[arm])})" for arm, mean in means.items()
-    ]
+    scale = scale_for(study.metric(study.primary).unit, [mean for mean, _ in means.values()])
+    arms = [f"{display(arm)} {scale.value(mean)} ({n})" for arm, (mean, n) in means.items()]
     more = f" and {len(arms) - ARMS_SHOWN} more arms" if len(arms) > ARMS_SHOWN else ""
     unit = f" ({scale.unit})" if scale.unit else ""
     return [f"{display(study.primary)}{unit} so far: {', '.join(arms[:ARMS_SHOWN])}{more}"]

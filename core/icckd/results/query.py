@@ -32,12 +32,14 @@ from icckd.results.trials import (
     read_every_outcome,
     read_is_packed,
     read_log,
+    read_means,
     read_outcomes,
     read_progress,
     read_queue,
     read_requests,
     read_trials,
     read_unsettled,
+    read_values_of,
 )
 from icckd.results.types import (
     ITEMS_SHOWN,
@@ -247,6 +249,24 @@ class Results:
     def values(self, study: StudyInfo, metric: str) -> Mapping[str, Mapping[int, float]]:
         """Return the values of an outcome by arm and seed."""
         return self.outcomes(study).get(metric, {})
+
+    def values_of(
+        self, study: StudyInfo, metric: str, trials: Collection[tuple[str, int]]
+    ) -> Mapping[tuple[str, int], float]:
+        """Return the values of an outcome of some trials, by arm and seed.
+
+        They alone are read, where `values` reads every outcome of every trial.
+        """
+        return read_values_of(self._store, study, metric, trials)
+
+    def means(self, study: StudyInfo, metric: str) -> Mapping[str, tuple[float, int]]:
+        """Return mean and number of the finite values of an outcome, by arm.
+
+        The database counts: no value is read.
+        """
+        return self._once(
+            ("means", study.key, metric), lambda: read_means(self._store, study, metric)
+        )
 
     def trial_outcomes(self, study: StudyInfo, arm: str, seed: int) -> Mapping[str, float]:
         """Return the outcomes of a trial by name, in the order of the study's metrics."""

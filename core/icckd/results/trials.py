@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import fmean
@@ -100,6 +100,17 @@ _PACKED = f"""
 select count(*) > 0
 {_OF_STAGES} and stage_now.attempt in (select attempt from attempt where pack <> '')
 """
+_VALUES_OF = """
+select arm, seed, value
+from every_outcome
+where study = ? and revision = ? and metric = ? and arm in ({}) and seed in ({})
+"""
+_MEANS = """
+select arm, avg(value), count(*)
+from every_outcome
+where study = ? and revision = ? and metric = ? and isfinite(value)
+group by arm
+"""
 _ESTIMATES = "select shape, seconds, memory_bytes, disk_bytes, count from stage_cost"
 
 _COST_OF_SESSION = """
@@ -156,6 +167,23 @@ def _outcomes(
             found.setdefault((study, revision), {}).setdefault(metric, {})[arm] = by_seed
         by_seed[seed] = value
     return found
+
+
+def read_values_of(
+    store: Store, study: StudyInfo, metric: str, trials: Collection[tuple[str, int]]
+) -> dict[tuple[str, int], float]:
+    """Return an outcome of some trials, by arm and seed; what others came to is not read."""
+    arms, seeds = sorted({arm for arm, _ in trials}), sorted({seed for _, seed in trials})
+    places = [", ".join("?" * len(each)) for each in (arms, seeds)]
+    parameters = [*study.key, metric, *arms, *seeds]
+    rows = store.select(_VALUES_OF.format(*places), parameters) if trials else []
+    return {(arm, seed): value for arm, seed, value in rows if (arm, seed) in trials}
+
+
+def read_means(store: Store, study: StudyInfo, metric: str) -> dict[str, tuple[float, int]]:
+    """Return mean and number of the finite values of an outcome, by arm."""
+    rows = store.select(_MEANS, [*study.key, metric])
+    return {arm: (mean, count) for arm, mean, count in rows}
 
 
 def read_trials(

@@ -347,6 +347,7 @@ class Session:
             return
         if report.what != "started":
             self._attempts.pop(digest, None)
+            self._executed_as.pop(report.order.attempt, None)
             if self._shared is not None:
                 self._shared.ended(attempt)
         schedule, now = self._schedule, time.monotonic()
