@@ -224,7 +224,7 @@ def help_rows(
     for state, glyph in glyphs.states.items():
         yield (Span(f"  {glyph} {state}", state),), (Span(f"a trial that is {state}"),)
     difference = f"  {glyphs.delta} {glyphs.plus_minus}"
-    meaning = "paired difference and interval: 95 %, of primary questions as their test has it"
+    meaning = "paired difference and interval; the report's notes say how much it covers"
     yield (Span(difference),), (Span(meaning),)
     for sign, about in _NOTES:
         yield (Span(f"  {sign}"),), (Span(about),)

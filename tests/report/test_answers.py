@@ -135,10 +135,10 @@ def test_the_rule_says_what_the_intervals_of_other_outcomes_cover():
     outcomes, right = models(UNSURE)
     outcomes["teacher.top1"], right["teacher"] = outcomes["student.top1"], right["student"]
 
-    def told(info):
-        other = compare(info, outcomes, right)[-1]
-        assert (other.metric, other.verdict) == ("teacher.top1", "")
-        return other.level, interval_rule(info)
+    def told(info, to_come=frozenset()):
+        rows = compare(info, outcomes, right, to_come)
+        assert (rows[-1].metric, rows[-1].verdict) == ("teacher.top1", "")
+        return rows[-1].level, interval_rule(info, rows)
 
     both = ("student.top1", "teacher.top1")
     level, text = told(study(metrics=both))
@@ -146,5 +146,9 @@ def test_the_rule_says_what_the_intervals_of_other_outcomes_cover():
     level, text = told(study(metrics=both, rule="one extension"))
     assert level == 0.025
     assert "of all others 97.5 % (95 % together with the extension), each" in text
-    level, text = told(replace(study(metrics=both, rule="one extension"), added=SEEDS[4:]))
+    extended = replace(study(metrics=both, rule="one extension"), added=SEEDS[4:])
+    level, text = told(extended)
     assert (level, "of all others 95 %, each" in text) == (0.05, True)
+    halfway = replace(extended, added=SEEDS[6:])
+    level, text = told(halfway, frozenset({("arm", SEEDS[-1])}))
+    assert (level, "of all others 97.5 % (95 % together" in text) == (0.05 / 2, True)

@@ -180,8 +180,8 @@ def _rules(results: "Results", study: StudyInfo, rows: tuple[Comparison, ...]) -
     equal = "equal seeds and items" if found - {""} else "equal seeds"
     yield from of_plugins(results, study)
     yield (
-        f"Below it the arm minus the baseline over {equal}, {interval_rule(study)}. Differences"
-        " of accuracies are in percentage points."
+        f"Below it the arm minus the baseline over {equal}, {interval_rule(study, rows)}."
+        " Differences of accuracies are in percentage points."
     )
     yield from levels(study, rows)
     yield verdict_rule(study, rows)

@@ -30,20 +30,37 @@ def more_seeds_text(row: Comparison, seconds: float | None = None) -> str:
     return f"{count} more seed{'s' if most > 1 else ''}{price}"
 
 
-def interval_rule(study: StudyInfo) -> str:
-    """Return which interval stands below a mean."""
+def interval_rule(study: StudyInfo, rows: Sequence[Comparison]) -> str:
+    """Return which interval stands below a mean, by the levels of the rows' intervals."""
     if study.rule == "":
         kind = "the confidence sequence" if study.is_sequential else "Student's t"
         return (
             f"with the 95 % interval of {kind} on the paired differences, each interval on its own"
         )
-    covers, share = "95 %", first_share(len(study.seeds))
-    if study.looks == "first look" and share:
-        covers = f"{100 * (1 - share * LEVEL):g} % (95 % together with the extension)"
     return (
         "with an interval: of the primary questions at the level of their test, so that it excludes"
-        f" 0 exactly when that test finds a difference, of all others {covers}, each on its own"
+        " 0 exactly when that test finds a difference, of all others"
+        f" {_cover_of_others(study, rows)}, each on its own"
     )
+
+
+def _cover_of_others(study: StudyInfo, rows: Sequence[Comparison]) -> str:
+    """Return how much intervals that answer no primary question cover.
+
+    A first look has a part of each level, until an arm's extension is complete.
+    """
+    asked = {(each.arm, each.metric) for each in study.questions}
+    shown = [row for row in rows if row.low is not None and (row.arm, row.metric) not in asked]
+    levels = {row.level for row in shown if row.level is not None} or {LEVEL}
+    first = ", ".join(cover_text(level) for level in sorted(levels - {LEVEL}))
+    if LEVEL not in levels:
+        return f"{first} ({cover_text(LEVEL)} together with the extension)"
+    return cover_text(LEVEL) + (f", {first} where the extension is not complete" if first else "")
+
+
+def cover_text(level: float) -> str:
+    """Return how much an interval at a level covers."""
+    return f"{100 * (1 - level):.4g} %"
 
 
 def levels(study: StudyInfo, rows: Sequence[Comparison]) -> Iterator[str]:
@@ -52,7 +69,7 @@ def levels(study: StudyInfo, rows: Sequence[Comparison]) -> Iterator[str]:
     covered: dict[str, list[str]] = {}
     for row in rows:
         if (row.arm, row.metric) in asked and row.level is not None and row.low is not None:
-            covers = f"{100 * (1 - row.level):.4g} %"
+            covers = cover_text(row.level)
             covered.setdefault(covers, []).append(f"{display(row.arm)} in {display(row.metric)}")
     if covered:
         told = "; ".join(f"{', '.join(who)} {covers}" for covers, who in covered.items())
@@ -242,7 +259,7 @@ def caption_rule(study: StudyInfo, rows: Sequence[Comparison] = ()) -> str:
     more = "verdicts are about the part; (+k): about k more seeds would decide."
     size = "d_z: standardized paired difference with Hedges' correction."
     if study.rule and not study.questions:
-        return f"{interval_rule(study)}. {size} p: corrected by Holm."
+        return f"{interval_rule(study, rows)}. {size} p: corrected by Holm."
     if study.rule:
         bounds = {q.smallest_effect for q in study.questions if q.metric == study.primary}
         unit = unit_of(study, study.primary)
@@ -251,12 +268,13 @@ def caption_rule(study: StudyInfo, rows: Sequence[Comparison] = ()) -> str:
         if abouts(study, rows) - {""}:
             told = " ".join(rule_of_items(study, rows))
             return (
-                f"{interval_rule(study)}. {told} d_z: standardized difference of items with Hedges'"
-                f" correction. p: corrected within {_questions(study)}; verdicts are about the"
-                f" part.{alike}"
+                f"{interval_rule(study, rows)}. {told} d_z: standardized difference of items with"
+                f" Hedges' correction. p: corrected within {_questions(study)}; verdicts are about"
+                f" the part.{alike}"
             )
         return (
-            f"{interval_rule(study)}. {size} p: corrected within {_questions(study)}; {more}{alike}"
+            f"{interval_rule(study, rows)}. {size} p: corrected within {_questions(study)};"
+            f" {more}{alike}"
         )
     kind = "the confidence sequence" if study.is_sequential else "Student's t"
     tests = "anytime-valid p" if study.is_sequential else "paired t tests"

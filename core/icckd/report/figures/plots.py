@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from icckd.report.figures import Axes, DrawnLine
 from icckd.report.numbers import Scale
+from icckd.report.rule_text import cover_text
 from icckd.report.text import difference_unit, display, scale_of
 from icckd.results.query import Results
 from icckd.results.types import StudyInfo
@@ -202,7 +203,8 @@ def draw_forest(results: Results, study: StudyInfo) -> Figure | None:
     unit = _unit(scale)
     kind = "95 % confidence sequence" if study.is_sequential else "95 % t interval"
     if study.rule:
-        kind = "interval; 95 %, or the level of its test"
+        covers = {cover_text(row.level) for row in rows if row.level is not None}
+        kind = f"{covers.pop()} interval" if len(covers) == 1 else "interval at its test's level"
     axes.set_xlabel(f"{name_of(study.primary)}: arm minus {name_of(study.baseline)}{unit},\n{kind}")
     return figure
 
