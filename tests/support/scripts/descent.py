@@ -3,6 +3,10 @@
 import json
 import random
 import time
+from pathlib import Path
+
+HURRY = Path(__file__).with_name("hurry")
+"""Where this file is, nothing pauses."""
 
 
 def train(config, run):
@@ -24,7 +28,7 @@ def train(config, run):
         x, y = x + speed_x, y + speed_y
         run.log(step=step, loss=x * x + y * y)
         state.write_text(json.dumps([x, y, speed_x, speed_y, step + 1]))
-        time.sleep(config.pause)
+        time.sleep(0.0 if HURRY.exists() else config.pause)
         if run.should_stop:
             return
     run.summary(distance=(x * x + y * y) ** 0.5)
