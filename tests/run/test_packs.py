@@ -115,7 +115,7 @@ def test_a_killed_worker_costs_its_members_an_attempt_and_no_bit(tmp_path, undis
 
 
 def test_an_interrupted_pack_is_saved_and_goes_on(tmp_path):
-    study = EIGHT.replace("epochs = 2", "epochs = 30")
+    study = EIGHT.replace("epochs = 2", "epochs = 30", 1)  # of teachers
     whole = Desk(tmp_path / "whole", study)
     stopped = Desk(tmp_path / "stopped", study)
     for desk in (whole, stopped):
