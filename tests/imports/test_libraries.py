@@ -64,10 +64,22 @@ def check(desk: Desk, store: str, folder: Path) -> None:
 @pytest.fixture(params=list(IMPORTS))
 def kept(request, tmp_path) -> tuple[str, Path]:
     """A store, and a folder with what its library wrote once."""
-    folder = tmp_path / "written"
-    with tarfile.open(WRITE["archive"](request.param)) as packed:
+    return request.param, unpacked(request.param, tmp_path / "written")
+
+
+def unpacked(store: str, folder: Path) -> Path:
+    with tarfile.open(WRITE["archive"](store)) as packed:
         packed.extractall(folder, filter="data")
-    return request.param, folder
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(IMPORTS))
+def once(request, tmp_path_factory) -> tuple[str, Path, Desk]:
+    """A store, its folder, and a desk that it was imported on; tests leave them as they are."""
+    desk = Desk(tmp_path_factory.mktemp("once"))
+    folder = unpacked(request.param, desk.folder / "written")
+    imported(desk, request.param, folder, "--name", "x", "--rule", "last")
+    return request.param, folder, desk
 
 
 @pytest.mark.parametrize("kept", slow_but(IMPORTS, "wandb", "mlflow-sqlite"), indirect=True)
@@ -95,9 +107,8 @@ def test_what_a_library_writes_now_is_read_back_with_equal_numbers(tmp_path, lib
 
 
 @pytest.mark.slow
-def test_journals_name_the_run_behind_every_number_and_no_path(desk, kept):
-    store, folder = kept
-    imported(desk, store, folder, "--name", "x", "--rule", "last")
+def test_journals_name_the_run_behind_every_number_and_no_path(once):
+    _, folder, desk = once
 
     logs = desk.run("logs", "full/1").stdout
     told = b"".join(p.read_bytes() for p in desk.state.glob("*/*/journal.jsonl"))
@@ -106,9 +117,8 @@ def test_journals_name_the_run_behind_every_number_and_no_path(desk, kept):
 
 
 @pytest.mark.slow
-def test_the_same_files_twice_add_nothing(desk, kept):
-    store, folder = kept
-    imported(desk, store, folder, "--name", "x", "--rule", "last")
+def test_the_same_files_twice_add_nothing(once):
+    store, folder, desk = once
 
     again = imported(desk, store, folder, "--name", "x", "--rule", "last")
 
@@ -177,11 +187,9 @@ def test_what_a_search_chose_has_no_verdict_without_repeated_seeds(desk, kept):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kept", MLFLOW, indirect=True)
-def test_runs_that_were_deleted_are_left_out(desk, kept):
-    store, folder = kept
-
-    imported(desk, store, folder, "--name", "x", "--rule", "last")
+@pytest.mark.parametrize("once", MLFLOW, indirect=True)
+def test_runs_that_were_deleted_are_left_out(once):
+    *_, desk = once
 
     assert values(desk) == expected(LAST)  # the deleted one is of full and seed 0, too
 
