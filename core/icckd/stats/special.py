@@ -60,7 +60,12 @@ def _functions() -> Any:
             pass
         finally:
             sys.meta_path.remove(_FunctionsAlone)
-    return sys.modules.get(_FUNCTIONS) or importlib.import_module(_PACKAGE)
+    found = sys.modules.get(_FUNCTIONS)
+    if found is not None:
+        return found
+    import scipy.special
+
+    return scipy.special
 
 
 _scipy = _functions()
