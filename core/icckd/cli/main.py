@@ -1,6 +1,5 @@
 """The `icckd` command: verbs, and the one place where errors are printed."""
 
-import atexit
 import errno
 import gc
 import os
@@ -114,7 +113,6 @@ def main() -> None:
     So does what the system refuses, wherever it was met: a path that cannot be read, a full disk.
     """
     gc.set_threshold(OBJECTS)
-    atexit.register(gc.freeze)  # or all that is left is searched for cycles before the process ends
     blas.one_thread()
     streams.prepare()
     variables.leave_current_folder()
