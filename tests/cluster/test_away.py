@@ -82,6 +82,12 @@ class Away:
         """Return the nodes that carry out a task of icckd just now."""
         return [node for node in self.nodes if self.running(node, "ray::icckd")]
 
+    def kill_a_busy_one(self, session):
+        """Kill a node amid a task; between two of them a node may have none for a moment."""
+        busy = []
+        wait_for(lambda: busy.extend(self.busy()) or busy, process=session)
+        self.kill(busy[0])
+
     def kill(self, node):
         self.nodes.remove(node)
         node.kill()
@@ -161,7 +167,7 @@ def test_a_node_killed_amid_a_run_is_replaced_and_bytes_are_those_of_a_run_here(
         away.add_node()
     session = away.desk.start(*on_ray(away.address, *EPOCHS))
     assert wait_for_epochs(away.desk, session, 30)
-    away.kill(away.busy()[0])
+    away.kill_a_busy_one(session)
     wait_for(lambda: "preempted" in causes(away.desk), process=session)
     away.add_node()
     ends_well(session)
@@ -223,7 +229,7 @@ def test_a_bucket_whose_server_is_killed_amid_a_run_of_such_nodes_loses_nothing(
         weed.kill()
         weed.start()
         assert wait_for_epochs(away.desk, session, 10)
-        away.kill(away.busy()[0])
+        away.kill_a_busy_one(session)
         away.add_node()
         said = ends_well(session)
 
