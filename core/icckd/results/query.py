@@ -74,6 +74,7 @@ _CHANGING = frozenset(
         "overviews",
         "progress",
         "trials",
+        "trial counts",
         "unsettled",
         "series",
         "curves",
@@ -222,7 +223,10 @@ class Results:
 
     def trial_counts(self, study: StudyInfo) -> StateCounts:
         """Return how many trials are in each state."""
-        return StateCounts(**Counter[str](trial.state for trial in self.trials(study)))
+        return self._once(
+            ("trial counts", study.key),
+            lambda: StateCounts(**Counter[str](trial.state for trial in self.trials(study))),
+        )
 
     def comparisons(self, study: StudyInfo) -> tuple[Comparison, ...]:
         """Return arms by outcome columns, both in the study's order."""
